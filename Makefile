@@ -1,0 +1,84 @@
+# twill: build, try out, test. `make` alone lists the targets. Everything lands below target/.
+
+# One set of packages and one profile everywhere, so that each dependency is compiled once.
+CARGO_ALL := --release --workspace
+BIN := target/release
+HAVE_NPM := $(shell command -v npm 2>/dev/null)
+say = @printf '\n==> %s\n' "$(1)"
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build tools web daemon plugins demo test test-long lint unit web-test e2e bench clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: tools web daemon plugins ## the daemon at target/release/twill, the plugins in target/plugins
+	$(call say,built $(BIN)/twill and target/plugins; try: make demo)
+
+demo: build ## three nodes with pods on this machine, proved by real traffic; ends with Ctrl-C (ONCE=1: after the proof)
+	@tests/setup.sh lab
+	@$(BIN)/twill-demo $(if $(ONCE),--once)
+
+test: lint build unit web-test e2e ## format, lints, licences, unit, property, dashboard and end-to-end tests
+
+test-long: export TWILL_LONG = 1
+test-long: test ## the same with the full rounds and measurements: 30 minutes more
+
+bench: build ## what twill costs: start-up and memory
+	@tests/setup.sh lab
+	@$(BIN)/twill-bench
+
+tools:
+	@tests/setup.sh build
+	@tests/setup.sh web
+
+# npm writes node_modules/.package-lock.json when an installation is complete.
+web/node_modules/.package-lock.json: web/package-lock.json
+	$(call say,installing what the dashboard is built with)
+	@npm --prefix web ci --no-audit --no-fund
+	@touch $@
+
+web: $(if $(HAVE_NPM),web/node_modules/.package-lock.json)
+ifneq ($(HAVE_NPM),)
+	$(call say,building the dashboard)
+	@npm --prefix web run --silent build
+endif
+
+daemon:
+	$(call say,building the daemon (the first time takes some minutes))
+	@cargo build $(CARGO_ALL)
+
+plugins: daemon
+	$(call say,building the plugins)
+	@$(BIN)/twill-componentize --out target/plugins
+	@$(BIN)/twill-componentize --guests tests/plugins --out target/test-plugins
+
+lint: tools ## formatting, clippy, licences and sources of dependencies
+	$(call say,checking the format)
+	@cargo fmt --all --check
+	$(call say,clippy)
+	@cargo clippy $(CARGO_ALL) --all-targets -- -D warnings
+	@tests/setup.sh deny
+	$(call say,licences and sources of dependencies)
+	@tests/deny.sh
+
+unit: ## unit and property tests, and the direction of dependencies
+	$(call say,unit and property tests)
+	@cargo test $(CARGO_ALL)
+
+web-test: $(if $(HAVE_NPM),web/node_modules/.package-lock.json) ## the dashboard's own tests
+ifneq ($(HAVE_NPM),)
+	$(call say,testing the dashboard)
+	@npm --prefix web test --silent
+else
+	@echo 'skipped: dashboard tests (npm is missing)'
+endif
+
+e2e: ## end-to-end tests after a build; T='words' runs those whose names hold the words
+	@tests/setup.sh lab
+	$(call say,end-to-end tests: real daemons in labs of their own)
+	@cargo test $(CARGO_ALL) --test e2e -- $(if $(T),'$(T)')
+
+clean: ## removes target/ and what npm installed
+	@rm -rf target web/node_modules web/dist

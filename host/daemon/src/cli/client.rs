@@ -1,0 +1,55 @@
+//! Talking to the daemon's API over its Unix socket.
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::exit::Exit;
+use crate::settings::InstanceSettings;
+
+/// Reads one of the API's documents.
+///
+/// # Errors
+/// Nobody answers on the socket, or the answer is not what the API promises.
+pub async fn get<T: DeserializeOwned>(instance: &InstanceSettings, path: &str) -> Result<T, Exit> {
+    let (status, body) = ask(instance, Method::GET, path).await?;
+    if status != StatusCode::OK {
+        return Err(Exit::failed(format!("the daemon answered {status} to {path}: {}", String::from_utf8_lossy(&body))));
+    }
+    serde_json::from_slice(&body).map_err(|error| Exit::failed(format!("cannot understand the daemon's answer to {path}: {error}")))
+}
+
+/// Asks the daemon to do something; answers with what it says.
+///
+/// # Errors
+/// Nobody answers on the socket, or the daemon refused.
+pub async fn post(instance: &InstanceSettings, path: &str) -> Result<String, Exit> {
+    let (status, body) = ask(instance, Method::POST, path).await?;
+    let text = String::from_utf8_lossy(&body).into_owned();
+    if status.is_success() { Ok(text) } else { Err(Exit::failed(problem(&body).unwrap_or(text))) }
+}
+
+/// The sentence in a problem document (RFC 9457).
+fn problem(body: &[u8]) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_slice(body).ok()?;
+    Some(document.get("detail").or_else(|| document.get("title"))?.as_str()?.to_owned())
+}
+
+async fn ask(instance: &InstanceSettings, method: Method, path: &str) -> Result<(StatusCode, Bytes), Exit> {
+    let socket = instance.socket();
+    let lost = |error: hyper::Error| Exit::failed(format!("the daemon broke off: {error}"));
+    let stream = UnixStream::connect(&socket).await.map_err(|error| {
+        let hint = "is `twill run` running on this host, with the same --instance and --run-dir?";
+        Exit::failed(format!("cannot reach the daemon at {}: {error}; {hint}", socket.display()))
+    })?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+    tokio::spawn(connection);
+    let request = Request::builder().method(method).uri(path).header("host", "twill").body(Empty::<Bytes>::new()).map_err(Exit::failed)?;
+    let response = sender.send_request(request).await.map_err(lost)?;
+    let status = response.status();
+    let body = response.into_body().collect().await.map_err(lost)?.to_bytes();
+    Ok((status, body))
+}

@@ -1,0 +1,86 @@
+//! The command line: one file a subcommand. The commands that look at a running daemon speak to its API and know nothing of its insides.
+
+mod client;
+mod config;
+mod down;
+mod release;
+mod run;
+mod show;
+mod table;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use self::show::{Show, What};
+use crate::exit::Exit;
+use crate::settings;
+
+/// twill joins the containers of many hosts into one network.
+///
+/// Every host runs `twill run`. It takes a subnet that no other host has, writes it to /run/flannel/subnet.env for Docker or CNI, and
+/// carries the containers' traffic between the hosts.
+#[derive(Debug, Parser)]
+#[command(name = "twill", version, max_term_width = 110, after_help = "\
+First steps, with all hosts sharing a directory:
+  twill config set --store file --store-dir /srv/twill '{\"Network\": \"10.244.0.0/16\"}'
+  twill run --store file --store-dir /srv/twill        (on every host, as root)
+  twill leases")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Config(config::Config),
+    /// Say how this node is, in words.
+    Status(Show),
+    /// List all leases of the cluster: who has which subnet, and how it is reached from here.
+    Leases(Show),
+    /// List the routes that twill keeps, desired against observed.
+    Routes(Show),
+    /// List every piece of network state that twill keeps, desired against observed.
+    State(Show),
+    /// List the plugins that were found, and how they fare.
+    Plugins(Show),
+    /// List what happened lately.
+    Events(Show),
+    Release(release::Release),
+    Down(down::Down),
+}
+
+/// Runs the command that the arguments name.
+///
+/// # Errors
+/// Whatever the command could not do, with its exit code.
+pub fn main(arguments: Vec<OsString>) -> Result<(), Exit> {
+    let command = settings::with_file(Cli::command(), settings::named_file(&arguments)).map_err(Exit::usage)?;
+    let matches = command.try_get_matches_from(arguments).map_err(|error| {
+        // clap writes help and version to standard output and errors to standard error.
+        let code = if error.use_stderr() { 64 } else { 0 };
+        error.print().map_or_else(Exit::failed, |()| Exit::silent(code))
+    })?;
+    let cli = Cli::from_arg_matches(&matches).map_err(Exit::usage)?;
+    match cli.command {
+        Command::Run(run) => run.main(),
+        Command::Config(config) => config.main(),
+        Command::Status(show) => show.main(What::Status),
+        Command::Leases(show) => show.main(What::Leases),
+        Command::Routes(show) => show.main(What::Routes),
+        Command::State(show) => show.main(What::State),
+        Command::Plugins(show) => show.main(What::Plugins),
+        Command::Events(show) => show.main(What::Events),
+        Command::Release(release) => release.main(),
+        Command::Down(down) => down.main(),
+    }
+}
+
+/// Runs a short command to its end on one thread.
+fn wait_for<T>(work: impl Future<Output = Result<T, Exit>>) -> Result<T, Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Exit::failed)?;
+    let answer = runtime.block_on(work);
+    runtime.shutdown_background();
+    answer
+}

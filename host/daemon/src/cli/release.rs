@@ -1,0 +1,25 @@
+//! `twill release`: gives this node's lease back, so that another node may have the subnet.
+
+use clap::Args;
+
+use super::client::post;
+use super::wait_for;
+use crate::exit::Exit;
+use crate::settings::InstanceSettings;
+
+/// Give this node's lease back and end the daemon. Kernel state stays until `twill down`.
+#[derive(Debug, Args)]
+pub struct Release {
+    #[command(flatten)]
+    instance: InstanceSettings,
+}
+
+impl Release {
+    /// Asks the daemon and prints what it says.
+    pub fn main(self) -> Result<(), Exit> {
+        wait_for(async {
+            println!("{}", post(&self.instance, "/api/v1/release").await?.trim_end());
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,50 @@
+//! `twill run`: the daemon.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::Exit;
+use crate::node;
+use crate::settings::{LogFormat, RunSettings};
+
+/// Run the daemon of this host: take a subnet, and carry the containers' traffic to and from all other hosts.
+///
+/// It needs root (CAP_NET_ADMIN) and ends on SIGTERM or Ctrl-C, leaving leases and network state as they are; `twill down` takes them away.
+/// Every flag can also be an environment variable (shown in brackets) or a line of the settings file: `store-dir = "/srv/twill"`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  twill run --store file --store-dir /srv/twill
+  twill run --store file --store-dir /srv/twill --iface eth1 --lease-ttl 1h
+  TWILL_STORE=file TWILL_STORE_DIR=/srv/twill twill run")]
+pub struct Run {
+    /// Settings file (TOML); without it /etc/twill/twill.toml, if that is there.
+    #[arg(long, env = "TWILL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: RunSettings,
+}
+
+impl Run {
+    /// Runs until told to end.
+    pub fn main(self) -> Result<(), Exit> {
+        start_logging(&self.settings)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Exit::failed)?;
+        let ended = runtime.block_on(node::run(self.settings));
+        runtime.shutdown_background();
+        ended
+    }
+}
+
+fn start_logging(settings: &RunSettings) -> Result<(), Exit> {
+    let filter = EnvFilter::try_new(&settings.log).map_err(|error| Exit::usage(format!("--log \"{}\": {error}", settings.log)))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    match settings.log_format {
+        LogFormat::Text => lines.with_target(false).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}

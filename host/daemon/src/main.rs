@@ -1,0 +1,18 @@
+//! twill: an overlay network for containers. One binary: the daemon (`twill run`) and the commands that talk to it.
+//!
+//! Parse, load settings, build, run, drain. What the parts are and how they are joined stands in [`node`].
+
+mod cli;
+mod compat;
+mod exit;
+mod node;
+mod settings;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::main(std::env::args_os().collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => exit.say(),
+    }
+}

@@ -1,0 +1,310 @@
+//! Settings: flags, TWILL_* environment, an optional file, in this order of strength. Reading them opens nothing but the file.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Command, ValueEnum};
+use twill_model::Addresses;
+
+/// Where the settings file is looked for when none is named.
+pub const DEFAULT_FILE: &str = "/etc/twill/twill.toml";
+
+/// Where a store is, for every command that needs one.
+#[derive(Debug, Clone, Args)]
+pub struct StoreSettings {
+    /// Store plugin that keeps the cluster's config and leases, such as "file".
+    ///
+    /// "file" keeps them as files in --store-dir: on one machine, or on a directory that all nodes share.
+    #[arg(long, env = "TWILL_STORE", value_name = "NAME", help_heading = "Store")]
+    pub store: Option<String>,
+    /// Directory that the store plugin may use.
+    #[arg(long, env = "TWILL_STORE_DIR", value_name = "DIR", help_heading = "Store")]
+    pub store_dir: Option<PathBuf>,
+    /// Options of the store plugin, as JSON.
+    #[arg(long, env = "TWILL_STORE_OPTIONS", value_name = "JSON", default_value = "{}", help_heading = "Store")]
+    pub store_options: String,
+    /// Folder with plugins (*.wasm); may be given several times. Of two plugins of one name the higher version wins, then the later folder.
+    ///
+    /// Always looked at first: ../plugins and plugins beside the program, /usr/lib/twill/plugins, /etc/twill/plugins.
+    #[arg(long, env = "TWILL_PLUGIN_DIR", value_name = "DIR", value_delimiter = ':', help_heading = "Plugins")]
+    pub plugin_dir: Vec<PathBuf>,
+    /// Folder for compiled plugins; made readable for its owner alone.
+    #[arg(long, env = "TWILL_CACHE_DIR", value_name = "DIR", default_value = "/var/cache/twill", help_heading = "Plugins")]
+    pub cache_dir: PathBuf,
+}
+
+impl StoreSettings {
+    /// The plugin folders, weakest first.
+    pub fn plugin_folders(&self) -> Vec<PathBuf> {
+        let beside = std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_path_buf));
+        let mut folders = Vec::new();
+        if let Some(beside) = beside {
+            folders.push(beside.join("../plugins"));
+            folders.push(beside.join("plugins"));
+        }
+        folders.push(PathBuf::from("/usr/lib/twill/plugins"));
+        folders.push(PathBuf::from("/etc/twill/plugins"));
+        folders.extend(self.plugin_dir.iter().cloned());
+        folders
+    }
+}
+
+/// Which instance of twill on this host, for every command that talks to a running one or clears up after it.
+#[derive(Debug, Clone, Args)]
+pub struct InstanceSettings {
+    /// Name of this twill among several on one host; state, sockets and locks are kept apart by it.
+    #[arg(long, env = "TWILL_INSTANCE", value_name = "NAME", default_value = "twill", help_heading = "This host")]
+    pub instance: String,
+    /// Folder for what must outlive a reboot: node id, remembered leases. The instance gets a folder of its own in it.
+    #[arg(long, env = "TWILL_STATE_DIR", value_name = "DIR", default_value = "/var/lib/twill", help_heading = "This host")]
+    pub state_dir: PathBuf,
+    /// Folder for the API's socket and the lock.
+    #[arg(long, env = "TWILL_RUN_DIR", value_name = "DIR", default_value = "/run/twill", help_heading = "This host")]
+    pub run_dir: PathBuf,
+    /// File for CNI and Docker, in flannel's format.
+    #[arg(long, env = "TWILL_SUBNET_FILE", value_name = "FILE", default_value = "/run/flannel/subnet.env", help_heading = "This host")]
+    pub subnet_file: PathBuf,
+}
+
+impl InstanceSettings {
+    /// The instance's own state folder.
+    pub fn state(&self) -> PathBuf {
+        self.state_dir.join(&self.instance)
+    }
+
+    /// The API's Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.run_dir.join(format!("{}.sock", self.instance))
+    }
+}
+
+/// Settings of the daemon.
+#[derive(Debug, Clone, Args)]
+pub struct RunSettings {
+    /// Store and plugins.
+    #[command(flatten)]
+    pub store: StoreSettings,
+    /// Instance and places.
+    #[command(flatten)]
+    pub instance: InstanceSettings,
+    /// Interface to the other nodes, by name or by one of its addresses; may be given several times, the first that exists is taken.
+    /// Without it: the one with the default route.
+    #[arg(long, env = "TWILL_IFACE", value_name = "NAME|IP", value_delimiter = ',', help_heading = "Network")]
+    pub iface: Vec<String>,
+    /// Interface to the other nodes, by a regular expression over addresses, then names.
+    #[arg(long, env = "TWILL_IFACE_REGEX", value_name = "REGEX", help_heading = "Network")]
+    pub iface_regex: Vec<String>,
+    /// Interface to the other nodes: the one by which this address is reached.
+    #[arg(long, env = "TWILL_IFACE_CAN_REACH", value_name = "IP", help_heading = "Network")]
+    pub iface_can_reach: Option<std::net::IpAddr>,
+    /// IPv4 address that peers send to, where it is not the interface's own (behind NAT).
+    #[arg(long, env = "TWILL_PUBLIC_IP", value_name = "IP", help_heading = "Network")]
+    pub public_ip: Option<std::net::Ipv4Addr>,
+    /// IPv6 address that peers send to.
+    #[arg(long, env = "TWILL_PUBLIC_IPV6", value_name = "IP", help_heading = "Network")]
+    pub public_ipv6: Option<std::net::Ipv6Addr>,
+    /// How long a lease lasts without renewal, such as 24h, 90m or 30s.
+    #[arg(long, env = "TWILL_LEASE_TTL", value_name = "TIME", default_value = "24h", value_parser = duration, help_heading = "Network")]
+    pub lease_ttl: Duration,
+    /// Inner sources accepted from a peer: its pods' subnet alone, that and its own addresses, or anything.
+    #[arg(long, env = "TWILL_UDP_SOURCE_CHECK", value_enum, default_value = "lease", help_heading = "Network")]
+    pub udp_source_check: SourceCheck,
+    /// Set the kernel's forwarding switches (put back by `twill down`), or leave them alone.
+    #[arg(long, env = "TWILL_FORWARDING", value_enum, default_value = "manage", help_heading = "Network")]
+    pub forwarding: Forwarding,
+    /// The same link, address or route repaired more often than this in a minute is left alone for half a minute.
+    #[arg(long, env = "TWILL_REPAIR_LIMIT", value_name = "N", default_value_t = 10, help_heading = "Network")]
+    pub repair_limit: usize,
+    /// Address of the HTTP API and dashboard, or "off". The Unix socket is always there.
+    #[arg(long, env = "TWILL_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:4646", help_heading = "API and logs")]
+    pub listen: Listen,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as "info,twill_kernel=debug".
+    #[arg(long, env = "TWILL_LOG", value_name = "FILTER", default_value = "info", help_heading = "API and logs")]
+    pub log: String,
+    /// Log lines for people or for machines.
+    #[arg(long, env = "TWILL_LOG_FORMAT", value_enum, default_value = "text", help_heading = "API and logs")]
+    pub log_format: LogFormat,
+}
+
+impl RunSettings {
+    /// The published addresses that the operator gave.
+    pub fn public(&self) -> Addresses {
+        Addresses { v4: self.public_ip, v6: self.public_ipv6 }
+    }
+}
+
+/// Inner sources accepted from a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SourceCheck {
+    /// Its pods' subnet alone.
+    Strict,
+    /// Its pods' subnet and its own addresses.
+    Lease,
+    /// Anything.
+    Off,
+}
+
+/// Who sets the forwarding switches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Forwarding {
+    /// twill does.
+    Manage,
+    /// Somebody else does.
+    Leave,
+}
+
+/// The shape of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the API listens besides the Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// Nowhere.
+    Off,
+    /// At this address.
+    At(std::net::SocketAddr),
+}
+
+impl std::str::FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Listen::Off),
+            address => address.parse().map(Listen::At).map_err(|_| "say an address with its port, such as 127.0.0.1:4646, or \"off\"".into()),
+        }
+    }
+}
+
+/// Reads "90s", "15m", "24h", "500ms" or "1h30m".
+fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("\"{text}\" is no time such as 24h, 90m or 30s");
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+        let (number, unit_and_on) = rest.split_at(digits);
+        let unit_len = unit_and_on.find(|c: char| c.is_ascii_digit()).unwrap_or(unit_and_on.len());
+        let (unit, on) = unit_and_on.split_at(unit_len);
+        let millis: u64 = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(bad()),
+        };
+        let number: u64 = number.parse().map_err(|_| bad())?;
+        total += Duration::from_millis(number.checked_mul(millis).ok_or_else(bad)?);
+        rest = on;
+    }
+    if total < Duration::from_secs(1) { Err(format!("\"{text}\" is shorter than one second")) } else { Ok(total) }
+}
+
+/// Why the settings file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// It was named and cannot be read.
+    #[error("cannot read the settings file {0}: {1}")]
+    Read(PathBuf, std::io::Error),
+    /// It is not TOML.
+    #[error("cannot understand the settings file {0}: {1}")]
+    Syntax(PathBuf, Box<toml::de::Error>),
+    /// A key that is no setting.
+    #[error("the settings file {0} has \"{1}\", which is no setting; `twill run --help` lists them (the long names without dashes in front)")]
+    Unknown(PathBuf, String),
+    /// A value that is neither text, number, truth value nor a list of them.
+    #[error("the settings file {0} has a value for \"{1}\" that is neither text, number, true/false nor a list of these")]
+    Shape(PathBuf, String),
+}
+
+/// The file that the arguments or the environment name; none when they do not.
+pub fn named_file(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut arguments = arguments.iter().skip_while(|argument| *argument != "--config" && !argument.to_string_lossy().starts_with("--config="));
+    let from_flag = arguments.next().and_then(|flag| match flag.to_string_lossy().strip_prefix("--config=") {
+        Some(path) => Some(PathBuf::from(path)),
+        None => arguments.next().map(PathBuf::from),
+    });
+    from_flag.or_else(|| std::env::var_os("TWILL_CONFIG").map(PathBuf::from))
+}
+
+/// Makes the file's values the defaults of `command`'s subcommands, so that flags and environment win over them and `--help` shows them.
+/// Keys are the long flags without their dashes: `store-dir = "/srv/twill"`.
+///
+/// # Errors
+/// A named file that cannot be read; a file that is no TOML, or has an unknown key or a value of the wrong shape.
+pub fn with_file(command: Command, named: Option<PathBuf>) -> Result<Command, FileError> {
+    let must_exist = named.is_some();
+    let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(_) if !must_exist => return Ok(command),
+        Err(error) => return Err(FileError::Read(path, error)),
+    };
+    let table: toml::Table = toml::from_str(&text).map_err(|error| FileError::Syntax(path.clone(), Box::new(error)))?;
+    let mut defaults = BTreeMap::new();
+    for (key, value) in table {
+        let words = as_words(&value).ok_or_else(|| FileError::Shape(path.clone(), key.clone()))?;
+        if !command.get_subcommands().any(|sub| has_flag(sub, &key)) {
+            return Err(FileError::Unknown(path, key));
+        }
+        defaults.insert(key, words);
+    }
+    Ok(set_defaults(command, &defaults))
+}
+
+fn set_defaults(command: Command, defaults: &BTreeMap<String, Vec<String>>) -> Command {
+    command.mut_subcommands(|sub| {
+        let mut sub = if sub.has_subcommands() { set_defaults(sub, defaults) } else { sub };
+        for (key, words) in defaults {
+            if has_flag(&sub, key) {
+                sub = sub.mut_arg(key.replace('-', "_"), |arg| arg.default_values(words.clone()));
+            }
+        }
+        sub
+    })
+}
+
+fn has_flag(command: &Command, name: &str) -> bool {
+    command.get_arguments().any(|argument| argument.get_long() == Some(name))
+}
+
+fn as_words(value: &toml::Value) -> Option<Vec<String>> {
+    match value {
+        toml::Value::String(text) => Some(vec![text.clone()]),
+        toml::Value::Integer(number) => Some(vec![number.to_string()]),
+        toml::Value::Boolean(truth) => Some(vec![truth.to_string()]),
+        toml::Value::Array(list) => list.iter().map(as_words).collect::<Option<Vec<_>>>().map(|lists| lists.concat()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1_500)));
+        for bad in ["", "h", "10", "10d", "-1s", "99999999999999999999h", "200ms"] {
+            assert!(duration(bad).is_err(), "{bad} was taken for a time");
+        }
+    }
+
+    #[test]
+    fn the_settings_file_is_named_by_flag() {
+        let args = |list: &[&str]| list.iter().map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(named_file(&args(&["twill", "run", "--config", "/a.toml"])), Some("/a.toml".into()));
+        assert_eq!(named_file(&args(&["twill", "run", "--config=/b.toml"])), Some("/b.toml".into()));
+    }
+}

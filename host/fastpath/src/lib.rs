@@ -1,0 +1,33 @@
+//! The fast path: forwards packets between TUN devices and UDP sockets with threads of its own, in flannel's udp wire format (a datagram
+//! is exactly one inner IP packet, nothing before or after it).
+//!
+//! The control plane talks to [`Tunnels`] alone, which implements [`twill_reconcile::ports::Forwarder`]; what the packets are forwarded by
+//! comes in as one immutable table, swapped at once. The way of a packet is told by [`pump`]; what becomes of it is decided in [`verdict`],
+//! which is pure, as are the modules below it (header, checksum, vnet, fragment, icmp, lookup, table, peer, counters).
+//!
+//! Not here: addresses, routes, MTU and state of the TUN device (the kernel room's), and every decision on who is a peer.
+
+pub mod checksum;
+pub mod clock;
+pub mod counters;
+pub mod drops;
+pub mod fragment;
+pub mod header;
+pub mod icmp;
+pub mod lookup;
+pub mod peer;
+pub mod pump;
+pub mod table;
+pub mod tun;
+pub mod udp;
+pub mod verdict;
+pub mod vnet;
+
+mod forwarder;
+mod inbound;
+mod outbound;
+mod signal;
+
+pub use drops::{Drop, Offender};
+pub use forwarder::{Settings, Tunnels};
+pub use verdict::SourceCheck;

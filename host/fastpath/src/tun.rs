@@ -1,0 +1,210 @@
+//! TUN devices: opening, re-attaching, reading, writing, taking away (Documentation/networking/tuntap.rst, linux/if_tun.h).
+//!
+//! A device is made with IFF_TUN, IFF_NO_PI, IFF_VNET_HDR and IFF_MULTI_QUEUE and is persistent: after a SIGKILL it stays with its address
+//! and routes, and the next daemon attaches to it again. A leftover TUN device of that name with other flags is deleted and made anew;
+//! anything else of that name is refused. Each frame is a ten-byte virtio-net header (see [`crate::vnet`]) and one packet.
+//! Since several queues may attach to one device, the kernel does not keep a second daemon out: the lock of the instance does.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::errno::Errno;
+use twill_reconcile::ports::Refused;
+
+use crate::vnet;
+
+const DEVICE: &str = "/dev/net/tun";
+const WANTED: i32 = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+
+/// One queue of an open TUN device; reads and writes never block.
+#[derive(Debug)]
+pub struct Queue {
+    file: File,
+}
+
+/// Opens `count` queues of the device called `name`, making it if it is not there.
+pub fn open(name: &str, count: usize) -> Result<Vec<Queue>, Refused> {
+    let refused = |cause| Refused { act: format!("open TUN device {name}"), cause };
+    check_name(name).map_err(refused)?;
+    let first = match Queue::attach(name, WANTED) {
+        Err(Fault::At(_, Errno::EINVAL)) => replace_leftover(name).map_err(refused)?,
+        other => other.map_err(|fault| refused(fault.words(name)))?,
+    };
+    let mut queues = vec![first];
+    while queues.len() < count {
+        queues.push(Queue::attach(name, WANTED).map_err(|fault| refused(fault.words(name)))?);
+    }
+    for queue in &queues {
+        queue.set_up().map_err(|error| refused(error.to_string()))?;
+    }
+    queues[0].set_persistent(true).map_err(|error| refused(error.to_string()))?;
+    Ok(queues)
+}
+
+/// Takes the device away: it vanishes with the last of its queues. A device that was deleted already is no error.
+pub fn delete(queues: Vec<Queue>) -> io::Result<()> {
+    match queues.first().map_or(Ok(()), |queue| queue.set_persistent(false)) {
+        Err(error) if is_gone(&error) => Ok(()),
+        other => other,
+    }
+}
+
+/// True for the errors that a queue gives once its device was deleted.
+pub fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBADFD | libc::EBADF | libc::ENODEV))
+}
+
+impl Queue {
+    /// Reads one frame. `WouldBlock` when there is none.
+    pub fn read(&self, frame: &mut [u8]) -> io::Result<usize> {
+        (&self.file).read(frame)
+    }
+
+    /// Writes one frame: the kernel takes its packet as received on the device.
+    pub fn write(&self, frame: &[u8]) -> io::Result<()> {
+        (&self.file).write(frame).map(|_| ())
+    }
+
+    /// The name that the device has now; an error once it was deleted.
+    pub fn name(&self) -> io::Result<String> {
+        let mut request = request("", 0);
+        interface_call(&self.file, libc::TUNGETIFF as _, &mut request)?;
+        let bytes: Vec<u8> = request.ifr_name.iter().take_while(|&&byte| byte != 0).map(|&byte| byte as u8).collect();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn attach(name: &str, flags: i32) -> Result<Queue, Fault> {
+        let open = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(DEVICE);
+        let file = open.map_err(|error| Fault::Device(errno(&error)))?;
+        let mut request = request(name, flags);
+        interface_call(&file, libc::TUNSETIFF as _, &mut request).map_err(|error| Fault::At("TUNSETIFF", errno(&error)))?;
+        Ok(Queue { file })
+    }
+
+    /// The header's size is set and offloads are off, whatever an earlier daemon left.
+    fn set_up(&self) -> io::Result<()> {
+        let mut size = vnet::HEADER as libc::c_int;
+        // SAFETY: the descriptor is open; TUNSETVNETHDRSZ reads one int through the pointer, and `size` lives until the call is over.
+        Errno::result(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETVNETHDRSZ as _, &raw mut size) })?;
+        number_call(&self.file, libc::TUNSETOFFLOAD as _, 0)
+    }
+
+    fn set_persistent(&self, persistent: bool) -> io::Result<()> {
+        number_call(&self.file, libc::TUNSETPERSIST as _, persistent.into())
+    }
+}
+
+impl AsFd for Queue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Where opening failed.
+enum Fault {
+    Device(Errno),
+    At(&'static str, Errno),
+}
+
+impl Fault {
+    /// The cause, and what to do.
+    fn words(&self, name: &str) -> String {
+        match self {
+            Fault::Device(Errno::ENOENT | Errno::ENXIO | Errno::ENODEV) => {
+                format!("{DEVICE} is missing: load the kernel module tun, or give the container that device")
+            }
+            Fault::Device(Errno::EACCES | Errno::EPERM) => format!("{DEVICE} may not be opened: run twill as root, or allow it that device"),
+            Fault::Device(errno) => format!("{DEVICE}: {}", errno.desc()),
+            Fault::At(_, Errno::EPERM) => "not permitted: run twill as root, or with CAP_NET_ADMIN in this network namespace".into(),
+            Fault::At(_, Errno::EBUSY) => format!("another program holds {name}: stop it (a flanneld, or a second twill?), or choose another name"),
+            Fault::At(call, errno) => format!("{call}: {}", errno.desc()),
+        }
+    }
+}
+
+/// "flannel%d" would make the kernel choose a name; the reconciler has done that.
+fn check_name(name: &str) -> Result<(), String> {
+    let fits = !name.is_empty() && name.len() < libc::IFNAMSIZ && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"%/:".contains(&byte));
+    if fits { Ok(()) } else { Err(format!("\"{name}\" is not the name of an interface, which has 1 to 15 letters, digits, dots and dashes")) }
+}
+
+/// The kernel will not attach to the interface with our flags: if it is a TUN device that an other program left, it is made anew.
+fn replace_leftover(name: &str) -> Result<Queue, String> {
+    if driver(name).map_err(|error| error.to_string())? != ("tun".into(), "tun".into()) {
+        return Err(format!("an interface {name} exists and is not a TUN device: remove it (ip link delete {name}), or choose another name"));
+    }
+    let leftover = Queue::attach(name, libc::IFF_TUN | libc::IFF_NO_PI).map_err(|fault| fault.words(name))?;
+    delete(vec![leftover]).map_err(|error| error.to_string())?;
+    tracing::info!(link = name, "deleted a leftover TUN device with other flags");
+    Queue::attach(name, WANTED).map_err(|fault| fault.words(name))
+}
+
+/// Driver and bus of an interface, as `ethtool -i` shows them; a TUN device has "tun" and "tun", a TAP device "tun" and "tap".
+fn driver(name: &str) -> io::Result<(String, String)> {
+    /// The head of `struct ethtool_drvinfo` (linux/ethtool.h), and room for the rest.
+    #[repr(C, align(4))]
+    struct Info {
+        command: u32,
+        driver: [u8; 32],
+        version: [u8; 32],
+        firmware: [u8; 32],
+        bus: [u8; 32],
+        rest: [u8; 64],
+    }
+    const GET_DRIVER_INFO: u32 = 3;
+    let mut info = Info { command: GET_DRIVER_INFO, driver: [0; 32], version: [0; 32], firmware: [0; 32], bus: [0; 32], rest: [0; 64] };
+    let mut request = request(name, 0);
+    request.ifr_ifru.ifru_data = (&raw mut info).cast();
+    interface_call(&UdpSocket::bind("127.0.0.1:0")?, libc::SIOCETHTOOL as _, &mut request)?;
+    let text = |bytes: &[u8; 32]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
+    Ok((text(&info.driver), text(&info.bus)))
+}
+
+fn request(name: &str, flags: i32) -> libc::ifreq {
+    // SAFETY: an ifreq is plain data, for which all zeros is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (place, byte) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
+        *place = byte as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    request
+}
+
+fn interface_call(on: &impl AsRawFd, call: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
+    // SAFETY: the descriptor is open; every call made here takes a pointer to an ifreq, which outlives it, as does what `ifru_data` points to.
+    Errno::result(unsafe { libc::ioctl(on.as_raw_fd(), call, std::ptr::from_mut(request)) })?;
+    Ok(())
+}
+
+fn number_call(on: &impl AsRawFd, call: libc::Ioctl, number: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: the descriptor is open; the calls made here take their argument by value.
+    Errno::result(unsafe { libc::ioctl(on.as_raw_fd(), call, number) })?;
+    Ok(())
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_the_kernel_would_change_are_refused() {
+        for bad in ["", "flannel%d", "a/b", "a:b", "name with space", "sixteen-bytes-xx"] {
+            let refused = open(bad, 1).expect_err("a bad name");
+            assert!(refused.to_string().contains("is not the name of an interface"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn faults_say_what_to_do() {
+        assert!(Fault::Device(Errno::ENOENT).words("t").contains("load the kernel module"));
+        assert!(Fault::At("TUNSETIFF", Errno::EPERM).words("t").contains("CAP_NET_ADMIN"));
+        assert!(Fault::At("TUNSETIFF", Errno::EBUSY).words("flannel0").contains("another program holds flannel0"));
+    }
+}

@@ -1,0 +1,50 @@
+//! The window into a running node: a JSON API, a stream of server-sent events, health checks and the embedded dashboard.
+//!
+//! [`serve_tcp`] and [`serve_unix`] serve one [`Api`] until a token is cancelled. All that is shown comes from one immutable
+//! [`Snapshot`]; this room computes nothing about the network and changes nothing by itself: what an operator asks for goes through
+//! [`Control`], and only the owner of the Unix socket can ask.
+
+mod assets;
+mod encoded;
+mod guard;
+mod problem;
+mod routes;
+mod serve;
+mod stream;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use twill_model::status::Snapshot;
+
+pub use serve::{BindError, bind_unix, serve_tcp, serve_unix};
+
+/// What an operator can have the daemon do.
+pub trait Control: Send + Sync {
+    /// Gives the own lease back to the store. The answer is one sentence for people, of success or of what went wrong.
+    fn release(&self) -> BoxFuture<'_, Result<String, String>>;
+}
+
+/// What is served: the newest snapshot, and a way to ask for changes. Clones share everything.
+#[derive(Clone)]
+pub struct Api {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    control: Arc<dyn Control>,
+    encoder: Arc<encoded::Encoder>,
+}
+
+impl Api {
+    /// An API over `snapshots` that passes requests for changes to `control`.
+    pub fn new(snapshots: watch::Receiver<Arc<Snapshot>>, control: Arc<dyn Control>) -> Api {
+        Api { snapshots, control, encoder: Arc::default() }
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.borrow().clone()
+    }
+
+    fn encoded(&self) -> Arc<encoded::Encoded> {
+        self.encoder.encode(&self.snapshot())
+    }
+}

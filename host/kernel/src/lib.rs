@@ -1,0 +1,35 @@
+//! The kernel's network state, by rtnetlink: observe it, change it, hear of changes by other hands. No netlink type leaves this room.
+//!
+//! - [`Netlink`] implements [`twill_reconcile::ports::Kernel`] with two connections, one to ask (`ask`) and one to listen (`monitor`).
+//! - `link`, `address`, `route`, `neighbour` turn items into messages and messages into items; they do no I/O. `observe` joins what they read.
+//! - `ledger` knows which notifications tell of nothing new, so that our own writes wake nobody.
+//! - [`underlay`] chooses the interface that carries the tunnels; `interfaces` gathers what it chooses from.
+//! - [`sysctl`] sets kernel settings and puts them back; [`lock`] holds an instance; [`fake`] is a kernel in memory, for tests.
+
+mod address;
+mod ask;
+pub mod fake;
+mod interfaces;
+mod ledger;
+mod link;
+pub mod lock;
+mod monitor;
+mod neighbour;
+mod netlink;
+mod observe;
+mod road;
+mod route;
+pub mod sysctl;
+mod take_down;
+pub mod underlay;
+mod words;
+
+pub use netlink::Netlink;
+pub use take_down::TakenDown;
+
+/// The route protocol number (`rtm_protocol`, linux/rtnetlink.h) that marks our routes.
+///
+/// Numbers above `RTPROT_STATIC` (4) are for user space to share out. 73 is in none of the lists that we know of: iproute2's rt_protos (which ends
+/// at 192 and has 42 and 99 below 128), FRR's (186 to 199), Calico (80). `ip route show proto 73` lists what twill made; a line `73 twill` in a file
+/// below /etc/iproute2/rt_protos.d gives it a name.
+pub const ROUTE_PROTOCOL: u8 = 73;

@@ -1,0 +1,230 @@
+//! The snapshot of a running node: what the API, the dashboard and the command line show. One is made whenever something changed;
+//! readers take the newest and compute nothing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::{Addresses, Prefixes};
+use crate::event::Event;
+use crate::lease::{Lifetime, Way};
+
+/// Everything there is to show.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// This node.
+    pub node: NodeStatus,
+    /// All leases of the cluster, the own one too, by subnet.
+    pub leases: Vec<LeaseStatus>,
+    /// Desired state against the kernel's.
+    pub state: Vec<ItemStatus>,
+    /// All plugin files that were found.
+    pub plugins: Vec<PluginStatus>,
+    /// The data path's counters, a tunnel each.
+    pub tunnels: Vec<TunnelStatus>,
+    /// The newest events, oldest first, at most [`Snapshot::EVENTS`].
+    pub events: Vec<Event>,
+}
+
+impl Snapshot {
+    /// How many events a snapshot holds.
+    pub const EVENTS: usize = 200;
+}
+
+/// This node and how it is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The stable id.
+    pub id: String,
+    /// The host's name.
+    pub hostname: String,
+    /// twill's version.
+    pub version: String,
+    /// The instance, "twill" unless set.
+    pub instance: String,
+    /// Milliseconds since the Unix epoch at which the daemon started.
+    pub started_ms: u64,
+    /// The underlay interface.
+    pub underlay: String,
+    /// Its MTU in bytes.
+    pub underlay_mtu: u32,
+    /// Where peers reach this node.
+    pub public: Addresses,
+    /// The own subnets, once there is a lease.
+    pub subnets: Option<Prefixes>,
+    /// The overlay's ranges, once there is a config.
+    pub networks: Vec<String>,
+    /// MTU for pods in bytes, once there is a plan.
+    pub pod_mtu: Option<u32>,
+    /// The config's backend.
+    pub backend: Option<String>,
+    /// The store plugin and how it is.
+    pub store: StoreStatus,
+    /// True when there is a lease, the plan is in force and the data path runs.
+    pub ready: bool,
+    /// What is wrong, worst first, each one sentence; empty when all is well.
+    pub problems: Vec<String>,
+    /// Milliseconds since the Unix epoch at which the lease is renewed next.
+    pub renewal_ms: Option<u64>,
+}
+
+/// The store and how it is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// The plugin's name, such as "store-file".
+    pub name: String,
+    /// True when the last call to it succeeded.
+    pub reachable: bool,
+    /// True while leases come from the book kept on disk instead of the store.
+    pub remembered: bool,
+    /// The last error, while it is not reachable.
+    pub error: Option<String>,
+    /// Things in the store that are not leases: where, and why.
+    pub oddities: Vec<(String, String)>,
+}
+
+/// One lease.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LeaseStatus {
+    /// Its subnets.
+    pub subnets: Prefixes,
+    /// Where its node is reached.
+    pub public: Addresses,
+    /// The owner's id; none for a real flannel node.
+    pub node: Option<String>,
+    /// The ways it is reached by, best first.
+    pub ways: Vec<Way>,
+    /// The way in use from here; none for the own lease, or when no way is usable.
+    pub way: Option<String>,
+    /// Why that way, or why none.
+    pub reason: Option<String>,
+    /// This node's own.
+    pub own: bool,
+    /// How long it lives on, as of `seen_ms`.
+    pub life: Lifetime,
+    /// Milliseconds since the Unix epoch at which `life` was told.
+    pub seen_ms: u64,
+}
+
+/// How an item stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// The kernel has it as planned.
+    Present,
+    /// Planned, and the kernel lacks it or has another in its place.
+    Missing,
+    /// Planned, and the kernel refused it.
+    Failed,
+    /// Planned by a plugin, and refused by policy.
+    Refused,
+    /// Ours in the kernel and no longer planned; it goes after the drain time.
+    Leaving,
+}
+
+/// One piece of network state, desired and observed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ItemStatus {
+    /// "link", "address", "route", "neighbour", "fdb", "endpoint", "sender" or "sysctl".
+    pub kind: String,
+    /// What it is about: a prefix, an address, a name.
+    pub what: String,
+    /// As planned, in words; none for what is leaving.
+    pub desired: Option<String>,
+    /// As found, in words; none when missing.
+    pub observed: Option<String>,
+    /// How it stands.
+    pub standing: Standing,
+    /// The backend that planned it, or "host".
+    pub backend: String,
+    /// The peer's subnets, when it is there for one peer.
+    pub lease: Option<Prefixes>,
+    /// Why it failed or was refused.
+    pub reason: Option<String>,
+}
+
+/// How a plugin file fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PluginState {
+    /// Loaded and in use.
+    Active,
+    /// Loaded and not needed now.
+    Idle,
+    /// It failed and waits to be tried again.
+    Backoff,
+    /// It does not fit.
+    Refused,
+}
+
+/// One plugin file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PluginStatus {
+    /// Its name, such as "backend-udp"; the file's name where it could not be asked.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// One line on what it does.
+    pub summary: String,
+    /// "store" or "backend"; none when it is neither.
+    pub world: Option<String>,
+    /// The contract's version, "0.1.0".
+    pub contract: Option<String>,
+    /// Where it was found.
+    pub file: String,
+    /// SHA-256 of the file in hex.
+    pub digest: String,
+    /// Interfaces that it imports.
+    pub imports: Vec<String>,
+    /// How it fares.
+    pub state: PluginState,
+    /// Why it was refused, or its last failure.
+    pub error: Option<String>,
+    /// Calls so far.
+    pub calls: u64,
+    /// Calls that failed by trap, time or memory.
+    pub failures: u64,
+    /// Instances made anew after a failure.
+    pub restarts: u64,
+    /// Time spent in the guest, in microseconds.
+    pub guest_us: u64,
+    /// Largest memory an instance has had, in bytes.
+    pub memory: u64,
+}
+
+/// The counters of one tunnel.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct TunnelStatus {
+    /// The link's name.
+    pub link: String,
+    /// In all.
+    pub total: Traffic,
+    /// Packets dropped, by reason; see the fast path's list of reasons.
+    pub drops: BTreeMap<String, u64>,
+    /// By peer.
+    pub peers: Vec<PeerTraffic>,
+}
+
+/// Packets and bytes both ways; inner packets, without outer headers.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets sent to peers.
+    pub sent_packets: u64,
+    /// Bytes sent to peers.
+    pub sent_bytes: u64,
+    /// Packets received from peers.
+    pub received_packets: u64,
+    /// Bytes received from peers.
+    pub received_bytes: u64,
+}
+
+/// The traffic with one peer.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct PeerTraffic {
+    /// The peer's outer address and port.
+    pub peer: String,
+    /// Counters.
+    pub traffic: Traffic,
+    /// Milliseconds since the Unix epoch at which something last arrived from it; none when nothing has.
+    pub heard_ms: Option<u64>,
+}

@@ -1,0 +1,265 @@
+//! One task owns one instance; callers hold a [`Actor`] and send it calls.
+//!
+//! An instance that trapped, overran its time or was cancelled amid a call cannot be entered again: it is thrown away, and the next call makes a new one (for stores `configure` first).
+//! The first failures cost nothing but that, so one lease that a plugin cannot bear spoils only itself; after [`PATIENCE`] in a row the plugin rests for a while, ever longer.
+//! A caller that goes away cancels its call.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use twill_lease::store::StoreError;
+use wasmtime::Store;
+
+use crate::counters::Counters;
+use crate::error::{CallError, Overrun, cause_of};
+use crate::guest::{Guest, Nursery};
+
+/// Failures in a row that do not make the plugin rest.
+const PATIENCE: u32 = 3;
+/// The first rest; each further failure doubles it.
+const REST: Duration = Duration::from_millis(100);
+/// The longest rest.
+const LONGEST_REST: Duration = Duration::from_secs(10);
+/// Time to make an instance, its start functions included.
+const MAKING: Duration = Duration::from_secs(5);
+/// Calls that wait for one instance; further callers wait to queue.
+const QUEUE: usize = 64;
+
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A kind of component: how it is instantiated and made ready.
+pub(crate) trait World: Sized + Send + Sync + 'static {
+    /// The component, linked.
+    type Linked: Clone + Send + Sync + 'static;
+    /// What a fresh instance is told first.
+    type Setup: Clone + Send + Sync + 'static;
+
+    fn instantiate<'a>(linked: &'a Self::Linked, store: &'a mut Store<Guest>) -> Boxed<'a, wasmtime::Result<Self>>;
+
+    /// Makes a fresh instance ready; the inner error is the plugin's own.
+    fn configure<'a>(&'a self, store: &'a mut Store<Guest>, setup: &'a Self::Setup) -> Boxed<'a, wasmtime::Result<Result<(), StoreError>>>;
+}
+
+/// A handle on the task that owns an instance; the task ends with the last handle.
+pub(crate) struct Actor<W: World> {
+    plugin: Arc<str>,
+    calls: mpsc::Sender<Box<dyn Call<W>>>,
+}
+
+impl<W: World> Actor<W> {
+    /// Starts the task. The instance is made by the first call.
+    pub(crate) fn spawn(nursery: Nursery, linked: W::Linked, setup: W::Setup, counters: Arc<Counters>) -> Actor<W> {
+        let (calls, queue) = mpsc::channel(QUEUE);
+        let plugin: Arc<str> = nursery.plugin.as_str().into();
+        let stage = Stage { nursery, linked, setup, counters, instance: None, failed: 0, rests_until: None, last: None };
+        tokio::spawn(stage.run(queue));
+        Actor { plugin, calls }
+    }
+
+    /// Asks the instance; `wall` bounds the answer, waiting included.
+    pub(crate) async fn call<T, F>(&self, wall: Duration, ask: F) -> Result<T, CallError>
+    where
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Store<Guest>, &'a W) -> Boxed<'a, wasmtime::Result<T>> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let stopped = || CallError::Stopped { plugin: self.plugin.to_string() };
+        self.calls.send(Box::new(Asked { wall, ask, answer })).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+}
+
+/// One call on its way to the instance.
+trait Call<W>: Send {
+    /// Nobody waits for the answer any more.
+    fn abandoned(&self) -> bool;
+    /// Answers without the instance.
+    fn refuse(self: Box<Self>, error: CallError);
+    /// Asks the instance and answers.
+    fn run<'a>(self: Box<Self>, plugin: &'a str, store: &'a mut Store<Guest>, world: &'a W) -> Boxed<'a, Outcome>;
+}
+
+/// What a call leaves behind.
+enum Outcome {
+    /// The instance is as good as before.
+    Fine,
+    /// The instance cannot be used again, through nobody's fault.
+    Cancelled,
+    /// The instance failed, for this cause.
+    Failed(String),
+}
+
+struct Asked<T, F> {
+    wall: Duration,
+    ask: F,
+    answer: oneshot::Sender<Result<T, CallError>>,
+}
+
+impl<W, T, F> Call<W> for Asked<T, F>
+where
+    W: World,
+    T: Send + 'static,
+    F: for<'a> FnOnce(&'a mut Store<Guest>, &'a W) -> Boxed<'a, wasmtime::Result<T>> + Send + 'static,
+{
+    fn abandoned(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    fn refuse(self: Box<Self>, error: CallError) {
+        // A caller that went away needs no answer.
+        let _ = self.answer.send(Err(error));
+    }
+
+    fn run<'a>(self: Box<Self>, plugin: &'a str, store: &'a mut Store<Guest>, world: &'a W) -> Boxed<'a, Outcome> {
+        Box::pin(async move {
+            let Asked { wall, ask, mut answer } = *self;
+            let ended = tokio::select! {
+                ended = within(wall, store, |store| ask(store, world)) => ended,
+                () = answer.closed() => return Outcome::Cancelled,
+            };
+            let (outcome, result) = match ended {
+                Ok(value) => (Outcome::Fine, Ok(value)),
+                Err(cause) => (Outcome::Failed(cause.clone()), Err(CallError::Failed { plugin: plugin.into(), cause })),
+            };
+            // A caller that went away meanwhile loses nothing.
+            let _ = answer.send(result);
+            outcome
+        })
+    }
+}
+
+/// Lets the guest answer within `wall`; the error is the cause in words.
+async fn within<T>(
+    wall: Duration,
+    store: &mut Store<Guest>,
+    ask: impl for<'a> FnOnce(&'a mut Store<Guest>) -> Boxed<'a, wasmtime::Result<T>>,
+) -> Result<T, String> {
+    store.data_mut().begin();
+    store.set_epoch_deadline(1);
+    match tokio::time::timeout(wall, ask(store)).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(match store.data().account.starved() {
+            Some(starved) if error.is::<wasmtime::Trap>() => starved.to_string(),
+            _ => cause_of(&error),
+        }),
+        Err(_) => Err(Overrun::Wall(wall.as_millis()).to_string()),
+    }
+}
+
+/// The task's own: the instance and how it fares.
+struct Stage<W: World> {
+    nursery: Nursery,
+    linked: W::Linked,
+    setup: W::Setup,
+    counters: Arc<Counters>,
+    instance: Option<(Store<Guest>, W)>,
+    failed: u32,
+    rests_until: Option<Instant>,
+    /// The last cause of failure, logged once.
+    last: Option<String>,
+}
+
+impl<W: World> Stage<W> {
+    async fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Call<W>>>) {
+        while let Some(call) = queue.recv().await {
+            if !call.abandoned() {
+                self.answer(call).await;
+            }
+        }
+    }
+
+    async fn answer(&mut self, call: Box<dyn Call<W>>) {
+        if let Err(error) = self.prepare().await {
+            return call.refuse(error);
+        }
+        let Some((store, world)) = &mut self.instance else { return };
+        let outcome = call.run(&self.nursery.plugin, store, world).await;
+        self.counters.called(&store.data().account);
+        match outcome {
+            Outcome::Fine => self.recovered(),
+            Outcome::Cancelled => self.instance = None,
+            Outcome::Failed(cause) => self.failed(cause),
+        }
+    }
+
+    /// Sees that there is an instance.
+    async fn prepare(&mut self) -> Result<(), CallError> {
+        if self.instance.is_some() {
+            return Ok(());
+        }
+        self.rested()?;
+        match self.make().await {
+            Ok(instance) => {
+                self.instance = Some(instance);
+                Ok(())
+            }
+            Err(error) => {
+                if let CallError::Failed { cause, .. } = &error {
+                    self.failed(cause.clone());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn rested(&self) -> Result<(), CallError> {
+        let wait = self.rests_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+        if wait.is_zero() {
+            return Ok(());
+        }
+        let cause = self.last.clone().unwrap_or_default();
+        Err(CallError::BackingOff { plugin: self.nursery.plugin.clone(), failures: self.failed, wait_ms: wait.as_millis(), cause })
+    }
+
+    async fn make(&self) -> Result<(Store<Guest>, W), CallError> {
+        let failed = |cause| CallError::Failed { plugin: self.nursery.plugin.clone(), cause };
+        let mut store = self.nursery.store();
+        let world = within(MAKING, &mut store, |store| W::instantiate(&self.linked, store)).await.map_err(failed)?;
+        let configured = within(MAKING, &mut store, |store| world.configure(store, &self.setup)).await.map_err(failed)?;
+        configured.map_err(CallError::Configure)?;
+        if self.failed > 0 {
+            self.counters.restarted();
+        }
+        Ok((store, world))
+    }
+
+    fn recovered(&mut self) {
+        if self.failed > 0 {
+            self.failed = 0;
+            self.rests_until = None;
+            self.counters.recovered();
+        }
+    }
+
+    fn failed(&mut self, cause: String) {
+        self.instance = None;
+        self.failed += 1;
+        let rest = (self.failed > PATIENCE).then(|| rest_after(self.failed - PATIENCE));
+        self.rests_until = rest.map(|rest| Instant::now() + rest);
+        self.counters.failed(&cause, self.rests_until);
+        if self.last.as_ref() != Some(&cause) {
+            tracing::warn!(plugin = self.nursery.plugin, cause, "a plugin failed; its instance is made anew");
+            self.last = Some(cause);
+        }
+    }
+}
+
+/// The rest after so many failures beyond patience.
+fn rest_after(failures: u32) -> Duration {
+    REST.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_REST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rests_double_up_to_a_limit() {
+        assert_eq!(rest_after(1), REST);
+        assert_eq!(rest_after(3), REST * 4);
+        assert_eq!(rest_after(40), LONGEST_REST);
+    }
+}

@@ -1,0 +1,161 @@
+//! Backends: the implementation of [`Planner`] by the loaded backend plugins.
+//!
+//! A call carries all that it depends on; nothing hidden reaches a backend. Items that make no sense are left out of the answer and told to [`Refusals`].
+
+use std::sync::Arc;
+
+use twill_model::node::Node;
+use twill_model::state::Road;
+use twill_model::{Item, Lease, Mac, Prefixes, Way};
+use twill_reconcile::ports::{Base, Context, Network, PlanError, Planner};
+use wasmtime::Store;
+
+use crate::actor::{Actor, Boxed, World};
+use crate::convert;
+use crate::error::CallError;
+use crate::guest::Guest;
+use crate::plugins::Shared;
+use crate::wit::backend::{Backend, BackendPre};
+use crate::wit::backend_api;
+use twill_lease::store::StoreError;
+
+impl World for Backend {
+    type Linked = BackendPre<Guest>;
+    type Setup = ();
+
+    fn instantiate<'a>(linked: &'a Self::Linked, store: &'a mut Store<Guest>) -> Boxed<'a, wasmtime::Result<Self>> {
+        Box::pin(linked.instantiate_async(store))
+    }
+
+    fn configure<'a>(&'a self, _store: &'a mut Store<Guest>, (): &'a ()) -> Boxed<'a, wasmtime::Result<Result<(), StoreError>>> {
+        Box::pin(async { Ok(Ok(())) })
+    }
+}
+
+/// An item of a plan that makes no sense, and was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedItem {
+    /// The backend's type.
+    pub backend: String,
+    /// The peer's subnets; none for what is there whoever the peers are.
+    pub lease: Option<Prefixes>,
+    /// The item in the plugin's words.
+    pub item: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Where refused items are told; called at most once an item of each answer.
+#[derive(Clone)]
+pub struct Refusals(Arc<dyn Fn(RefusedItem) + Send + Sync>);
+
+impl Refusals {
+    /// Tells them to `tell`, which must not block.
+    pub fn to(tell: impl Fn(RefusedItem) + Send + Sync + 'static) -> Refusals {
+        Refusals(Arc::new(tell))
+    }
+}
+
+impl Default for Refusals {
+    /// Tells them to the log.
+    fn default() -> Refusals {
+        Refusals::to(|refused| {
+            let lease = refused.lease.map(|lease| lease.to_string()).unwrap_or_default();
+            tracing::warn!(backend = refused.backend, lease, item = refused.item, reason = refused.reason, "an item of a plan was refused");
+        })
+    }
+}
+
+/// The loaded backends, asked by their type ("udp"). After a rescan the same handle asks the new plugins.
+#[derive(Clone)]
+pub struct Backends {
+    shared: Arc<Shared>,
+    refusals: Refusals,
+}
+
+impl Backends {
+    pub(crate) fn new(shared: Arc<Shared>, refusals: Refusals) -> Backends {
+        Backends { shared, refusals }
+    }
+
+    async fn ask<T, F>(&self, backend: &str, ask: F) -> Result<T, PlanError>
+    where
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Store<Guest>, &'a backend_api::Guest) -> Boxed<'a, wasmtime::Result<Result<T, backend_api::Refusal>>> + Send + 'static,
+    {
+        let actor = self.shared.backend(backend).ok_or_else(|| PlanError::Absent(backend.into()))?;
+        let wall = self.shared.settings.limits.plan_wall;
+        let answer = actor.call(wall, move |store, world: &Backend| ask(store, world.twill_plugin_backend_api())).await;
+        answer.map_err(plugin_failed)?.map_err(convert::plan_error)
+    }
+
+    /// The good items; an answer with more than the cap is refused whole.
+    fn items(&self, backend: &str, lease: Option<Prefixes>, items: Vec<backend_api::Item>) -> Result<Vec<Item>, PlanError> {
+        let most = self.shared.settings.limits.items;
+        if items.len() > most {
+            return Err(PlanError::Plugin(format!("backend-{backend} planned {} items in one answer, more than {most}: all are refused", items.len())));
+        }
+        let (good, refused) = convert::items(items);
+        for (item, reason) in refused {
+            (self.refusals.0)(RefusedItem { backend: backend.into(), lease, item, reason: reason.to_string() });
+        }
+        Ok(good)
+    }
+}
+
+fn plugin_failed(error: CallError) -> PlanError {
+    PlanError::Plugin(error.to_string())
+}
+
+impl Planner for Backends {
+    fn digest(&self, backend: &str) -> Option<String> {
+        self.shared.backend_digest(backend)
+    }
+
+    async fn advertise(
+        &self,
+        backend: &str,
+        network: Network,
+        node: Node,
+        options: String,
+        previous: Option<Way>,
+        existing: Vec<(String, Mac)>,
+    ) -> Result<Way, PlanError> {
+        let (network, node) = (convert::to_network(&network), convert::to_node(&node));
+        let previous = previous.as_ref().map(convert::to_way);
+        let existing: Vec<(String, String)> = existing.into_iter().map(|(name, mac)| (name, mac.to_string())).collect();
+        let way = self
+            .ask(backend, move |store, guest| {
+                Box::pin(async move { guest.call_advertise(store, &network, &node, &options, previous.as_ref(), &existing).await })
+            })
+            .await?;
+        Ok(convert::way_from(way))
+    }
+
+    async fn local(&self, backend: &str, context: Context) -> Result<Base, PlanError> {
+        let context = convert::to_context(&context);
+        let base = self.ask(backend, move |store, guest| Box::pin(async move { guest.call_local(store, &context).await })).await?;
+        let pod_mtu = convert::pod_mtu(base.pod_mtu).map_err(|bad| PlanError::Plugin(format!("backend-{backend} answered nonsense: {bad}")))?;
+        Ok(Base { items: self.items(backend, None, base.items)?, pod_mtu })
+    }
+
+    async fn send_to(&self, backend: &str, context: Context, peer: Lease, over: Way, road: Road) -> Result<Vec<Item>, PlanError> {
+        let subnets = peer.subnets;
+        let (context, peer) = (convert::to_context(&context), convert::to_lease(&peer));
+        let (over, road) = (convert::to_way(&over), convert::to_road(road));
+        let items = self
+            .ask(backend, move |store, guest| Box::pin(async move { guest.call_send_to(store, &context, &peer, &over, road).await }))
+            .await?;
+        self.items(backend, Some(subnets), items)
+    }
+
+    async fn receive_from(&self, backend: &str, context: Context, peer: Lease) -> Result<Vec<Item>, PlanError> {
+        let subnets = peer.subnets;
+        let (context, peer) = (convert::to_context(&context), convert::to_lease(&peer));
+        let items = self.ask(backend, move |store, guest| Box::pin(async move { guest.call_receive_from(store, &context, &peer).await })).await?;
+        self.items(backend, Some(subnets), items)
+    }
+}
+
+/// The task of a loaded backend.
+pub(crate) type BackendActor = Actor<Backend>;

@@ -1,0 +1,60 @@
+//! What is counted of a plugin over all its instances, for status.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::limits::Account;
+
+/// The counters of one plugin.
+#[derive(Default)]
+pub(crate) struct Counters(Mutex<Count>);
+
+/// One reading of the counters.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Count {
+    pub(crate) calls: u64,
+    pub(crate) failures: u64,
+    pub(crate) restarts: u64,
+    pub(crate) guest_us: u64,
+    pub(crate) memory: u64,
+    pub(crate) last_failure: Option<String>,
+    /// It failed and no call has succeeded since.
+    pub(crate) failing: bool,
+    /// It rests until then.
+    pub(crate) rests_until: Option<Instant>,
+}
+
+impl Counters {
+    pub(crate) fn read(&self) -> Count {
+        self.lock().clone()
+    }
+
+    pub(crate) fn called(&self, account: &Account) {
+        let mut count = self.lock();
+        count.calls += 1;
+        count.guest_us += account.computed().as_micros() as u64;
+        count.memory = count.memory.max(account.peak() as u64);
+    }
+
+    pub(crate) fn failed(&self, cause: &str, rests_until: Option<Instant>) {
+        let mut count = self.lock();
+        count.failures += 1;
+        count.failing = true;
+        count.last_failure = Some(cause.into());
+        count.rests_until = rests_until;
+    }
+
+    pub(crate) fn restarted(&self) {
+        self.lock().restarts += 1;
+    }
+
+    pub(crate) fn recovered(&self) {
+        let mut count = self.lock();
+        count.failing = false;
+        count.rests_until = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Count> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,79 @@
+//! The interface `directory`: one flat directory that the operator granted.
+//!
+//! [`disk`] does the writes and reads (blocking, so each runs on a blocking thread), [`age`] knows by whose clock files age, [`watch`] waits for changes. The directory
+//! is opened anew for each act: it may be missing, be deleted or be mounted over while the daemon runs.
+
+mod age;
+mod disk;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use disk::Disk;
+use watch::Watch;
+
+use crate::guest::Guest;
+use crate::wit::directory::{Entry, Failure, Host};
+
+/// The directory of one instance.
+pub(crate) struct Directory {
+    disk: Arc<Disk>,
+    watch: Watch,
+}
+
+impl Directory {
+    pub(crate) fn new(path: PathBuf) -> Directory {
+        Directory { watch: Watch::new(path.clone()), disk: Arc::new(Disk::new(path)) }
+    }
+
+    async fn act<T: Send + 'static>(&self, act: impl FnOnce(&Disk) -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+        let disk = self.disk.clone();
+        match tokio::task::spawn_blocking(move || act(&disk)).await {
+            Ok(result) => result,
+            Err(ended) => Err(Failure::Broken(format!("the act did not end: {ended}"))),
+        }
+    }
+}
+
+impl Guest {
+    async fn on_disk<T: Send + 'static>(&self, act: impl FnOnce(&Disk) -> Result<T, Failure> + Send + 'static) -> wasmtime::Result<Result<T, Failure>> {
+        match &self.directory {
+            Some(directory) => Ok(directory.act(act).await),
+            None => Ok(Err(Failure::NotGranted)),
+        }
+    }
+}
+
+impl Host for Guest {
+    async fn listing(&mut self) -> wasmtime::Result<Result<Vec<Entry>, Failure>> {
+        self.on_disk(|disk| disk.listing()).await
+    }
+
+    async fn read(&mut self, name: String) -> wasmtime::Result<Result<(Vec<u8>, Entry), Failure>> {
+        self.on_disk(move |disk| disk.read(&name)).await
+    }
+
+    async fn create(&mut self, name: String, content: Vec<u8>) -> wasmtime::Result<Result<Entry, Failure>> {
+        self.on_disk(move |disk| disk.create(&name, &content)).await
+    }
+
+    async fn replace(&mut self, name: String, content: Vec<u8>, version: String) -> wasmtime::Result<Result<Entry, Failure>> {
+        self.on_disk(move |disk| disk.replace(&name, &content, &version)).await
+    }
+
+    async fn remove(&mut self, name: String, version: String) -> wasmtime::Result<Result<(), Failure>> {
+        self.on_disk(move |disk| disk.remove(&name, &version)).await
+    }
+
+    async fn wait(&mut self, milliseconds: u32) -> wasmtime::Result<bool> {
+        match &mut self.directory {
+            Some(directory) => Ok(directory.watch.changed(Duration::from_millis(milliseconds.into())).await),
+            None => {
+                tokio::time::sleep(Duration::from_millis(milliseconds.into())).await;
+                Ok(false)
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What stands behind one instance on the host's side: its account, its log, its clock, its directory, and an empty WASI.
+
+use std::sync::Arc;
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::directory::Directory;
+use crate::engine::Ticker;
+use crate::grants::{Grants, World};
+use crate::imports::clock::Clock;
+use crate::imports::log::Log;
+use crate::imports::wasi;
+use crate::limits::{Account, Limits};
+
+/// The data of an instance's store.
+pub(crate) struct Guest {
+    pub(crate) account: Account,
+    pub(crate) log: Arc<Log>,
+    pub(crate) clock: Clock,
+    pub(crate) directory: Option<Directory>,
+    table: ResourceTable,
+    wasi: WasiCtx,
+}
+
+/// All that a new instance's store is made from.
+#[derive(Clone)]
+pub(crate) struct Nursery {
+    pub(crate) engine: Engine,
+    pub(crate) ticker: Ticker,
+    pub(crate) limits: Limits,
+    pub(crate) plugin: String,
+    pub(crate) world: World,
+    pub(crate) grants: Grants,
+}
+
+impl Nursery {
+    /// An empty store with limits, hook and callback in place.
+    pub(crate) fn store(&self) -> Store<Guest> {
+        let log = Arc::new(Log::new(&self.plugin, self.limits.log_lines));
+        let guest = Guest {
+            account: Account::new(self.limits.clone(), self.ticker.running()),
+            clock: Clock::start(),
+            directory: self.grants.directory.clone().map(Directory::new),
+            table: ResourceTable::new(),
+            wasi: wasi::empty(self.world, &log),
+            log,
+        };
+        let mut store = Store::new(&self.engine, guest);
+        store.limiter(|guest| &mut guest.account);
+        store.set_hostcall_fuel(self.limits.handed_over);
+        store.call_hook(|mut store, turn| {
+            if store.data_mut().account.turn(turn)? {
+                store.set_epoch_deadline(1);
+            }
+            Ok(())
+        });
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().account.tick()?));
+        store
+    }
+}
+
+impl Guest {
+    /// Opens the accounts of a new exported call.
+    pub(crate) fn begin(&mut self) {
+        self.account.begin();
+        self.log.begin();
+        self.clock = Clock::start();
+    }
+
+    /// The open bodies of HTTP answers.
+    pub(crate) fn replies(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}

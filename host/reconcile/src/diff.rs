@@ -1,0 +1,127 @@
+//! The difference between what there should be and what there is, as steps in a lawful order.
+//!
+//! Order law: make link, address, neighbour, FDB entry, endpoint, route; then break route, endpoint, FDB entry, neighbour, address, link.
+//! So a route never points at what is not there yet, and nothing a packet may still need goes before its route. Equal state gives no step.
+//! Endpoints and senders are not the kernel's: [`crate::tunnel`] hands them to the fast path as whole tables.
+//!
+//! Pure.
+
+use std::collections::BTreeSet;
+
+use twill_model::Prefixes;
+use twill_model::item::{Assignment, Item, Link, LinkKind, LinkName, Route};
+use twill_model::state::{Desired, HostItem, Observed, ObservedRoute, Step};
+
+/// IPv6 routes without a given metric get this one (`IP6_RT_PRIO_USER`, net/ip6_route.h).
+const IPV6_NO_METRIC: u32 = 1024;
+
+/// What is ours to remove: routes with our protocol inside our networks, and whatever stands on our links.
+#[derive(Debug, Clone, Copy)]
+pub struct Ownership<'a> {
+    /// Our route protocol.
+    pub protocol: u8,
+    /// The cluster's networks.
+    pub networks: &'a Prefixes,
+    /// The links that we made.
+    pub links: &'a BTreeSet<LinkName>,
+    /// Tunnel links that the fast path holds open as planned.
+    pub held: &'a BTreeSet<LinkName>,
+}
+
+/// The steps from `observed` to `desired`.
+pub fn diff(desired: &Desired, observed: &Observed, own: &Ownership) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for sysctl in &desired.sysctls {
+        // A setting whose path is missing belongs to a link that is not there yet.
+        if observed.sysctls.get(&sysctl.path).is_some_and(|value| *value != sysctl.value) {
+            steps.push(Step::Set(sysctl.clone()));
+        }
+    }
+    let wanted = desired.items.values().map(|(item, _)| item);
+    steps.extend(wanted.filter(|item| !present(item, observed, own)).cloned().map(Step::Make));
+    steps.extend(unwanted(desired, observed, own).into_iter().map(Step::Break));
+    steps.sort_by_key(rank);
+    steps
+}
+
+/// True when the kernel has the item as planned. Tunnel tables are always taken for present: they are swapped whole.
+pub fn present(item: &HostItem, observed: &Observed, own: &Ownership) -> bool {
+    match item {
+        Item::Link(link) => link_present(link, observed, own),
+        Item::Assignment(wanted) => observed.addresses.contains(wanted),
+        Item::Route(wanted) => {
+            observed.routes.iter().any(|there| plain(there) && there.route.to == wanted.to && same_route(&there.route, wanted))
+        }
+        Item::Neighbour(wanted) => observed.neighbours.contains(wanted),
+        Item::Fdb(wanted) => observed.fdb.contains(wanted),
+        Item::Endpoint(_) | Item::Sender(_) => true,
+        Item::Wireguard(_) => false,
+    }
+}
+
+fn link_present(wanted: &Link<LinkName>, observed: &Observed, own: &Ownership) -> bool {
+    let Some(there) = observed.link(&wanted.on) else { return false };
+    let kind = match wanted.kind {
+        LinkKind::Tunnel { .. } => own.held.contains(&wanted.on),
+        _ => there.kind.as_ref() == Some(&wanted.kind),
+    };
+    kind && there.up && there.mtu == wanted.mtu && wanted.mac.is_none_or(|mac| there.mac == Some(mac))
+}
+
+fn same_route(there: &Route<LinkName>, wanted: &Route<LinkName>) -> bool {
+    // With a gateway the scope is global anyway, so the wish for it says nothing.
+    let scope = wanted.via.is_some() || wanted.to.addr().is_ipv6() || there.scope_global == wanted.scope_global;
+    scope && there.via == wanted.via && there.on == wanted.on && there.onlink == wanted.onlink && there.mtu == wanted.mtu
+}
+
+/// A route that a plan can speak of: unicast, without a metric of its own.
+fn plain(there: &ObservedRoute) -> bool {
+    let no_metric = if there.route.to.addr().is_ipv6() { IPV6_NO_METRIC } else { 0 };
+    !there.special && (there.metric == 0 || there.metric == no_metric)
+}
+
+fn unwanted(desired: &Desired, observed: &Observed, own: &Ownership) -> Vec<HostItem> {
+    let routes = observed.routes.iter().filter(|there| ours(there, own)).map(|there| Item::Route(there.route.clone()));
+    let addresses = observed.addresses.iter().filter(|a| inside(a, own)).cloned().map(Item::Assignment);
+    let neighbours = observed.neighbours.iter().filter(|n| own.links.contains(&n.on)).cloned().map(Item::Neighbour);
+    let fdb = observed.fdb.iter().filter(|f| own.links.contains(&f.on)).cloned().map(Item::Fdb);
+    let links = observed.links.iter().filter(|l| own.links.contains(&l.name)).map(|l| {
+        let kind = l.kind.clone().unwrap_or(LinkKind::Tunnel { port: 0, local: Default::default() });
+        Item::Link(Link { on: l.name.clone(), name: l.name.0.clone(), kind, mtu: l.mtu, mac: l.mac })
+    });
+    let all = routes.chain(addresses).chain(neighbours).chain(fdb).chain(links);
+    all.filter(|item| !desired.items.contains_key(&item.key())).collect()
+}
+
+fn ours(there: &ObservedRoute, own: &Ownership) -> bool {
+    plain(there) && there.protocol == own.protocol && own.networks.cover(there.route.to)
+}
+
+fn inside(there: &Assignment<LinkName>, own: &Ownership) -> bool {
+    own.links.contains(&there.on) && own.networks.contains(there.address.addr())
+}
+
+/// Where a step stands in the order law.
+pub fn rank(step: &Step) -> u8 {
+    match step {
+        Step::Make(item) => make_rank(item),
+        Step::Set(_) => 1,
+        Step::Break(item) => 20 - make_rank(item),
+    }
+}
+
+fn make_rank(item: &HostItem) -> u8 {
+    match item {
+        Item::Link(_) => 0,
+        Item::Assignment(_) => 2,
+        Item::Neighbour(_) => 3,
+        Item::Fdb(_) | Item::Wireguard(_) => 4,
+        Item::Sender(_) => 5,
+        Item::Endpoint(_) => 6,
+        Item::Route(_) => 7,
+    }
+}
+
+#[cfg(test)]
+#[path = "diff_tests.rs"]
+mod tests;

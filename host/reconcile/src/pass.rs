@@ -1,0 +1,338 @@
+//! One pass: observe → plan → unite → diff → apply. What it learns on the way (answers, names, failures, repairs, drains) it keeps for the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use twill_model::event::Weight;
+use twill_model::item::LinkName;
+use twill_model::state::{Desired, HostItem, HostKey, Observed, Step};
+
+use crate::diff::{Ownership, diff, present, rank};
+use crate::drain::Leaving;
+use crate::failures::Failures;
+use crate::links::Names;
+use crate::plan::{self, Memory, Planned, Roads};
+use crate::ports::{Forwarder, Forwarding, Kernel, Planner, Refused};
+use crate::repair::{PAUSE, Repairs, Verdict};
+use crate::run::Wiring;
+use crate::tunnel::{Draining, tables};
+use crate::union::{United, is_tunnel, unite};
+use crate::view::{Outcome, View};
+use crate::{Inputs, sysctl};
+
+/// Making a link lets its addresses and settings be made: at most so many rounds in one pass.
+const ROUNDS: usize = 3;
+
+/// How long to wait before asking a backend again that failed, or a kernel that could not be read.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The first rank of a step that must come after the tunnels' tables: routes, and everything that is taken away.
+const AFTER_TABLES: u8 = 7;
+
+/// The state that goes from pass to pass.
+pub struct Pass<P, K, F> {
+    wiring: Wiring<P, K, F>,
+    memory: Memory,
+    names: Names,
+    /// The names as last written to disk.
+    kept: Names,
+    roads: Roads,
+    /// What the roads were looked up by; they are looked up again when it changes.
+    roads_mark: u64,
+    repairs: Repairs,
+    failures: Failures,
+    leaving: Leaving,
+    draining: Draining,
+    in_force: BTreeMap<LinkName, Forwarding>,
+    told: BTreeSet<String>,
+}
+
+/// What one round came to.
+struct Round {
+    planned: Planned,
+    united: United,
+    observed: Observed,
+    /// Steps that were carried out.
+    done: usize,
+}
+
+impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
+    /// The first pass of a daemon.
+    pub fn new(wiring: Wiring<P, K, F>) -> Self {
+        let names = wiring.names.load();
+        Pass {
+            wiring,
+            memory: Memory::default(),
+            kept: names.clone(),
+            names,
+            roads: Roads::new(),
+            roads_mark: 0,
+            repairs: Repairs::default(),
+            failures: Failures::default(),
+            leaving: Leaving::default(),
+            draining: Draining::default(),
+            in_force: BTreeMap::new(),
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// Makes the node so. Answers with what came of it, and when to come again if nothing happens before.
+    pub async fn run(&mut self, inputs: &Inputs) -> (Outcome, Option<Instant>) {
+        let mut sysctls = Vec::new();
+        let mut last = None;
+        for _ in 0..ROUNDS {
+            match self.round(inputs, &sysctls).await {
+                Ok(round) => {
+                    let paths: Vec<String> = round.united.desired.sysctls.iter().map(|wanted| wanted.path.clone()).collect();
+                    let finished = round.done == 0 && paths == sysctls;
+                    sysctls = paths;
+                    last = Some(round);
+                    if finished {
+                        break;
+                    }
+                }
+                Err(refused) => return (Outcome::blind(&refused), Some(Instant::now() + ASK_AGAIN)),
+            }
+        }
+        let Some(round) = last else { return (Outcome::default(), None) };
+        let outcome = self.outcome(inputs, &round).await;
+        self.tell_problems(&outcome.problems);
+        (outcome, self.wake(&round.planned))
+    }
+
+    async fn round(&mut self, inputs: &Inputs, sysctls: &[String]) -> Result<Round, Refused> {
+        let observed = self.wiring.kernel.observe(sysctls.to_vec()).await?;
+        self.look_up_roads(inputs, &observed).await;
+        let mut planned = plan::plan(&*self.wiring.planner, &mut self.memory, inputs, &self.roads).await;
+        let items = std::mem::take(&mut planned.items);
+        let mut united = unite(items, inputs, self.wiring.settings.source_check, &observed, &mut self.names);
+        united.desired.sysctls = sysctl::wanted(&united.desired, inputs, &self.wiring.settings);
+        self.keep_names();
+        let links = self.names.ours().cloned().collect();
+        let held = self.held(&united.desired);
+        let own = Ownership { protocol: self.wiring.settings.protocol, networks: &inputs.networks, links: &links, held: &held };
+        let steps = diff(&united.desired, &observed, &own);
+        let open: BTreeSet<HostKey> = steps.iter().filter_map(concerned).map(HostItem::key).collect();
+        self.failures.keep_only(|key| open.contains(key));
+        // Unknown is not empty: take nothing away before the store was read whole and every backend has spoken for this node.
+        let may_break = inputs.complete && planned.whole && united.refused.iter().all(|refused| refused.origin.lease.is_some());
+        let done = self.apply(steps, &united.desired, may_break).await;
+        Ok(Round { planned, united, observed, done })
+    }
+
+    async fn apply(&mut self, steps: Vec<Step>, desired: &Desired, may_break: bool) -> usize {
+        let started = Instant::now();
+        let mut repaired = Vec::new();
+        let (before, after): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(|step| rank(step) < AFTER_TABLES);
+        let unwanted: Vec<HostKey> = after.iter().filter_map(broken).map(HostItem::key).collect();
+        self.leaving.keep_only(&unwanted);
+        let mut done = 0;
+        for step in before {
+            done += usize::from(self.take(step, may_break, &mut repaired).await);
+        }
+        self.swap_tables(desired);
+        for step in after {
+            done += usize::from(self.take(step, may_break, &mut repaired).await);
+        }
+        self.tell_repairs(&repaired, started);
+        done
+    }
+
+    /// Carries out one step, unless it has to wait. True when something was changed.
+    async fn take(&mut self, step: Step, may_break: bool, repaired: &mut Vec<String>) -> bool {
+        let now = Instant::now();
+        match step {
+            Step::Set(wanted) => match self.wiring.kernel.set(wanted).await {
+                Ok(()) => true,
+                Err(refused) => {
+                    self.tell_once(Weight::Warn, refused.to_string());
+                    false
+                }
+            },
+            Step::Make(item) => {
+                if !self.failures.may_try(&item.key(), now) {
+                    return false;
+                }
+                match self.repairs.judge(&item.key(), self.wiring.settings.repairs_per_minute, now) {
+                    Verdict::Paused => return false,
+                    Verdict::GiveUp => {
+                        self.tell_fight(&item);
+                        return false;
+                    }
+                    Verdict::Repair => repaired.push(item.to_string()),
+                    Verdict::New => {}
+                }
+                let answer = self.make(&item).await;
+                self.note(&item, answer, now)
+            }
+            Step::Break(item) => {
+                if !may_break || !self.leaving.may_go(&item, now) {
+                    return false;
+                }
+                let answer = self.take_away(&item).await;
+                self.note(&item, answer, now)
+            }
+        }
+    }
+
+    async fn make(&mut self, item: &HostItem) -> Result<(), Refused> {
+        if let (true, HostItem::Link(link)) = (is_tunnel(item), item) {
+            self.wiring.forwarder.open(link.clone()).await?;
+            // A device opened anew starts with an empty table.
+            self.in_force.remove(&link.on);
+        }
+        self.wiring.kernel.make(item.clone()).await
+    }
+
+    async fn take_away(&mut self, item: &HostItem) -> Result<(), Refused> {
+        if let HostItem::Link(link) = item {
+            self.in_force.remove(&link.on);
+            self.names.forget(&link.on);
+            self.keep_names();
+            if is_tunnel(item) {
+                return self.wiring.forwarder.close(link.on.clone()).await;
+            }
+        }
+        self.wiring.kernel.remove(item.clone()).await
+    }
+
+    fn note(&mut self, item: &HostItem, answer: Result<(), Refused>, now: Instant) -> bool {
+        match answer {
+            Ok(()) => {
+                self.failures.forget(&item.key());
+                true
+            }
+            Err(refused) => {
+                if self.failures.add(item.key(), &refused, now) {
+                    (self.wiring.tell)(Weight::Warn, refused.to_string());
+                }
+                false
+            }
+        }
+    }
+
+    fn swap_tables(&mut self, desired: &Desired) {
+        let now = Instant::now();
+        for (name, (link, mut table)) in tables(desired) {
+            if !self.wiring.forwarder.holds(&link) {
+                continue;
+            }
+            if let Some(before) = self.in_force.get(&name) {
+                self.draining.note(&name, before, &table, now);
+            }
+            self.draining.extend(&name, &mut table);
+            if self.in_force.get(&name) != Some(&table) {
+                self.wiring.forwarder.forward(&name, table.clone());
+                self.in_force.insert(name, table);
+            }
+        }
+    }
+
+    async fn look_up_roads(&mut self, inputs: &Inputs, observed: &Observed) {
+        let addresses: BTreeSet<IpAddr> = inputs.peers.iter().flat_map(|peer| peer.public.iter()).collect();
+        let mark = crate::view::foreign_mark(observed, self.wiring.settings.protocol);
+        if mark != self.roads_mark {
+            self.roads.clear();
+            self.roads_mark = mark;
+        }
+        self.roads.retain(|address, _| addresses.contains(address));
+        for address in addresses {
+            if !self.roads.contains_key(&address)
+                && let Ok(hop) = self.wiring.kernel.road(address).await
+            {
+                self.roads.insert(address, hop);
+            }
+        }
+    }
+
+    async fn outcome(&mut self, inputs: &Inputs, round: &Round) -> Outcome {
+        // Look once more when something was changed, so that what is told is what is there.
+        let paths = round.united.desired.sysctls.iter().map(|wanted| wanted.path.clone()).collect();
+        let observed = match round.done {
+            0 => round.observed.clone(),
+            _ => self.wiring.kernel.observe(paths).await.unwrap_or_else(|_| round.observed.clone()),
+        };
+        let links = self.names.ours().cloned().collect();
+        let held = self.held(&round.united.desired);
+        let own = Ownership { protocol: self.wiring.settings.protocol, networks: &inputs.networks, links: &links, held: &held };
+        let wanted = round.united.desired.items.values().map(|(item, _)| item);
+        self.repairs.settle(wanted.filter(|item| present(item, &observed, &own)).map(HostItem::key).collect());
+        View { inputs, planned: &round.planned, united: &round.united, observed: &observed, own: &own, failures: &self.failures }.outcome()
+    }
+
+    fn held(&self, desired: &Desired) -> BTreeSet<LinkName> {
+        let links = desired.items.values().filter_map(|(item, _)| match item {
+            HostItem::Link(link) if is_tunnel(item) => Some(link),
+            _ => None,
+        });
+        links.filter(|link| self.wiring.forwarder.holds(link)).map(|link| link.on.clone()).collect()
+    }
+
+    fn keep_names(&mut self) {
+        if self.kept == self.names {
+            return;
+        }
+        if let Err(error) = self.wiring.names.save(&self.names) {
+            tracing::warn!(file = %self.wiring.names.0.display(), %error, "cannot keep the names of own links");
+        }
+        self.kept = self.names.clone();
+    }
+
+    fn wake(&self, planned: &Planned) -> Option<Instant> {
+        let stale = planned.stale.then(|| Instant::now() + ASK_AGAIN);
+        [stale, self.leaving.next(), self.draining.next(), self.repairs.next(), self.failures.next()].into_iter().flatten().min()
+    }
+
+    fn tell_repairs(&self, repaired: &[String], started: Instant) {
+        if !repaired.is_empty() {
+            let took = started.elapsed().as_millis();
+            let what = repaired.join(", ");
+            (self.wiring.tell)(Weight::Warn, format!("{what}: gone or replaced by another hand, made again in {took} ms"));
+        }
+    }
+
+    fn tell_fight(&self, item: &HostItem) {
+        let limit = self.wiring.settings.repairs_per_minute;
+        let pause = PAUSE.as_secs();
+        (self.wiring.tell)(
+            Weight::Error,
+            format!(
+                "{item} was repaired {limit} times within a minute and is left alone for {pause} s: something else on this host keeps changing it \
+                 (look at systemd-networkd, NetworkManager and udev rules)"
+            ),
+        );
+    }
+
+    /// Tells each problem once, and again only after it was away.
+    fn tell_problems(&mut self, problems: &[String]) {
+        for problem in problems {
+            self.tell_once(Weight::Warn, problem.clone());
+        }
+        self.told.retain(|told| problems.contains(told));
+    }
+
+    fn tell_once(&mut self, weight: Weight, sentence: String) {
+        if self.told.insert(sentence.clone()) {
+            (self.wiring.tell)(weight, sentence);
+        }
+    }
+}
+
+fn concerned(step: &Step) -> Option<&HostItem> {
+    match step {
+        Step::Make(item) | Step::Break(item) => Some(item),
+        Step::Set(_) => None,
+    }
+}
+
+fn broken(step: &Step) -> Option<&HostItem> {
+    match step {
+        Step::Break(item) => Some(item),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "pass_tests.rs"]
+mod tests;

@@ -1,0 +1,104 @@
+//! Repairs: items that were in place and are not any more, by another hand than ours. Each is mended at once and told once; one that vanishes
+//! over and over is left alone for a while, since somebody is fighting us for it.
+//!
+//! Pure; the time is passed in.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use twill_model::state::HostKey;
+
+/// The span in which repairs of one item are counted.
+const SPAN: Duration = Duration::from_secs(60);
+
+/// How long an item is left alone once it was repaired too often.
+pub const PAUSE: Duration = Duration::from_secs(30);
+
+/// What is to be done about an item that is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was never in place: make it, there is nothing to tell.
+    New,
+    /// It was in place and vanished: make it again and tell.
+    Repair,
+    /// It vanished too often: leave it alone from now on, and tell that.
+    GiveUp,
+    /// It is being left alone.
+    Paused,
+}
+
+/// The memory of what was in place and of past repairs.
+#[derive(Debug, Default)]
+pub struct Repairs {
+    settled: BTreeSet<HostKey>,
+    past: BTreeMap<HostKey, VecDeque<Instant>>,
+    paused: BTreeMap<HostKey, Instant>,
+}
+
+impl Repairs {
+    /// What to do about `key`, which is missing now; counts it when it is a repair.
+    pub fn judge(&mut self, key: &HostKey, limit: usize, now: Instant) -> Verdict {
+        if let Some(until) = self.paused.get(key) {
+            if now < *until {
+                return Verdict::Paused;
+            }
+            self.paused.remove(key);
+        }
+        if !self.settled.contains(key) {
+            return Verdict::New;
+        }
+        let past = self.past.entry(key.clone()).or_default();
+        while past.front().is_some_and(|first| now.duration_since(*first) >= SPAN) {
+            past.pop_front();
+        }
+        if past.len() >= limit {
+            self.paused.insert(key.clone(), now + PAUSE);
+            return Verdict::GiveUp;
+        }
+        past.push_back(now);
+        Verdict::Repair
+    }
+
+    /// Replaces what is known to be in place.
+    pub fn settle(&mut self, present: BTreeSet<HostKey>) {
+        // What is being left alone stays settled, so that its return counts as a repair.
+        let paused = self.paused.keys().cloned();
+        self.settled = present.into_iter().chain(paused).collect();
+        self.past.retain(|key, _| self.settled.contains(key));
+    }
+
+    /// When the next item is tried again.
+    pub fn next(&self) -> Option<Instant> {
+        self.paused.values().min().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> HostKey {
+        HostKey::Route { to: "10.1.0.0/16".parse().expect("a prefix") }
+    }
+
+    #[test]
+    fn what_was_never_in_place_is_no_repair() {
+        assert_eq!(Repairs::default().judge(&key(), 10, Instant::now()), Verdict::New);
+    }
+
+    #[test]
+    fn the_eleventh_repair_in_a_minute_is_not_done() {
+        let mut repairs = Repairs::default();
+        let start = Instant::now();
+        for second in 0..10 {
+            repairs.settle(BTreeSet::from([key()]));
+            assert_eq!(repairs.judge(&key(), 10, start + Duration::from_secs(second)), Verdict::Repair);
+        }
+        let now = start + Duration::from_secs(11);
+        assert_eq!(repairs.judge(&key(), 10, now), Verdict::GiveUp);
+        repairs.settle(BTreeSet::new());
+        assert_eq!(repairs.judge(&key(), 10, now + Duration::from_secs(1)), Verdict::Paused);
+        assert_eq!(repairs.next(), Some(now + PAUSE));
+        assert_eq!(repairs.judge(&key(), 10, now + PAUSE + SPAN), Verdict::Repair);
+    }
+}

@@ -1,0 +1,74 @@
+//! The loop. Whatever happens (new leases, a route deleted by hand, a new plugin, a timer) leads to the same pass: observe, plan, unite,
+//! diff, apply, tell. A pass that finds no difference writes nothing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use twill_model::event::Weight;
+
+use crate::memory::NamesFile;
+use crate::pass::Pass;
+use crate::ports::{Forwarder, Kernel, Planner};
+use crate::view::Outcome;
+use crate::{Inputs, Settings};
+
+/// Tells people what happened, one sentence at a time.
+pub type Tell = Arc<dyn Fn(Weight, String) + Send + Sync>;
+
+/// What the loop is wired to.
+pub struct Wiring<P, K, F> {
+    /// The backends.
+    pub planner: Arc<P>,
+    /// The kernel.
+    pub kernel: Arc<K>,
+    /// The fast path.
+    pub forwarder: Arc<F>,
+    /// What stays the same.
+    pub settings: Settings,
+    /// The names of own links, kept over restarts.
+    pub names: NamesFile,
+    /// Where events go.
+    pub tell: Tell,
+}
+
+/// Runs until `shutdown`. Nothing is taken away at the end: kernel state outlives the daemon.
+///
+/// `inputs` is empty until there is a config and an own lease; while it is empty again later, what was applied last stays.
+/// `again` asks for a pass: a plugin changed, a tunnel was lost.
+pub async fn run<P: Planner, K: Kernel, F: Forwarder>(
+    wiring: Wiring<P, K, F>,
+    mut inputs: watch::Receiver<Option<Arc<Inputs>>>,
+    again: Arc<Notify>,
+    outcome: watch::Sender<Arc<Outcome>>,
+    shutdown: CancellationToken,
+) {
+    let kernel = Arc::clone(&wiring.kernel);
+    let mut pass = Pass::new(wiring);
+    loop {
+        let now = inputs.borrow_and_update().clone();
+        let wake = match now {
+            Some(inputs) => {
+                let (told, wake) = pass.run(&inputs).await;
+                outcome.send_replace(Arc::new(told));
+                wake
+            }
+            None => None,
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = inputs.changed() => if changed.is_err() { return },
+            () = kernel.changed() => {}
+            () = again.notified() => {}
+            () = sleep_until(wake) => {}
+        }
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,36 @@
+//! Where the built programs and plugins are, outside a world and inside it.
+
+use std::path::{Path, PathBuf};
+
+use crate::world::ROOT;
+
+/// The target directory of the checkout, or `TWILL_TARGET`.
+pub fn outside() -> PathBuf {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    std::env::var_os("TWILL_TARGET").map_or_else(default, PathBuf::from)
+}
+
+/// The same directory as a world sees it.
+pub fn inside() -> PathBuf {
+    Path::new(ROOT).join("target")
+}
+
+/// The daemon, seen from inside.
+pub fn twill() -> PathBuf {
+    inside().join("release/twill")
+}
+
+/// The folder of the plugins that twill ships, seen from inside.
+pub fn plugins() -> PathBuf {
+    inside().join("plugins")
+}
+
+/// The folder of the hostile plugins that only tests use, seen from inside.
+pub fn hostile_plugins() -> PathBuf {
+    inside().join("test-plugins")
+}
+
+/// Where daemons' logs stay after a test, seen from inside.
+pub fn logs(test: &str) -> PathBuf {
+    inside().join("lab-logs").join(test)
+}

@@ -1,0 +1,131 @@
+//! The test runner: each test runs in a process and a world of its own, several at a time; a test that this kernel cannot run is shown as ignored, with the reason.
+//!
+//! The output and the arguments (a filter, `--list`, `--test-threads`) are cargo test's own.
+
+use std::process::{ExitCode, Stdio};
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::{artifacts, daemon, world};
+
+/// Tests that run at the same time unless `--test-threads` says otherwise.
+const JOBS: usize = 3;
+/// The role of the process that finds out what this kernel can do.
+const PROBE: &str = "probe";
+
+/// One test.
+#[derive(Debug, Clone, Copy)]
+pub struct Test {
+    /// Its name: subject and claim.
+    pub name: &'static str,
+    /// What it does; runs inside a settled world.
+    pub run: fn() -> Result<()>,
+    /// It takes minutes: only under `TWILL_LONG=1`.
+    pub long: bool,
+    /// It wants the machine for itself: it measures.
+    pub alone: bool,
+}
+
+impl Test {
+    /// A test for every run.
+    pub const fn new(name: &'static str, run: fn() -> Result<()>) -> Test {
+        Test { name, run, long: false, alone: false }
+    }
+
+    /// A test that takes minutes.
+    pub const fn long(name: &'static str, run: fn() -> Result<()>) -> Test {
+        Test { name, run, long: true, alone: false }
+    }
+
+    /// The same test with the machine to itself, after the others.
+    pub const fn alone(mut self) -> Test {
+        self.alone = true;
+        self
+    }
+}
+
+/// True when the full forms of tests are wanted (`make test-long`).
+pub fn long() -> bool {
+    std::env::var_os("TWILL_LONG").is_some_and(|value| value == "1")
+}
+
+/// The main function of a test program.
+pub fn main(tests: &[Test]) -> ExitCode {
+    match world::role() {
+        Some(role) if role == PROBE => probe(),
+        Some(role) => inside(tests, &role),
+        None => outside(tests),
+    }
+}
+
+fn probe() -> ExitCode {
+    let missing = world::settle().map(|()| world::missing());
+    match missing {
+        Ok(missing) => missing.iter().for_each(|(name, reason)| println!("{name}: {reason}")),
+        Err(error) => println!("namespaces: {error:#}"),
+    }
+    ExitCode::SUCCESS
+}
+
+fn inside(tests: &[Test], role: &str) -> ExitCode {
+    let Some(test) = tests.iter().find(|test| test.name == role) else {
+        println!("there is no test {role}");
+        return ExitCode::FAILURE;
+    };
+    let outcome = world::settle().and_then(|()| {
+        let _ = std::fs::remove_dir_all(artifacts::logs(test.name));
+        (test.run)()
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{error:#}");
+            daemon::print_logs(test.name);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn outside(tests: &[Test]) -> ExitCode {
+    let mut args = Arguments::from_args();
+    args.test_threads.get_or_insert(JOBS);
+    let lacking = lacking();
+    if let Some(reason) = lacking.as_ref().filter(|_| std::env::var_os("CI").is_some()) {
+        eprintln!("the lab cannot run here, and under CI that is a failure: {reason}");
+        return ExitCode::FAILURE;
+    }
+    let (alone, together): (Vec<&Test>, Vec<&Test>) = tests.iter().partition(|test| test.alone);
+    let first = libtest_mimic::run(&args, together.into_iter().map(|test| trial(test, lacking.as_deref())).collect());
+    args.test_threads = Some(1);
+    let second = libtest_mimic::run(&args, alone.into_iter().map(|test| trial(test, lacking.as_deref())).collect());
+    if first.has_failed() || second.has_failed() { ExitCode::from(101) } else { ExitCode::SUCCESS }
+}
+
+/// Why no lab can be made here, in one line; none when one can.
+fn lacking() -> Option<String> {
+    let answer = world::again(PROBE).and_then(|mut command| crate::process::run(&mut command));
+    let text = answer.unwrap_or_else(|error| format!("{error:#}"));
+    let line = text.trim().replace('\n', "; ");
+    (!line.is_empty()).then_some(line)
+}
+
+fn trial(test: &Test, lacking: Option<&str>) -> Trial {
+    let reason = match lacking {
+        Some(reason) => Some(format!("skipped: {reason}")),
+        None if test.long && !long() => Some("skipped: make test-long".to_string()),
+        None => None,
+    };
+    let name = test.name;
+    let trial = Trial::test(name, move || in_a_world(name)).with_ignored_flag(reason.is_some());
+    reason.map_or_else(|| Trial::test(name, move || in_a_world(name)), |reason| trial.with_kind(reason))
+}
+
+fn in_a_world(name: &str) -> Result<(), Failed> {
+    let mut command = world::again(name).map_err(|error| Failed::from(format!("{error:#}")))?;
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Failed::from(format!("{}\n{}", output.status, crate::process::said(&output))))
+}

@@ -1,0 +1,28 @@
+//! The lab: a cluster of real twill daemons on one machine, made of namespaces that end with the process that made them.
+//!
+//! A test reads like a story: `let lab = Lab::new("three nodes")?; lab.network("10.50.0.0/16")?; let a = lab.ready_node("a")?; let pod = a.pod("p1")?; …`.
+//! [`world`] moves the process into namespaces of its own, [`harness`] runs each test in such a process. Nothing here fakes a part of twill.
+
+pub mod api;
+pub mod artifacts;
+pub mod cluster;
+pub mod daemon;
+pub mod harness;
+pub mod inject;
+pub mod netns;
+pub mod node;
+pub mod packet;
+pub mod pod;
+pub mod process;
+pub mod stream;
+pub mod transfer;
+pub mod view;
+pub mod wait;
+pub mod world;
+
+pub use cluster::Lab;
+pub use daemon::{Barrier, Launch};
+pub use node::Node;
+pub use pod::Pod;
+pub use stream::Stream;
+pub use wait::{poll, wait_until};

@@ -1,0 +1,155 @@
+//! A stream of numbered datagrams between two pods, to see which were lost, doubled or late.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+use crate::pod::Pod;
+
+/// Quiet time after the last datagram that ends the waiting for stragglers.
+const STRAGGLERS: Duration = Duration::from_millis(500);
+
+/// A running stream: one datagram every interval, numbered from 0.
+#[derive(Debug)]
+pub struct Stream {
+    stop: Arc<AtomicBool>,
+    newest: Arc<AtomicU64>,
+    sender: JoinHandle<Vec<Instant>>,
+    receiver: JoinHandle<BTreeMap<u64, Vec<Instant>>>,
+    name: String,
+}
+
+/// What became of a stream.
+#[derive(Debug)]
+pub struct Report {
+    /// Which stream.
+    pub name: String,
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Numbers that never arrived, ascending.
+    pub lost: Vec<u64>,
+    /// Copies beyond the first.
+    pub duplicates: u64,
+    /// The longest time between two arrivals.
+    pub longest_silence: Duration,
+    /// When each number that arrived did so first.
+    pub arrivals: BTreeMap<u64, Instant>,
+}
+
+impl Stream {
+    /// Starts one that sends every `interval`.
+    pub fn start(from: &Pod, to: &Pod, interval: Duration) -> Result<Stream> {
+        let listening = to.net().inside(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
+        let sending = from.net().inside(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
+        sending.connect((to.address(), listening.local_addr()?.port()))?;
+        listening.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let (stop, newest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (sender_stop, receiver_stop, shown) = (stop.clone(), stop.clone(), newest.clone());
+        let sender = std::thread::spawn(move || send(&sending, interval, &sender_stop));
+        let receiver = std::thread::spawn(move || receive(&listening, &receiver_stop, &shown));
+        Ok(Stream { stop, newest, sender, receiver, name: format!("{} to {}", from.name(), to.name()) })
+    }
+
+    /// One more than the newest number that arrived; 0 before the first.
+    pub fn newest(&self) -> u64 {
+        self.newest.load(Ordering::Relaxed)
+    }
+
+    /// Ends it, waits for stragglers and counts.
+    pub fn stop(self) -> Result<Report> {
+        self.stop.store(true, Ordering::Relaxed);
+        let sent = self.sender.join().map_err(|_| anyhow!("the sender panicked"))?;
+        let seen = self.receiver.join().map_err(|_| anyhow!("the receiver panicked"))?;
+        Ok(report(self.name, sent.len() as u64, seen))
+    }
+}
+
+impl Report {
+    /// An error unless every datagram arrived, and at least one did.
+    pub fn nothing_lost(&self) -> Result<()> {
+        anyhow::ensure!(self.sent > 0 && self.lost.is_empty(), "{self}");
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} sent, {} lost, {} doubled, longest silence {:?}", self.name, self.sent, self.lost.len(), self.duplicates, self.longest_silence)?;
+        if !self.lost.is_empty() {
+            write!(f, ", lost {}", ranges(&self.lost))?;
+        }
+        Ok(())
+    }
+}
+
+fn send(socket: &UdpSocket, interval: Duration, stop: &AtomicBool) -> Vec<Instant> {
+    let start = Instant::now();
+    let mut sent = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        // A datagram that the kernel refuses counts as sent: to the pod it is lost.
+        let _ = socket.send(&(sent.len() as u64).to_be_bytes());
+        sent.push(Instant::now());
+        std::thread::sleep((start + interval * sent.len() as u32).saturating_duration_since(Instant::now()));
+    }
+    sent
+}
+
+fn receive(socket: &UdpSocket, stop: &AtomicBool, newest: &AtomicU64) -> BTreeMap<u64, Vec<Instant>> {
+    let mut seen: BTreeMap<u64, Vec<Instant>> = BTreeMap::new();
+    let mut last = Instant::now();
+    let mut buffer = [0; 64];
+    while !(stop.load(Ordering::Relaxed) && last.elapsed() > STRAGGLERS) {
+        if let Ok(8) = socket.recv(&mut buffer) {
+            let number = u64::from_be_bytes(buffer[..8].try_into().expect("eight bytes"));
+            last = Instant::now();
+            seen.entry(number).or_default().push(last);
+            newest.fetch_max(number + 1, Ordering::Relaxed);
+        }
+    }
+    seen
+}
+
+fn report(name: String, sent: u64, seen: BTreeMap<u64, Vec<Instant>>) -> Report {
+    let lost = (0..sent).filter(|number| !seen.contains_key(number)).collect();
+    let duplicates = seen.values().map(|times| times.len() as u64 - 1).sum();
+    let arrivals: BTreeMap<u64, Instant> = seen.iter().map(|(number, times)| (*number, times[0])).collect();
+    let mut times: Vec<Instant> = arrivals.values().copied().collect();
+    times.sort();
+    let longest_silence = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+    Report { name, sent, lost, duplicates, longest_silence, arrivals }
+}
+
+/// "3, 7-9" for 3, 7, 8, 9.
+fn ranges(numbers: &[u64]) -> String {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for &number in numbers {
+        match runs.last_mut() {
+            Some((_, end)) if *end + 1 == number => *end = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    let words = runs.iter().map(|(from, to)| if from == to { from.to_string() } else { format!("{from}-{to}") });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_and_copies_are_counted() {
+        let now = Instant::now();
+        let seen = BTreeMap::from([(0, vec![now]), (1, vec![now, now]), (4, vec![now + Duration::from_millis(30)])]);
+        let report = report("x".into(), 6, seen);
+        assert_eq!((report.lost.as_slice(), report.duplicates), ([2, 3, 5].as_slice(), 1));
+        assert_eq!(report.longest_silence, Duration::from_millis(30));
+        assert!(report.nothing_lost().is_err());
+        assert!(report.to_string().ends_with("lost 2-3, 5"), "{report}");
+    }
+}

@@ -1,0 +1,130 @@
+// The snapshot as the API sends it: twill_model::status, by hand. host/http/tests/fixture.rs writes fixtures/snapshot.ts, which the type check
+// holds against this file. All times are milliseconds since the Unix epoch by the node's clock.
+
+export interface Snapshot {
+  node: NodeStatus;
+  leases: LeaseStatus[];
+  state: ItemStatus[];
+  plugins: PluginStatus[];
+  tunnels: TunnelStatus[];
+  events: Event[];
+}
+
+/** What the stream sends: the node's clock, and the parts that are new. */
+export type Change = { at_ms: number } & Partial<Snapshot>;
+
+/** One value a family; a family that is not there is left out. */
+export interface Families {
+  v4?: string;
+  v6?: string;
+}
+
+export interface NodeStatus {
+  id: string;
+  hostname: string;
+  version: string;
+  instance: string;
+  started_ms: number;
+  underlay: string;
+  underlay_mtu: number;
+  public: Families;
+  subnets: Families | null;
+  networks: string[];
+  pod_mtu: number | null;
+  backend: string | null;
+  store: StoreStatus;
+  ready: boolean;
+  problems: string[];
+  renewal_ms: number | null;
+}
+
+export interface StoreStatus {
+  name: string;
+  reachable: boolean;
+  remembered: boolean;
+  error: string | null;
+  /** Where, and why. */
+  oddities: [string, string][];
+}
+
+export interface Way {
+  backend: string;
+  options: string;
+  data_v4?: string;
+  data_v6?: string;
+}
+
+export type Lifetime = "reserved" | "unknown" | { seconds: number };
+
+export interface LeaseStatus {
+  subnets: Families;
+  public: Families;
+  node: string | null;
+  ways: Way[];
+  way: string | null;
+  reason: string | null;
+  own: boolean;
+  life: Lifetime;
+  seen_ms: number;
+}
+
+export type Standing = "present" | "missing" | "failed" | "refused" | "leaving";
+
+export interface ItemStatus {
+  kind: string;
+  what: string;
+  desired: string | null;
+  observed: string | null;
+  standing: Standing;
+  backend: string;
+  lease: Families | null;
+  reason: string | null;
+}
+
+export type PluginState = "active" | "idle" | "backoff" | "refused";
+
+export interface PluginStatus {
+  name: string;
+  version: string;
+  summary: string;
+  world: string | null;
+  contract: string | null;
+  file: string;
+  digest: string;
+  imports: string[];
+  state: PluginState;
+  error: string | null;
+  calls: number;
+  failures: number;
+  restarts: number;
+  guest_us: number;
+  memory: number;
+}
+
+export interface TunnelStatus {
+  link: string;
+  total: Traffic;
+  drops: Record<string, number>;
+  peers: PeerTraffic[];
+}
+
+export interface Traffic {
+  sent_packets: number;
+  sent_bytes: number;
+  received_packets: number;
+  received_bytes: number;
+}
+
+export interface PeerTraffic {
+  peer: string;
+  traffic: Traffic;
+  heard_ms: number | null;
+}
+
+export interface Event {
+  id: number;
+  at_ms: number;
+  weight: "info" | "warn" | "error";
+  room: string;
+  text: string;
+}

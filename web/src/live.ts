@@ -1,0 +1,85 @@
+// The live snapshot: follows the node's event stream, and knows when it does not. Each part of the snapshot is a signal of its own, so that a
+// page draws anew only what changed. While the connection is lost the clock stands still: nothing pretends to be live.
+
+import { batch, computed, effect, signal } from "@preact/signals";
+import type { Change, Event, ItemStatus, LeaseStatus, NodeStatus, PluginStatus, Snapshot, TunnelStatus } from "./api";
+import { keep, sample, type Sample } from "./traffic";
+
+export const node = signal<NodeStatus | null>(null);
+export const leases = signal<LeaseStatus[]>([]);
+export const state = signal<ItemStatus[]>([]);
+export const plugins = signal<PluginStatus[]>([]);
+export const tunnels = signal<TunnelStatus[]>([]);
+export const events = signal<Event[]>([]);
+export const samples = signal<Sample[]>([]);
+
+/** Null until the first snapshot is there. */
+export const snapshot = computed<Snapshot | null>(
+  () => node.value && { node: node.value, leases: leases.value, state: state.value, plugins: plugins.value, tunnels: tunnels.value, events: events.value },
+);
+
+export type Link = { live: true } | { live: false; sinceMs: number | null };
+
+/** The connection; `sinceMs` is when it was last heard of, null before it ever was. */
+export const link = signal<Link>({ live: false, sinceMs: null });
+
+/** The node's clock, second by second; it stands still while the connection is lost. */
+export const now = signal(Date.now());
+
+/** The node's clock less the reader's. */
+let skew = 0;
+let heardAt = Date.now();
+
+/** No sign of life for this long means that the connection is lost, whatever the browser believes; the node sends one every four seconds. */
+const SILENCE_MS = 12_000;
+const RETRY_MS = 2_000;
+
+function apply(change: Change): void {
+  batch(() => {
+    heardAt = Date.now();
+    skew = change.at_ms - heardAt;
+    now.value = change.at_ms;
+    link.value = { live: true };
+    if (change.node) node.value = change.node;
+    if (change.leases) leases.value = change.leases;
+    if (change.state) state.value = change.state;
+    if (change.plugins) plugins.value = change.plugins;
+    if (change.tunnels) tunnels.value = change.tunnels;
+    if (change.events) events.value = change.events;
+    samples.value = keep(samples.value, sample(tunnels.value, change.at_ms));
+  });
+}
+
+function lost(): void {
+  if (link.value.live) link.value = { live: false, sinceMs: heardAt };
+}
+
+/** Follows the stream for as long as the page is open. */
+export function follow(): void {
+  let source = open();
+  let triedAt = Date.now();
+  setInterval(() => {
+    const current = Date.now();
+    if (link.value.live) now.value = current + skew;
+    const silent = current - heardAt > SILENCE_MS && current - triedAt > SILENCE_MS;
+    const closed = source.readyState === EventSource.CLOSED && current - triedAt > RETRY_MS;
+    if (!silent && !closed) return;
+    lost();
+    source.close();
+    source = open();
+    triedAt = current;
+  }, 1000);
+}
+
+function open(): EventSource {
+  const source = new EventSource("/api/v1/stream");
+  const read = (message: MessageEvent<string>) => apply(JSON.parse(message.data) as Change);
+  source.addEventListener("snapshot", read);
+  source.addEventListener("change", read);
+  source.addEventListener("error", lost);
+  return source;
+}
+
+effect(() => {
+  document.documentElement.classList.toggle("lost", !link.value.live && node.value !== null);
+});

@@ -1,0 +1,92 @@
+// What is true, in words: the sentence that the overview opens with, and those below it. Worst first, the cause before the figure.
+
+import type { Snapshot } from "./api";
+import { ago, families, plural, sentenceCase } from "./format";
+import { peersOf } from "./peers";
+import { drifts, type Tone } from "./words";
+
+export interface Account {
+  tone: Extract<Tone, "ok" | "warn" | "bad">;
+  headline: string;
+  details: string[];
+}
+
+interface Finding {
+  tone: Account["tone"];
+  text: string;
+}
+
+/** The account of a snapshot, as of `nowMs` by the node's clock. */
+export function account(snapshot: Snapshot, nowMs: number): Account {
+  const findings = [...starting(snapshot), ...told(snapshot), ...unreachable(snapshot), ...drift(snapshot), ...plugins(snapshot), ...oddities(snapshot)];
+  const [first, ...rest] = findings.length ? findings : [well(snapshot)];
+  return {
+    tone: findings.some((finding) => finding.tone === "bad") ? "bad" : first!.tone,
+    headline: first!.text,
+    details: [...rest.map((finding) => finding.text), ...background(snapshot, nowMs)],
+  };
+}
+
+/** Not ready, and nobody said why: it is on its way. */
+function starting({ node }: Snapshot): Finding[] {
+  if (node.ready || node.problems.length) return [];
+  return [{ tone: "warn", text: node.subnets ? "This node is making its network ready." : "This node is starting: it has no lease yet." }];
+}
+
+/** What the daemon itself calls a problem. */
+function told({ node }: Snapshot): Finding[] {
+  const tone = node.ready ? "warn" : "bad";
+  const problems = node.problems.map((text): Finding => ({ tone, text: sentenceCase(text) }));
+  const unsaid = node.store.name !== "" && !node.store.reachable && !/\bstore\b/i.test(node.problems.join(" "));
+  const store: Finding = { tone, text: sentenceCase(`The store ${node.store.name} does not answer${node.store.error ? `: ${node.store.error}` : ""}`) };
+  return unsaid ? [...problems, store] : problems;
+}
+
+function unreachable({ leases }: Snapshot): Finding[] {
+  const peers = leases.filter((lease) => !lease.own);
+  const lost = peers.filter((lease) => lease.way === null);
+  const [first] = lost;
+  if (!first) return [];
+  if (lost.length > 1) return [{ tone: "bad", text: `${lost.length} of ${plural(peers.length, "peer")} have no way from here.` }];
+  const reason = first.reason ? `: ${first.reason}` : "";
+  return [{ tone: "bad", text: sentenceCase(`The peer ${families(first.public).join(", ")} has no way from here${reason}`) }];
+}
+
+function drift({ state }: Snapshot): Finding[] {
+  const items = state.filter(drifts);
+  const failed = items.filter((item) => item.standing === "failed");
+  const [first] = failed.length ? failed : items;
+  if (!first) return [];
+  if (items.length > 1) return [{ tone: "warn", text: `${plural(items.length, "piece")} of network state are not as planned; twill is mending them.` }];
+  const reason = first.reason ? `, since the kernel refused it: ${first.reason}` : "; twill is mending it";
+  return [{ tone: "warn", text: sentenceCase(`The ${first.kind} ${first.what} is not as planned${reason}`) }];
+}
+
+function plugins({ plugins: all }: Snapshot): Finding[] {
+  const sentence = (state: string, verb: string) => {
+    const names = all.filter((plugin) => plugin.state === state).map((plugin) => plugin.name);
+    return names.length ? [{ tone: "warn" as const, text: `${names.length > 1 ? "The plugins" : "The plugin"} ${names.join(", ")} ${verb}.` }] : [];
+  };
+  return [...sentence("backoff", "failed and will be tried again"), ...sentence("refused", "cannot be used here")];
+}
+
+function oddities({ node }: Snapshot): Finding[] {
+  const n = node.store.oddities.length;
+  return n ? [{ tone: "warn", text: `${plural(n, "entry", "entries")} in the store ${n > 1 ? "are" : "is"} not a lease, and passed over.` }] : [];
+}
+
+/** Nothing is wrong. */
+function well({ leases }: Snapshot): Finding {
+  const peers = leases.filter((lease) => !lease.own).length;
+  if (peers === 0) return { tone: "ok", text: "This node is ready, and alone so far." };
+  return { tone: "ok", text: peers === 1 ? "The one peer has a way, and all is in place." : `All ${plural(peers, "peer")} have a way, and all is in place.` };
+}
+
+/** What is worth knowing when nothing is wrong. */
+function background({ node, leases, tunnels }: Snapshot, nowMs: number): string[] {
+  const holds = node.subnets ? [`This node holds ${families(node.subnets).join(" and ")}.`] : [];
+  const remembered = node.store.remembered ? ["The leases are remembered ones, from this node's disk."] : [];
+  const heard = peersOf(leases, tunnels).map((peer) => peer.heardMs).filter((at) => at !== null);
+  const last = heard.length ? [`The last packet from a peer came ${ago(nowMs - Math.max(...heard))}.`] : [];
+  return [...holds, ...remembered, ...last];
+}

@@ -1,0 +1,64 @@
+// Traffic over time: samples of the tunnels' counters, and the rates between them.
+
+import type { TunnelStatus } from "./api";
+
+/** The counters of all tunnels at one moment. */
+export interface Sample {
+  atMs: number;
+  sent: number;
+  received: number;
+  dropped: number;
+}
+
+/** Bytes, and dropped packets, a second, until `atMs`. */
+export interface Rate {
+  atMs: number;
+  sent: number;
+  received: number;
+  dropped: number;
+}
+
+/** How much of the past a page keeps. */
+export const KEPT_MS = 10 * 60_000;
+
+export function sample(tunnels: readonly TunnelStatus[], atMs: number): Sample {
+  const sum = (of: (tunnel: TunnelStatus) => number) => tunnels.reduce((total, tunnel) => total + of(tunnel), 0);
+  return {
+    atMs,
+    sent: sum((tunnel) => tunnel.total.sent_bytes),
+    received: sum((tunnel) => tunnel.total.received_bytes),
+    dropped: sum((tunnel) => Object.values(tunnel.drops).reduce((a, b) => a + b, 0)),
+  };
+}
+
+/** The samples with one more; old ones are let go. Counters that ran backwards mean a new daemon: what was before says nothing any more. */
+export function keep(samples: readonly Sample[], next: Sample): Sample[] {
+  const last = samples.at(-1);
+  if (last && next.atMs - last.atMs < 500) return [...samples];
+  const restarted = last && (next.sent < last.sent || next.received < last.received || next.atMs < last.atMs);
+  return restarted ? [next] : [...samples.filter((old) => next.atMs - old.atMs <= KEPT_MS), next];
+}
+
+export function rates(samples: readonly Sample[]): Rate[] {
+  return samples.slice(1).map((next, i) => {
+    const before = samples[i]!;
+    const seconds = (next.atMs - before.atMs) / 1000;
+    const per = (of: "sent" | "received" | "dropped") => (next[of] - before[of]) / seconds;
+    return { atMs: next.atMs, sent: per("sent"), received: per("received"), dropped: per("dropped") };
+  });
+}
+
+/** Drops by reason over all tunnels, most first, without those that never happened. */
+export function drops(tunnels: readonly TunnelStatus[]): [string, number][] {
+  const sums = new Map<string, number>();
+  for (const [reason, n] of tunnels.flatMap((tunnel) => Object.entries(tunnel.drops))) sums.set(reason, (sums.get(reason) ?? 0) + n);
+  return [...sums].filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
+}
+
+/** An SVG path through `values`, the newest at the right edge; `most` reaches the top. */
+export function line(values: readonly number[], width: number, height: number, most: number): string {
+  if (values.length < 2) return "";
+  const step = width / (values.length - 1);
+  const points = values.map((value, i) => `${(i * step).toFixed(1)} ${(height - (value / (most || 1)) * height).toFixed(1)}`);
+  return `M${points.join("L")}`;
+}
