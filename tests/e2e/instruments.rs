@@ -35,7 +35,10 @@ fn plain(name: &str) -> Result<Plain> {
 fn routed_pod(node: &Node, own: &str, other: &Node, theirs: &str) -> Result<Pod> {
     let dir = node.dir("run").join("flannel");
     std::fs::create_dir_all(&dir)?;
-    std::fs::write(dir.join("subnet.env"), format!("FLANNEL_NETWORK=10.9.0.0/16\nFLANNEL_SUBNET={own}.1/24\nFLANNEL_MTU=1472\nFLANNEL_IPMASQ=false\n"))?;
+    std::fs::write(
+        dir.join("subnet.env"),
+        format!("FLANNEL_NETWORK=10.9.0.0/16\nFLANNEL_SUBNET={own}.1/24\nFLANNEL_MTU=1472\nFLANNEL_IPMASQ=false\n"),
+    )?;
     node.net().sysctl("net.ipv4.ip_forward", "1")?;
     node.ip(&format!("route add {theirs}.0/24 via {}", other.address()))?;
     node.pod("p1")

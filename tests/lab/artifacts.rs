@@ -30,7 +30,13 @@ pub fn hostile_plugins() -> PathBuf {
     inside().join("test-plugins")
 }
 
+/// What all labs have as /var/cache: plugins are compiled once for all of them.
+pub fn cache() -> PathBuf {
+    inside().join("lab-cache")
+}
+
 /// Where daemons' logs stay after a test, seen from inside.
 pub fn logs(test: &str) -> PathBuf {
-    inside().join("lab-logs").join(test)
+    let plain: String = test.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    inside().join("lab-logs").join(plain)
 }

@@ -63,6 +63,12 @@ impl Lab {
         Path::new(ROOT).join("store")
     }
 
+    /// How many leases are files in the store now.
+    pub fn leases_in_store(&self) -> Result<usize> {
+        let names = std::fs::read_dir(self.store())?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names.filter(|name| name.ends_with(".lease")).count())
+    }
+
     /// Writes the network config by `twill config set`, as an operator does: /24 subnets of `network` over the udp backend.
     pub fn network(&self, network: &str) -> Result<()> {
         self.config(&format!(r#"{{"Network":"{network}","Backend":{{"Type":"udp"}}}}"#))
@@ -72,8 +78,7 @@ impl Lab {
     pub fn config(&self, json: &str) -> Result<()> {
         let mut twill = Command::new(artifacts::twill());
         twill.args(["config", "set", "--store", "file", "--store-dir"]).arg(self.store());
-        // The operator has a cache of compiled plugins, as nodes have.
-        twill.env("TWILL_CACHE_DIR", Path::new(ROOT).join("cache")).arg(json);
+        twill.env("TWILL_CACHE_DIR", artifacts::cache().join("twill")).arg(json);
         run(&mut twill).map(drop).context("cannot write the network config")
     }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -110,7 +110,7 @@ impl Node {
     fn new_log(&self) -> Result<PathBuf> {
         let number = self.starts.get() + 1;
         self.starts.set(number);
-        let dir = artifacts::logs(&crate::world::role().unwrap_or_default().replace([' ', '/'], "-"));
+        let dir = artifacts::logs(&crate::world::role().unwrap_or_default());
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         Ok(dir.join(format!("{}.{number}.log", self.name())))
     }
@@ -167,6 +167,11 @@ impl Node {
     /// Lets a frozen daemon go on.
     pub fn thaw(&self) -> Result<()> {
         self.signal(Signal::SIGCONT)
+    }
+
+    /// Has its daemon look through the plugin folders again (SIGHUP).
+    pub fn reload(&self) -> Result<()> {
+        self.signal(Signal::SIGHUP)
     }
 
     /// What its present daemon has logged.
@@ -233,11 +238,4 @@ pub fn print_logs(test: &str) {
             println!("{line}");
         }
     }
-}
-
-/// `twill` with these arguments and nothing of the lab around it.
-pub fn bare_twill(args: &[&str]) -> Command {
-    let mut command = Command::new(artifacts::twill());
-    command.args(args);
-    command
 }

@@ -95,11 +95,15 @@ fn outside(tests: &[Test]) -> ExitCode {
         eprintln!("the lab cannot run here, and under CI that is a failure: {reason}");
         return ExitCode::FAILURE;
     }
-    let (alone, together): (Vec<&Test>, Vec<&Test>) = tests.iter().partition(|test| test.alone);
-    let first = libtest_mimic::run(&args, together.into_iter().map(|test| trial(test, lacking.as_deref())).collect());
-    args.test_threads = Some(1);
-    let second = libtest_mimic::run(&args, alone.into_iter().map(|test| trial(test, lacking.as_deref())).collect());
-    if first.has_failed() || second.has_failed() { ExitCode::from(101) } else { ExitCode::SUCCESS }
+    let wanted = |test: &&Test| args.filter.as_ref().is_none_or(|words| test.name.contains(words));
+    let (alone, together): (Vec<&Test>, Vec<&Test>) = tests.iter().filter(wanted).partition(|test| test.alone);
+    let mut failed = false;
+    for (group, threads) in [(together, args.test_threads), (alone, Some(1))] {
+        args.test_threads = threads;
+        let trials: Vec<Trial> = group.into_iter().map(|test| trial(test, lacking.as_deref())).collect();
+        failed |= !trials.is_empty() && libtest_mimic::run(&args, trials).has_failed();
+    }
+    if failed { ExitCode::from(101) } else { ExitCode::SUCCESS }
 }
 
 /// Why no lab can be made here, in one line; none when one can.

@@ -33,7 +33,12 @@ impl NetNs {
         &self.name
     }
 
-    /// Another handle on it.
+    /// The same namespace once more, for another thread.
+    pub fn try_clone(&self) -> Result<NetNs> {
+        Ok(NetNs { name: self.name.clone(), file: self.file()? })
+    }
+
+    /// A descriptor of it.
     pub fn file(&self) -> Result<File> {
         Ok(self.file.try_clone()?)
     }

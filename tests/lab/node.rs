@@ -16,9 +16,8 @@ use crate::daemon::Daemon;
 use crate::netns::NetNs;
 use crate::pod::Pod;
 use crate::process::run;
-use crate::view::View;
+use crate::view::{View, node_dir};
 use crate::wait::wait_until;
-use crate::world::ROOT;
 
 /// A machine on the underlay.
 #[derive(Debug)]
@@ -52,7 +51,10 @@ impl Node {
             starts: Cell::new(0),
             pods: Cell::new(0),
         };
-        for dir in ["run", "lib", "cache"] {
+        // A new namespace takes some settings over from the machine: begin with the kernel's own defaults.
+        node.net.sysctl("net.ipv4.ip_forward", "0")?;
+        node.rp_filter(0)?;
+        for dir in ["run", "lib"] {
             std::fs::create_dir_all(node.dir(dir))?;
         }
         Ok(node)
@@ -78,18 +80,14 @@ impl Node {
         &self.store
     }
 
-    /// One of its directories as the lab sees it: "run" is its /run, "lib" its /var/lib, "cache" its /var/cache.
+    /// One of its directories as the lab sees it: "run" is its /run, "lib" its /var/lib.
     pub fn dir(&self, which: &str) -> PathBuf {
-        Path::new(ROOT).join("nodes").join(&self.name).join(which)
+        node_dir(&self.name).join(which)
     }
 
     /// What a process on this node sees.
     pub fn view(&self) -> Result<View> {
-        let view = View::new(self.net.file()?, &self.name);
-        Ok(view
-            .bind(&self.dir("lib"), Path::new("/var/lib"))
-            .bind(&self.dir("cache"), Path::new("/var/cache"))
-            .bind(&self.dir("run"), Path::new("/run")))
+        View::of(&self.name)
     }
 
     /// A program on this node.

@@ -80,7 +80,15 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} sent, {} lost, {} doubled, longest silence {:?}", self.name, self.sent, self.lost.len(), self.duplicates, self.longest_silence)?;
+        write!(
+            f,
+            "{}: {} sent, {} lost, {} doubled, longest silence {:?}",
+            self.name,
+            self.sent,
+            self.lost.len(),
+            self.duplicates,
+            self.longest_silence
+        )?;
         if !self.lost.is_empty() {
             write!(f, ", lost {}", ranges(&self.lost))?;
         }

@@ -8,11 +8,15 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::artifacts;
+use crate::world::ROOT;
 
 /// The surroundings of one process, ready to be taken on between fork and exec.
 #[derive(Debug)]
@@ -24,6 +28,19 @@ pub struct View {
 }
 
 impl View {
+    /// What a process on the node, or in the pod, of that name sees.
+    pub fn of(name: &str) -> Result<View> {
+        let net = File::open(Path::new("/run/netns").join(name)).with_context(|| format!("there is no node or pod {name} in this lab"))?;
+        let view = View::new(net, name);
+        let own = node_dir(name);
+        if !own.exists() {
+            return Ok(view);
+        }
+        // /run goes last: binding it hides where the namespaces' names are.
+        let view = view.bind(&own.join("lib"), Path::new("/var/lib")).bind(&artifacts::cache(), Path::new("/var/cache"));
+        Ok(view.bind(&own.join("run"), Path::new("/run")))
+    }
+
     /// A process in `net` on the host `host`.
     pub fn new(net: File, host: &str) -> View {
         View { net, host: host.into(), binds: Vec::new(), hidden: Vec::new() }
@@ -63,6 +80,11 @@ impl View {
         }
         Ok(())
     }
+}
+
+/// The directories of a node, as the lab sees them.
+pub fn node_dir(name: &str) -> PathBuf {
+    Path::new(ROOT).join("nodes").join(name)
 }
 
 fn c_path(path: &Path) -> CString {

@@ -46,7 +46,9 @@ fn flags() -> Result<&'static [&'static str]> {
     if nix::unistd::geteuid().is_root() && works(&[]) {
         return Ok(&[]);
     }
-    bail!("this user may not make namespaces: run as root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)")
+    bail!(
+        "this user may not make namespaces: run as root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)"
+    )
 }
 
 fn works(user: &[&str]) -> bool {
@@ -64,12 +66,14 @@ pub fn settle() -> Result<()> {
         std::fs::create_dir(Path::new(ROOT).join(dir))?;
     }
     bind(&PathBuf::from(format!("/proc/self/fd/{}", target.as_raw_fd())), &artifacts::inside())?;
+    std::fs::create_dir_all(artifacts::cache())?;
     run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
     Ok(())
 }
 
 fn tmpfs(on: &Path) -> Result<()> {
-    mount(Some("tmpfs"), on, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).with_context(|| format!("cannot mount a tmpfs on {}", on.display()))
+    mount(Some("tmpfs"), on, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
+        .with_context(|| format!("cannot mount a tmpfs on {}", on.display()))
 }
 
 fn bind(from: &Path, on: &Path) -> Result<()> {

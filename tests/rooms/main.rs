@@ -19,6 +19,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("twill-guest", &[]),
     ("twill-componentize", &[]),
     ("twill-tests", &[]),
+    ("twill-hostile-backend", &["twill-guest", "twill-backend-udp"]),
+    ("twill-hostile-store", &["twill-guest", "twill-store-file"]),
 ];
 
 /// Plugins are guests: they build on the guest crate alone.

@@ -2,7 +2,7 @@
 
 import { useSignalEffect } from "@preact/signals";
 import { clock } from "./format";
-import { link, node, now } from "./live";
+import { link, node } from "./live";
 import { EventsPage } from "./pages/events";
 import { LeasePage } from "./pages/lease";
 import { LeasesPage } from "./pages/leases";
@@ -87,7 +87,7 @@ function Connection() {
     <div class="live">
       <span class={live ? "dot on" : "dot"} />
       {live ? "live" : node.value ? "not connected" : "connecting"}
-      {node.value && <> · <span class="m">{node.value.hostname}</span></>}
+      {node.value?.hostname && <> · <span class="m">{node.value.hostname}</span></>}
     </div>
   );
 }
@@ -99,8 +99,8 @@ function Lost() {
     <div role="status">
       {!current.live && current.sinceMs !== null && (
         <p class="lost-note">
-          <b>Not connected since {clock(current.sinceMs)}.</b> What you see is how things were at {clock(now.peek())}. Trying again; if this lasts,
-          look on the node at <code>systemctl status twill</code>.
+          <b>Not connected since {clock(current.sinceMs)}.</b> What you see is how things were then.
+          Trying again; if this lasts, look at the daemon on its node.
         </p>
       )}
     </div>

@@ -15,7 +15,15 @@ export const samples = signal<Sample[]>([]);
 
 /** Null until the first snapshot is there. */
 export const snapshot = computed<Snapshot | null>(
-  () => node.value && { node: node.value, leases: leases.value, state: state.value, plugins: plugins.value, tunnels: tunnels.value, events: events.value },
+  () =>
+    node.value && {
+      node: node.value,
+      leases: leases.value,
+      state: state.value,
+      plugins: plugins.value,
+      tunnels: tunnels.value,
+      events: events.value,
+    },
 );
 
 export type Link = { live: true } | { live: false; sinceMs: number | null };
@@ -34,7 +42,8 @@ let heardAt = Date.now();
 const SILENCE_MS = 12_000;
 const RETRY_MS = 2_000;
 
-function apply(change: Change): void {
+/** `fresh` is false for what was already there when the stream began: the counters in it may be of any age. */
+function apply(change: Change, fresh: boolean): void {
   batch(() => {
     heardAt = Date.now();
     skew = change.at_ms - heardAt;
@@ -46,7 +55,7 @@ function apply(change: Change): void {
     if (change.plugins) plugins.value = change.plugins;
     if (change.tunnels) tunnels.value = change.tunnels;
     if (change.events) events.value = change.events;
-    samples.value = keep(samples.value, sample(tunnels.value, change.at_ms));
+    if (fresh) samples.value = keep(samples.value, sample(tunnels.value, change.at_ms));
   });
 }
 
@@ -73,9 +82,9 @@ export function follow(): void {
 
 function open(): EventSource {
   const source = new EventSource("/api/v1/stream");
-  const read = (message: MessageEvent<string>) => apply(JSON.parse(message.data) as Change);
-  source.addEventListener("snapshot", read);
-  source.addEventListener("change", read);
+  const read = (fresh: boolean) => (message: MessageEvent<string>) => apply(JSON.parse(message.data) as Change, fresh);
+  source.addEventListener("snapshot", read(false));
+  source.addEventListener("change", read(true));
   source.addEventListener("error", lost);
   return source;
 }

@@ -1,14 +1,17 @@
 // What is true, in words: the sentence that the overview opens with, and those below it. Worst first, the cause before the figure.
 
-import type { Snapshot } from "./api";
+import type { PluginState, Snapshot } from "./api";
 import { ago, families, plural, sentenceCase } from "./format";
-import { peersOf } from "./peers";
+import { sorted } from "./order";
 import { drifts, type Tone } from "./words";
 
 export interface Account {
   tone: Extract<Tone, "ok" | "warn" | "bad">;
   headline: string;
-  details: string[];
+  /** What else needs somebody's eye. */
+  others: string[];
+  /** What is worth knowing even when all is well. */
+  background: string[];
 }
 
 interface Finding {
@@ -18,13 +21,9 @@ interface Finding {
 
 /** The account of a snapshot, as of `nowMs` by the node's clock. */
 export function account(snapshot: Snapshot, nowMs: number): Account {
-  const findings = [...starting(snapshot), ...told(snapshot), ...unreachable(snapshot), ...drift(snapshot), ...plugins(snapshot), ...oddities(snapshot)];
-  const [first, ...rest] = findings.length ? findings : [well(snapshot)];
-  return {
-    tone: findings.some((finding) => finding.tone === "bad") ? "bad" : first!.tone,
-    headline: first!.text,
-    details: [...rest.map((finding) => finding.text), ...background(snapshot, nowMs)],
-  };
+  const all = [starting, told, unreachable, drift, plugins, oddities].flatMap((look) => look(snapshot));
+  const [first = well(snapshot), ...rest] = sorted(all, ({ tone }) => (tone === "bad" ? 0 : 1));
+  return { tone: first.tone, headline: first.text, others: rest.map(({ text }) => text), background: background(snapshot, nowMs) };
 }
 
 /** Not ready, and nobody said why: it is on its way. */
@@ -38,7 +37,8 @@ function told({ node }: Snapshot): Finding[] {
   const tone = node.ready ? "warn" : "bad";
   const problems = node.problems.map((text): Finding => ({ tone, text: sentenceCase(text) }));
   const unsaid = node.store.name !== "" && !node.store.reachable && !/\bstore\b/i.test(node.problems.join(" "));
-  const store: Finding = { tone, text: sentenceCase(`The store ${node.store.name} does not answer${node.store.error ? `: ${node.store.error}` : ""}`) };
+  const why = node.store.error ? `: ${node.store.error}` : "";
+  const store: Finding = { tone, text: sentenceCase(`The store ${node.store.name} does not answer${why}`) };
   return unsaid ? [...problems, store] : problems;
 }
 
@@ -63,9 +63,10 @@ function drift({ state }: Snapshot): Finding[] {
 }
 
 function plugins({ plugins: all }: Snapshot): Finding[] {
-  const sentence = (state: string, verb: string) => {
+  const sentence = (state: PluginState, verb: string): Finding[] => {
     const names = all.filter((plugin) => plugin.state === state).map((plugin) => plugin.name);
-    return names.length ? [{ tone: "warn" as const, text: `${names.length > 1 ? "The plugins" : "The plugin"} ${names.join(", ")} ${verb}.` }] : [];
+    const subject = names.length > 1 ? "The plugins" : "The plugin";
+    return names.length ? [{ tone: "warn", text: `${subject} ${names.join(", ")} ${verb}.` }] : [];
   };
   return [...sentence("backoff", "failed and will be tried again"), ...sentence("refused", "cannot be used here")];
 }
@@ -79,14 +80,15 @@ function oddities({ node }: Snapshot): Finding[] {
 function well({ leases }: Snapshot): Finding {
   const peers = leases.filter((lease) => !lease.own).length;
   if (peers === 0) return { tone: "ok", text: "This node is ready, and alone so far." };
-  return { tone: "ok", text: peers === 1 ? "The one peer has a way, and all is in place." : `All ${plural(peers, "peer")} have a way, and all is in place.` };
+  const subject = peers === 1 ? "The one peer has" : `All ${plural(peers, "peer")} have`;
+  return { tone: "ok", text: `${subject} a way, and all is in place.` };
 }
 
 /** What is worth knowing when nothing is wrong. */
-function background({ node, leases, tunnels }: Snapshot, nowMs: number): string[] {
+function background({ node, tunnels }: Snapshot, nowMs: number): string[] {
   const holds = node.subnets ? [`This node holds ${families(node.subnets).join(" and ")}.`] : [];
   const remembered = node.store.remembered ? ["The leases are remembered ones, from this node's disk."] : [];
-  const heard = peersOf(leases, tunnels).map((peer) => peer.heardMs).filter((at) => at !== null);
-  const last = heard.length ? [`The last packet from a peer came ${ago(nowMs - Math.max(...heard))}.`] : [];
+  const heard = tunnels.flatMap((tunnel) => tunnel.peers).reduce((newest, peer) => Math.max(newest, peer.heard_ms ?? 0), 0);
+  const last = heard ? [`The last packet from a peer came ${ago(nowMs - heard)}.`] : [];
   return [...holds, ...remembered, ...last];
 }

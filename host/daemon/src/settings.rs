@@ -179,7 +179,9 @@ impl std::str::FromStr for Listen {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "off" => Ok(Listen::Off),
-            address => address.parse().map(Listen::At).map_err(|_| "say an address with its port, such as 127.0.0.1:4646, or \"off\"".into()),
+            address => {
+                address.parse().map(Listen::At).map_err(|_| "say an address with its port, such as 127.0.0.1:4646, or \"off\"".into())
+            }
         }
     }
 }
@@ -219,7 +221,9 @@ pub enum FileError {
     #[error("cannot understand the settings file {0}: {1}")]
     Syntax(PathBuf, Box<toml::de::Error>),
     /// A key that is no setting.
-    #[error("the settings file {0} has \"{1}\", which is no setting; `twill run --help` lists them (the long names without dashes in front)")]
+    #[error(
+        "the settings file {0} has \"{1}\", which is no setting; `twill run --help` lists them (the long names without dashes in front)"
+    )]
     Unknown(PathBuf, String),
     /// A value that is neither text, number, truth value nor a list of them.
     #[error("the settings file {0} has a value for \"{1}\" that is neither text, number, true/false nor a list of these")]
@@ -228,7 +232,8 @@ pub enum FileError {
 
 /// The file that the arguments or the environment name; none when they do not.
 pub fn named_file(arguments: &[OsString]) -> Option<PathBuf> {
-    let mut arguments = arguments.iter().skip_while(|argument| *argument != "--config" && !argument.to_string_lossy().starts_with("--config="));
+    let mut arguments =
+        arguments.iter().skip_while(|argument| *argument != "--config" && !argument.to_string_lossy().starts_with("--config="));
     let from_flag = arguments.next().and_then(|flag| match flag.to_string_lossy().strip_prefix("--config=") {
         Some(path) => Some(PathBuf::from(path)),
         None => arguments.next().map(PathBuf::from),

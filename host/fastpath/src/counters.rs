@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::drops::Drop;
+use crate::drops::DropReason;
 
 /// Packets and bytes in one direction, of one thread. Two cache lines, since processors fetch them in pairs.
 #[derive(Debug, Default)]
@@ -41,9 +41,9 @@ impl Lane {
 pub struct Tally {
     /// All that this pump carried.
     pub traffic: Lane,
-    drops: [AtomicU64; Drop::ALL.len()],
-    offenders: [AtomicU64; Drop::ALL.len()],
-    told: [AtomicU64; Drop::ALL.len()],
+    drops: [AtomicU64; DropReason::ALL.len()],
+    offenders: [AtomicU64; DropReason::ALL.len()],
+    told: [AtomicU64; DropReason::ALL.len()],
 }
 
 impl Default for Tally {
@@ -55,19 +55,19 @@ impl Default for Tally {
 
 impl Tally {
     /// Counts a drop and notes the addresses: outer, and the inner one that is the matter; unspecified where there is none.
-    pub fn drop(&self, reason: Drop, outer: Ipv4Addr, inner: Ipv4Addr) {
+    pub fn note_drop(&self, reason: DropReason, outer: Ipv4Addr, inner: Ipv4Addr) {
         bump(&self.drops[reason as usize], 1);
         let pair = u64::from(outer.to_bits()) << 32 | u64::from(inner.to_bits());
         self.offenders[reason as usize].store(pair, Relaxed);
     }
 
     /// How many were dropped for this reason.
-    pub fn dropped(&self, reason: Drop) -> u64 {
+    pub fn dropped(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize].load(Relaxed)
     }
 
     /// How many were dropped since this was last asked, and the addresses of the last one. For one reader.
-    pub fn take(&self, reason: Drop) -> Option<(u64, Ipv4Addr, Ipv4Addr)> {
+    pub fn take(&self, reason: DropReason) -> Option<(u64, Ipv4Addr, Ipv4Addr)> {
         let now = self.dropped(reason);
         let new = now.wrapping_sub(self.told[reason as usize].swap(now, Relaxed));
         let pair = self.offenders[reason as usize].load(Relaxed);
@@ -87,11 +87,11 @@ mod tests {
     fn drops_are_told_once() {
         let tally = Tally::default();
         let (outer, inner) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(10, 5, 1, 2));
-        tally.drop(Drop::InnerSource, Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
-        tally.drop(Drop::InnerSource, outer, inner);
-        assert_eq!(tally.take(Drop::InnerSource), Some((2, outer, inner)));
-        assert_eq!(tally.take(Drop::InnerSource), None);
-        assert_eq!((tally.dropped(Drop::InnerSource), tally.dropped(Drop::TooBig)), (2, 0));
+        tally.note_drop(DropReason::InnerSource, Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
+        tally.note_drop(DropReason::InnerSource, outer, inner);
+        assert_eq!(tally.take(DropReason::InnerSource), Some((2, outer, inner)));
+        assert_eq!(tally.take(DropReason::InnerSource), None);
+        assert_eq!((tally.dropped(DropReason::InnerSource), tally.dropped(DropReason::TooBig)), (2, 0));
     }
 
     #[test]

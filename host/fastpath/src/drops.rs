@@ -11,20 +11,20 @@ macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $advice:literal;)+) => {
         /// Why a packet was dropped.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Drop { $($(#[doc = $doc])+ $variant,)+ }
+        pub enum DropReason { $($(#[doc = $doc])+ $variant,)+ }
 
-        impl Drop {
+        impl DropReason {
             /// Every reason, in the order of their numbers.
-            pub const ALL: &[Drop] = &[$(Drop::$variant),+];
+            pub const ALL: &[DropReason] = &[$(DropReason::$variant),+];
 
             /// The name that counters and logs use.
             pub const fn name(self) -> &'static str {
-                match self { $(Drop::$variant => $name),+ }
+                match self { $(DropReason::$variant => $name),+ }
             }
 
             /// What it means to an operator, and what to do.
             pub const fn advice(self) -> &'static str {
-                match self { $(Drop::$variant => $advice),+ }
+                match self { $(DropReason::$variant => $advice),+ }
             }
         }
     };
@@ -67,7 +67,7 @@ reasons! {
     PeerUnreachable = "peer-unreachable", "the peer is down, or a firewall on the way rejects the UDP port";
 }
 
-impl fmt::Display for Drop {
+impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -79,7 +79,7 @@ pub struct Offender {
     /// The tunnel.
     pub link: LinkName,
     /// The reason.
-    pub reason: Drop,
+    pub reason: DropReason,
     /// How many packets.
     pub count: u64,
     /// The peer's or forger's address on the underlay, where the packet had one.
@@ -107,9 +107,9 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_numbers_are_indices() {
-        let names: std::collections::BTreeSet<_> = Drop::ALL.iter().map(|reason| reason.name()).collect();
-        assert_eq!(names.len(), Drop::ALL.len());
-        for (index, reason) in Drop::ALL.iter().enumerate() {
+        let names: std::collections::BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), DropReason::ALL.len());
+        for (index, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
         }
     }
@@ -118,7 +118,7 @@ mod tests {
     fn an_offender_reads_as_a_sentence() {
         let offender = Offender {
             link: LinkName("flannel0".into()),
-            reason: Drop::UnknownSender,
+            reason: DropReason::UnknownSender,
             count: 3,
             outer: Some(Ipv4Addr::new(192, 0, 2, 9)),
             inner: None,

@@ -115,7 +115,7 @@ mod tests {
             bytes[6..8].copy_from_slice(&(offset | if more { 0x2000 } else { 0 }).to_be_bytes());
             seal_ipv4(&mut bytes[..IPV4_HEADER]);
             let pieces = cut(&bytes, limit).expect("may be fragmented");
-            let mut joined = Vec::new();
+            let mut joined: Vec<u8> = Vec::new();
             for (index, piece) in pieces.iter().enumerate() {
                 let fragment = Ipv4::parse(piece).expect("a well-formed fragment");
                 proptest::prop_assert!(piece.len() <= limit);

@@ -28,6 +28,6 @@ mod inbound;
 mod outbound;
 mod signal;
 
-pub use drops::{Drop, Offender};
+pub use drops::{DropReason, Offender};
 pub use forwarder::{Settings, Tunnels};
 pub use verdict::SourceCheck;

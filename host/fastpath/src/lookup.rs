@@ -201,7 +201,8 @@ mod tests {
 
     #[test]
     fn ipv6_goes_by_the_longest_prefix() {
-        let prefixes = [("fd00::/16".parse().expect("net"), 0), ("fd00:5::/64".parse().expect("net"), 1), ("::/0".parse().expect("net"), 2)];
+        let prefixes =
+            [("fd00::/16".parse().expect("net"), 0), ("fd00:5::/64".parse().expect("net"), 1), ("::/0".parse().expect("net"), 2)];
         let lookup = Lookup::new(&prefixes);
         assert_eq!(lookup.get("fd00:5::9".parse().expect("address")), Some(1));
         assert_eq!(lookup.get("fd00:5:0:1::9".parse().expect("address")), Some(0));

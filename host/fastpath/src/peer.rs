@@ -48,7 +48,7 @@ impl Peer {
     /// Notes a path MTU in bytes, outer headers included, that the kernel told at the moment `now_ms` of the boot clock.
     pub fn learn_path_mtu(&self, mtu: u32, now_ms: u64) {
         let mtu = mtu.clamp(LEAST_MTU, (LONGEST_PAYLOAD + OUTER_HEADERS) as u32);
-        self.path.store((now_ms + REMEMBERED_MS) << 17 | u64::from(mtu), Relaxed);
+        self.path.store(now_ms.saturating_add(REMEMBERED_MS) << 17 | u64::from(mtu), Relaxed);
     }
 
     /// Sums up the counters: traffic, and when something arrived last.

@@ -127,7 +127,8 @@ fn senders(forwarding: &Forwarding, peers: &mut Peers) -> Vec<(Ipv4Addr, Sender)
 
 /// The tunnel's address is the first of the own subnet, which is as long as the others' when those agree.
 fn own_subnet(forwarding: &Forwarding) -> Option<Ipv4Net> {
-    let mut lengths = forwarding.endpoints.iter().filter(|(inner, _, _)| matches!(inner, IpNet::V4(_))).map(|(inner, _, _)| inner.prefix_len());
+    let mut lengths =
+        forwarding.endpoints.iter().filter(|(inner, _, _)| matches!(inner, IpNet::V4(_))).map(|(inner, _, _)| inner.prefix_len());
     let first = lengths.next()?;
     let own = Ipv4Net::new(forwarding.answers_from?, first).ok()?.trunc();
     lengths.all(|length| length == first).then_some(own)

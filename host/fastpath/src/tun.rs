@@ -17,7 +17,8 @@ use twill_reconcile::ports::Refused;
 use crate::vnet;
 
 const DEVICE: &str = "/dev/net/tun";
-const WANTED: i32 = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+const PLAIN: i32 = libc::IFF_TUN | libc::IFF_NO_PI;
+const WANTED: i32 = PLAIN | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
 
 /// One queue of an open TUN device; reads and writes never block.
 #[derive(Debug)]
@@ -44,12 +45,17 @@ pub fn open(name: &str, count: usize) -> Result<Vec<Queue>, Refused> {
     Ok(queues)
 }
 
-/// Takes the device away: it vanishes with the last of its queues. A device that was deleted already is no error.
-pub fn delete(queues: Vec<Queue>) -> io::Result<()> {
-    match queues.first().map_or(Ok(()), |queue| queue.set_persistent(false)) {
-        Err(error) if is_gone(&error) => Ok(()),
-        other => other,
+/// Takes away a TUN device that nobody has open, such as one that an earlier daemon left. One that is not there is no error.
+pub fn remove(name: &str) -> Result<(), Refused> {
+    let refused = |cause| Refused { act: format!("remove TUN device {name}"), cause };
+    match driver(name) {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
+        Err(error) => return Err(refused(error.to_string())),
+        Ok(found) if found != tun_driver() => return Err(refused("it is not a TUN device".into())),
+        Ok(_) => {}
     }
+    let attached = Queue::attach(name, WANTED).or_else(|_| Queue::attach(name, PLAIN));
+    attached.map_err(|fault| refused(fault.words(name)))?.release().map_err(|error| refused(error.to_string()))
 }
 
 /// True for the errors that a queue gives once its device was deleted.
@@ -74,6 +80,14 @@ impl Queue {
         interface_call(&self.file, libc::TUNGETIFF as _, &mut request)?;
         let bytes: Vec<u8> = request.ifr_name.iter().take_while(|&&byte| byte != 0).map(|&byte| byte as u8).collect();
         Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Lets the device vanish with the last of its queues. One that was deleted already is no error.
+    pub fn release(&self) -> io::Result<()> {
+        match self.set_persistent(false) {
+            Err(error) if is_gone(&error) => Ok(()),
+            other => other,
+        }
     }
 
     fn attach(name: &str, flags: i32) -> Result<Queue, Fault> {
@@ -116,10 +130,14 @@ impl Fault {
             Fault::Device(Errno::ENOENT | Errno::ENXIO | Errno::ENODEV) => {
                 format!("{DEVICE} is missing: load the kernel module tun, or give the container that device")
             }
-            Fault::Device(Errno::EACCES | Errno::EPERM) => format!("{DEVICE} may not be opened: run twill as root, or allow it that device"),
+            Fault::Device(Errno::EACCES | Errno::EPERM) => {
+                format!("{DEVICE} may not be opened: run twill as root, or allow it that device")
+            }
             Fault::Device(errno) => format!("{DEVICE}: {}", errno.desc()),
             Fault::At(_, Errno::EPERM) => "not permitted: run twill as root, or with CAP_NET_ADMIN in this network namespace".into(),
-            Fault::At(_, Errno::EBUSY) => format!("another program holds {name}: stop it (a flanneld, or a second twill?), or choose another name"),
+            Fault::At(_, Errno::EBUSY) => {
+                format!("another program holds {name}: stop it (a flanneld, or a second twill?), or choose another name")
+            }
             Fault::At(call, errno) => format!("{call}: {}", errno.desc()),
         }
     }
@@ -127,17 +145,25 @@ impl Fault {
 
 /// "flannel%d" would make the kernel choose a name; the reconciler has done that.
 fn check_name(name: &str) -> Result<(), String> {
-    let fits = !name.is_empty() && name.len() < libc::IFNAMSIZ && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"%/:".contains(&byte));
-    if fits { Ok(()) } else { Err(format!("\"{name}\" is not the name of an interface, which has 1 to 15 letters, digits, dots and dashes")) }
+    let fits =
+        !name.is_empty() && name.len() < libc::IFNAMSIZ && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"%/:".contains(&byte));
+    if fits {
+        Ok(())
+    } else {
+        Err(format!("\"{name}\" is not the name of an interface, which has 1 to 15 letters, digits, dots and dashes"))
+    }
 }
 
 /// The kernel will not attach to the interface with our flags: if it is a TUN device that an other program left, it is made anew.
 fn replace_leftover(name: &str) -> Result<Queue, String> {
-    if driver(name).map_err(|error| error.to_string())? != ("tun".into(), "tun".into()) {
-        return Err(format!("an interface {name} exists and is not a TUN device: remove it (ip link delete {name}), or choose another name"));
+    if driver(name).map_err(|error| error.to_string())? != tun_driver() {
+        return Err(format!(
+            "an interface {name} exists and is not a TUN device: remove it (ip link delete {name}), or choose another name"
+        ));
     }
-    let leftover = Queue::attach(name, libc::IFF_TUN | libc::IFF_NO_PI).map_err(|fault| fault.words(name))?;
-    delete(vec![leftover]).map_err(|error| error.to_string())?;
+    let leftover = Queue::attach(name, PLAIN).map_err(|fault| fault.words(name))?;
+    leftover.release().map_err(|error| error.to_string())?;
+    drop(leftover);
     tracing::info!(link = name, "deleted a leftover TUN device with other flags");
     Queue::attach(name, WANTED).map_err(|fault| fault.words(name))
 }
@@ -161,6 +187,10 @@ fn driver(name: &str) -> io::Result<(String, String)> {
     interface_call(&UdpSocket::bind("127.0.0.1:0")?, libc::SIOCETHTOOL as _, &mut request)?;
     let text = |bytes: &[u8; 32]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
     Ok((text(&info.driver), text(&info.bus)))
+}
+
+fn tun_driver() -> (String, String) {
+    ("tun".into(), "tun".into())
 }
 
 fn request(name: &str, flags: i32) -> libc::ifreq {

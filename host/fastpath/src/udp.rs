@@ -21,6 +21,10 @@ pub const SLOT: usize = 68 * 1024;
 /// Asked of the kernel for both of the socket's buffers, in bytes.
 const BUFFER: usize = 4 << 20;
 
+/// ICMP can be forged: what it says counts down to this path MTU, the kernel's own bound (net.ipv4.route.min_pmtu). A router that says
+/// none at all (0, before RFC 1191) is taken to mean this one.
+const LEAST_FROM_ROUTERS: u32 = 552;
+
 /// A bound socket.
 #[derive(Debug)]
 pub struct Socket {
@@ -100,13 +104,19 @@ impl Socket {
         }
         // SAFETY: there are BATCH slots, so every header points to a name and a slice on this stack frame, and each slice to a slot of its
         // own in `into`, borrowed mutably for the call; lengths are those of what they point to.
-        let received =
-            unsafe { libc::recvmmsg(self.socket.as_raw_fd(), headers.as_mut_ptr(), BATCH as u32, libc::MSG_DONTWAIT, std::ptr::null_mut()) };
+        let received = unsafe {
+            libc::recvmmsg(self.socket.as_raw_fd(), headers.as_mut_ptr(), BATCH as u32, libc::MSG_DONTWAIT, std::ptr::null_mut())
+        };
         into.count = Errno::result(received)? as usize;
         for ((meta, name), header) in into.meta.iter_mut().zip(&names).zip(&headers).take(into.count) {
             *meta = (Ipv4Addr::from_bits(u32::from_be(name.sin_addr.s_addr)), header.msg_len as usize);
         }
         Ok(())
+    }
+
+    /// Clears the socket's pending error, which outlives an error queue that was too full for it.
+    pub fn clear_error(&self) {
+        let _ = self.socket.take_error();
     }
 
     /// The next report of the error queue; none when it is empty. Reading one also clears the socket's pending error.
@@ -135,7 +145,8 @@ impl AsFd for Socket {
 fn news(message: ControlMessageOwned) -> Option<News> {
     let ControlMessageOwned::Ipv4RecvErr(error, _) = message else { return None };
     Some(match error.ee_errno as i32 {
-        libc::EMSGSIZE => News::PathMtu(error.ee_info),
+        libc::EMSGSIZE if error.ee_origin == libc::SO_EE_ORIGIN_LOCAL => News::PathMtu(error.ee_info),
+        libc::EMSGSIZE => News::PathMtu(error.ee_info.max(LEAST_FROM_ROUTERS)),
         libc::ECONNREFUSED => News::Refused,
         _ => News::Unreachable,
     })
@@ -161,15 +172,16 @@ fn set_always_dont_fragment(socket: &socket2::Socket) -> io::Result<()> {
     let value: libc::c_int = libc::IP_PMTUDISC_DO;
     let size = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the descriptor is open; the option is an int, read through a pointer to one that outlives the call.
-    let set =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, (&raw const value).cast(), size) };
+    let set = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, (&raw const value).cast(), size) };
     Errno::result(set)?;
     Ok(())
 }
 
 fn words(error: &io::Error, local: SocketAddrV4) -> String {
     match error.raw_os_error() {
-        Some(libc::EADDRINUSE) => format!("another program has UDP port {} (a flanneld, or a second twill?): stop it, or set another Port", local.port()),
+        Some(libc::EADDRINUSE) => {
+            format!("another program has UDP port {} (a flanneld, or a second twill?): stop it, or set another Port", local.port())
+        }
         Some(libc::EADDRNOTAVAIL) => format!("this host has no address {}: wait for it, or name another interface", local.ip()),
         Some(libc::EACCES) => format!("not permitted: port {} needs root or CAP_NET_BIND_SERVICE", local.port()),
         _ => error.to_string(),
@@ -216,7 +228,7 @@ mod tests {
 
     fn wait(socket: &Socket, events: nix::poll::PollFlags) {
         let mut polled = [nix::poll::PollFd::new(socket.as_fd(), events)];
-        nix::poll::poll(&mut polled, 5_000u16).expect("poll");
+        while nix::poll::poll(&mut polled, 5_000u16) == Err(Errno::EINTR) {}
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
-use crate::drops::Drop;
+use crate::drops::DropReason;
 use crate::header::{Flaw, Ipv4, Packet};
 use crate::table::{Sender, Table};
 
@@ -53,13 +53,13 @@ impl std::error::Error for NotASourceCheck {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
     /// Why.
-    pub reason: Drop,
+    pub reason: DropReason,
     /// Inner destination or inner source.
     pub inner: Ipv4Addr,
 }
 
 impl Stopped {
-    fn new(reason: Drop, inner: Option<IpAddr>) -> Self {
+    fn new(reason: DropReason, inner: Option<IpAddr>) -> Self {
         let inner = match inner {
             Some(IpAddr::V4(address)) => address,
             _ => Ipv4Addr::UNSPECIFIED,
@@ -71,8 +71,8 @@ impl Stopped {
 impl From<Flaw> for Stopped {
     fn from(flaw: Flaw) -> Self {
         let reason = match flaw {
-            Flaw::Malformed => Drop::Malformed,
-            Flaw::Truncated => Drop::Truncated,
+            Flaw::Malformed => DropReason::Malformed,
+            Flaw::Truncated => DropReason::Truncated,
         };
         Stopped::new(reason, None)
     }
@@ -84,28 +84,28 @@ pub fn steer(bytes: &[u8], table: &Table) -> Result<u32, Stopped> {
     let destination = packet.destination();
     table.target_of(destination).ok_or_else(|| {
         let reason = match destination {
-            IpAddr::V4(address) if table.own.is_some_and(|own| own.contains(&address)) => Drop::OwnSubnet,
-            IpAddr::V4(_) => Drop::UnknownDestination,
-            IpAddr::V6(_) => Drop::OtherFamily,
+            IpAddr::V4(address) if table.own.is_some_and(|own| own.contains(&address)) => DropReason::OwnSubnet,
+            IpAddr::V4(_) => DropReason::UnknownDestination,
+            IpAddr::V6(_) => DropReason::OtherFamily,
         };
         Stopped::new(reason, Some(destination))
     })
 }
 
 /// True when a packet that was stopped for `reason` is answered with "net unreachable".
-pub fn is_unreachable(reason: Drop) -> bool {
-    matches!(reason, Drop::UnknownDestination | Drop::OwnSubnet)
+pub fn is_unreachable(reason: DropReason) -> bool {
+    matches!(reason, DropReason::UnknownDestination | DropReason::OwnSubnet)
 }
 
 /// Whom a datagram comes from, if what it holds may go on to the kernel. Its length is checked before its content, and the sender first of
 /// all, so that a stranger's datagrams are all counted as such.
 pub fn admit<'t>(bytes: &[u8], outer: Ipv4Addr, table: &'t Table, check: SourceCheck) -> Result<&'t Sender, Stopped> {
-    let sender = table.sender(outer).ok_or_else(|| Stopped::new(Drop::UnknownSender, inner_source(bytes)))?;
+    let sender = table.sender(outer).ok_or_else(|| Stopped::new(DropReason::UnknownSender, inner_source(bytes)))?;
     if bytes.len() > table.mtu {
-        return Err(Stopped::new(Drop::Oversize, inner_source(bytes)));
+        return Err(Stopped::new(DropReason::Oversize, inner_source(bytes)));
     }
     let source = Packet::parse(bytes)?.source();
-    if check == SourceCheck::Off || sender.may_use(source) { Ok(sender) } else { Err(Stopped::new(Drop::InnerSource, Some(source))) }
+    if check == SourceCheck::Off || sender.may_use(source) { Ok(sender) } else { Err(Stopped::new(DropReason::InnerSource, Some(source))) }
 }
 
 fn inner_source(bytes: &[u8]) -> Option<IpAddr> {
@@ -141,7 +141,7 @@ mod tests {
         ipv4(source, [10, 5, 1, 2], &vec![7; len - 20])
     }
 
-    fn refusal(bytes: &[u8], outer: Ipv4Addr) -> Option<Drop> {
+    fn refusal(bytes: &[u8], outer: Ipv4Addr) -> Option<DropReason> {
         admit(bytes, outer, &table(), SourceCheck::Lease).err().map(|stopped| stopped.reason)
     }
 
@@ -149,19 +149,19 @@ mod tests {
     fn packets_from_pods_go_to_their_target_or_are_told_apart() {
         let to = |destination| steer(&ipv4([10, 5, 1, 2], destination, b"x"), &table()).map_err(|stopped| stopped.reason);
         assert_eq!(to([10, 5, 2, 9]), Ok(0));
-        assert_eq!(to([10, 5, 1, 9]), Err(Drop::OwnSubnet));
-        assert_eq!(to([10, 5, 3, 9]), Err(Drop::UnknownDestination));
-        assert_eq!(steer(&[0x60; 40], &table()).map_err(|stopped| stopped.reason), Err(Drop::Truncated));
+        assert_eq!(to([10, 5, 1, 9]), Err(DropReason::OwnSubnet));
+        assert_eq!(to([10, 5, 3, 9]), Err(DropReason::UnknownDestination));
+        assert_eq!(steer(&[0x60; 40], &table()).map_err(|stopped| stopped.reason), Err(DropReason::Truncated));
     }
 
     #[test]
     fn datagrams_are_admitted_by_sender_length_form_and_inner_source() {
         assert_eq!(refusal(&from([10, 5, 2, 9], 100), PEER), None);
-        assert_eq!(refusal(&from([10, 5, 2, 9], 100), Ipv4Addr::new(192, 0, 2, 3)), Some(Drop::UnknownSender));
-        assert_eq!(refusal(&from([10, 5, 2, 9], 101), PEER), Some(Drop::Oversize));
-        assert_eq!(refusal(&from([10, 5, 3, 9], 100), PEER), Some(Drop::InnerSource));
-        assert_eq!(refusal(&from([10, 5, 2, 9], 100)[..99], PEER), Some(Drop::Truncated));
-        assert_eq!(refusal(&[], PEER), Some(Drop::Malformed));
+        assert_eq!(refusal(&from([10, 5, 2, 9], 100), Ipv4Addr::new(192, 0, 2, 3)), Some(DropReason::UnknownSender));
+        assert_eq!(refusal(&from([10, 5, 2, 9], 101), PEER), Some(DropReason::Oversize));
+        assert_eq!(refusal(&from([10, 5, 3, 9], 100), PEER), Some(DropReason::InnerSource));
+        assert_eq!(refusal(&from([10, 5, 2, 9], 100)[..99], PEER), Some(DropReason::Truncated));
+        assert_eq!(refusal(&[], PEER), Some(DropReason::Malformed));
     }
 
     #[test]

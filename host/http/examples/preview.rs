@@ -1,5 +1,6 @@
 //! Serves the dashboard over an invented node that lives: counters run, a route is lost and restored every ten seconds. For looking at the
-//! pages while working on them: `cargo run -p twill-http --example preview -- 8080 [LEASES]`.
+//! pages while working on them: `cargo run -p twill-http --example preview -- 8080 [SCENE]`. A scene is
+//! "trouble", "well", "alone", "empty", or a number of leases.
 
 #[path = "../tests/sample/mod.rs"]
 mod sample;
@@ -29,23 +30,24 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let port: u16 = arguments.next().map_or(Ok(8080), |port| port.parse())?;
     let scene = arguments.next().unwrap_or_else(|| "trouble".into());
-    let (snapshots, receiver) = watch::channel(Arc::new(scene_at(&scene, 0)));
+    let began = now_ms();
+    let (snapshots, receiver) = watch::channel(Arc::new(scene_at(&scene, began, 0)));
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("http://{}", listener.local_addr()?);
     tokio::spawn(async move {
         for second in 1.. {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            snapshots.send_replace(Arc::new(scene_at(&scene, second)));
+            snapshots.send_replace(Arc::new(scene_at(&scene, began, second)));
         }
     });
     serve_tcp(listener, Api::new(receiver, Arc::new(NoLease)), CancellationToken::new()).await?;
     Ok(())
 }
 
-/// The sample after some seconds: "trouble" as it is, "well" without its troubles, "alone" without peers, a number for that many leases.
-fn scene_at(scene: &str, second: u64) -> Snapshot {
+/// The scene some seconds after it began.
+fn scene_at(scene: &str, began: u64, second: u64) -> Snapshot {
     let mut snapshot = sample::snapshot();
-    shift(&mut snapshot, now_ms() - sample::NOW_MS - second * 1_000);
+    shift(&mut snapshot, began - sample::NOW_MS);
     run(&mut snapshot, second);
     match scene {
         "trouble" => {}

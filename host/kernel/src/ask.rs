@@ -6,10 +6,9 @@
 use std::io;
 
 use futures_util::{Stream, StreamExt};
-use netlink_packet_core::{
-    DoneMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{DoneMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::AsyncSocket;
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::sync::{Mutex, Semaphore};

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use twill_model::Mac;
 use twill_model::item::{Item, Key, Link, LinkKind, LinkName};
+use twill_model::state::ObservedLink;
 
 use crate::address::SeenAddress;
 use crate::link::{SeenLink, explicit, fits};
@@ -53,12 +54,26 @@ struct Wish {
     kind: LinkKind,
     mtu: u32,
     mac: Option<Mac>,
+    /// How the link is before our request is done; none once it was told to be as wished.
+    before: Option<Before>,
+}
+
+/// The kernel tells of each step of a request, so a link passes from here to the wish attribute by attribute.
+#[derive(Debug)]
+struct Before {
+    mtu: u32,
+    up: bool,
+    mac: Option<Mac>,
 }
 
 impl Ledger {
-    /// We are about to make this link.
-    pub(crate) fn asked_link(&mut self, wanted: &Link<LinkName>) {
-        let wish = Wish { kind: explicit(&wanted.kind), mtu: wanted.mtu, mac: wanted.mac };
+    /// We are about to create this link, or to change the one that is `there`.
+    pub(crate) fn asked_link(&mut self, wanted: &Link<LinkName>, there: Option<&ObservedLink>) {
+        let before = match there {
+            None => Before { mtu: wanted.mtu, up: false, mac: wanted.mac },
+            Some(there) => Before { mtu: there.mtu, up: there.up, mac: there.mac },
+        };
+        let wish = Wish { kind: explicit(&wanted.kind), mtu: wanted.mtu, mac: wanted.mac, before: Some(before) };
         self.links.insert(wanted.on.clone(), Some(wish));
     }
 
@@ -98,6 +113,11 @@ impl Ledger {
         self.seen_addresses = addresses.iter().map(|seen| (place_of(seen), seen.clone())).collect();
     }
 
+    /// Notifications were lost: what was on its way may have arrived.
+    pub(crate) fn lost(&mut self) {
+        self.links.values_mut().flatten().for_each(|wish| wish.before = None);
+    }
+
     /// True when the notification tells of something that we neither asked for nor saw.
     pub(crate) fn is_news(&mut self, told: Told) -> bool {
         let gone = told.gone;
@@ -119,7 +139,7 @@ impl Ledger {
         } else {
             self.seen_links.insert(index, seen.clone());
         }
-        match self.links.get(&name) {
+        match self.links.get_mut(&name) {
             // On its way out a link is first told to be down.
             Some(None) => {
                 if gone {
@@ -133,7 +153,7 @@ impl Ledger {
             }
             Some(Some(wish)) => {
                 self.own.insert(index);
-                !repeated && !wish.agrees(&seen)
+                !(wish.agrees(&seen.link) || repeated)
             }
             None => !repeated,
         }
@@ -191,9 +211,19 @@ impl Ledger {
 }
 
 impl Wish {
-    fn agrees(&self, seen: &SeenLink) -> bool {
-        let link = &seen.link;
-        link.up && link.mtu == self.mtu && self.mac.is_none_or(|mac| link.mac == Some(mac)) && fits(&self.kind, link)
+    fn agrees(&mut self, link: &ObservedLink) -> bool {
+        let mac = |there: Option<Mac>| self.mac.is_none() || there == self.mac;
+        if !fits(&self.kind, link) {
+            return false;
+        }
+        if link.up && link.mtu == self.mtu && mac(link.mac) {
+            self.before = None;
+            return true;
+        }
+        let on_its_way = |before: &Before| {
+            (link.up || !before.up) && (link.mtu == self.mtu || link.mtu == before.mtu) && (mac(link.mac) || link.mac == before.mac)
+        };
+        self.before.as_ref().is_some_and(on_its_way)
     }
 }
 

@@ -74,12 +74,31 @@ fn what_the_kernel_puts_on_our_links_is_no_news() {
 #[test]
 fn a_link_is_news_when_it_differs_from_the_wish() {
     let mut ledger = Ledger::default();
-    ledger.asked_link(&tunnel());
+    ledger.asked_link(&tunnel(), None);
     assert!(!ledger.is_news(there(seen_tunnel(1472, true))));
     assert!(ledger.is_news(there(seen_tunnel(1400, true))), "another MTU");
     assert!(ledger.is_news(there(seen_tunnel(1472, false))), "down");
     assert!(!ledger.is_news(there(seen_tunnel(1472, true))), "as we want it again");
     assert!(ledger.is_news(gone(seen_tunnel(1472, true))));
+}
+
+#[test]
+fn the_steps_of_a_change_are_no_news_until_it_is_done() {
+    let mut ledger = Ledger::default();
+    let What::Link(before) = seen_tunnel(1500, false) else { unreachable!() };
+    ledger.asked_link(&tunnel(), Some(&before.link));
+    assert!(!ledger.is_news(there(seen_tunnel(1472, false))), "half-way");
+    assert!(ledger.is_news(there(seen_tunnel(1300, false))), "another MTU than before or after");
+    assert!(!ledger.is_news(there(seen_tunnel(1472, true))), "done");
+    assert!(ledger.is_news(there(seen_tunnel(1472, false))), "another hand took it down");
+}
+
+#[test]
+fn after_a_loss_nothing_is_on_its_way() {
+    let mut ledger = Ledger::default();
+    ledger.asked_link(&tunnel(), None);
+    ledger.lost();
+    assert!(ledger.is_news(there(seen_tunnel(1472, false))));
 }
 
 #[test]

@@ -4,10 +4,12 @@
 //! - `link`, `address`, `route`, `neighbour` turn items into messages and messages into items; they do no I/O. `observe` joins what they read.
 //! - `ledger` knows which notifications tell of nothing new, so that our own writes wake nobody.
 //! - [`underlay`] chooses the interface that carries the tunnels; `interfaces` gathers what it chooses from.
-//! - [`sysctl`] sets kernel settings and puts them back; [`lock`] holds an instance; [`fake`] is a kernel in memory, for tests.
+//! - [`sysctl`] sets kernel settings and puts them back; [`lock`] holds an instance; `fake` (feature `fake`) is a kernel in
+//!   memory, for tests of other rooms.
 
 mod address;
 mod ask;
+#[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod interfaces;
 mod ledger;

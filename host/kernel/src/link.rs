@@ -33,7 +33,7 @@ pub(crate) struct SeenLink {
 /// The request that creates the link, up, on the interface `under`.
 pub(crate) fn create(wanted: &Link<LinkName>, under: Option<u32>) -> Result<Change, Failure> {
     let message = match &wanted.kind {
-        LinkKind::Vxlan { .. } => vxlan(wanted, under.ok_or_else(|| own("no underlay interface was chosen"))?),
+        LinkKind::Vxlan { .. } => vxlan(wanted, under.ok_or_else(|| own("there is no underlay interface to put it on"))?),
         LinkKind::Ipip { local: IpAddr::V4(local) } => {
             LinkIpIp::new(&wanted.on.0).local(*local).pmtudisc(false).mtu(wanted.mtu).up().build()
         }
@@ -56,7 +56,7 @@ pub(crate) fn adjust(wanted: &Link<LinkName>, there: &ObservedLink) -> Option<Ch
     let mac = wanted.mac.filter(|mac| there.mac != Some(*mac));
     message.attributes.extend(mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
     let differs = !there.up || !message.attributes.is_empty();
-    differs.then(|| Change { message: RouteNetlinkMessage::SetLink(message), flags: 0, settled: &[] })
+    differs.then_some(Change { message: RouteNetlinkMessage::SetLink(message), flags: 0, settled: &[] })
 }
 
 /// The request that removes the link of that name.
@@ -178,7 +178,6 @@ fn read_vxlan(attributes: &[InfoVxlan]) -> Option<LinkKind> {
     for attribute in attributes {
         match attribute {
             InfoVxlan::Id(id) => vni = Some(*id),
-            // The attribute travels in network byte order, and the library leaves it to its reader to know.
             InfoVxlan::Port(number) => port = *number,
             InfoVxlan::Local(v4) => local = Some(IpAddr::from(*v4)),
             InfoVxlan::Local6(v6) => local = Some(IpAddr::from(*v6)),

@@ -54,7 +54,7 @@ fn only_what_differs_is_adjusted() {
 #[test]
 fn what_cannot_be_made_is_refused_with_the_reason() {
     let refused = |kind| create(&wanted(kind), None).expect_err("a refusal").words();
-    assert_eq!(refused(vxlan_kind(0, "10.0.0.1")), "no underlay interface was chosen");
+    assert_eq!(refused(vxlan_kind(0, "10.0.0.1")), "there is no underlay interface to put it on");
     assert_eq!(refused(LinkKind::Tunnel { port: 8285, local: Addresses::default() }), "the tunnel device is not open");
     assert_eq!(refused(LinkKind::Ipip { local: "::1".parse().expect("a good address") }), "IP-in-IP carries IPv4 only, and ::1 is none");
 }

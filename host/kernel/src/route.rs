@@ -220,7 +220,8 @@ mod tests {
     fn what_is_made_reads_back_equal() {
         let onlink = Route { onlink: true, mtu: Some(1400), ..route("10.1.2.0/24", Some("10.1.2.0")) };
         let global = Route { scope_global: true, ..route("10.1.0.0/16", None) };
-        let others = [route("10.1.3.0/24", None), route("fd00:1::/64", Some("fd00:1::1")), route("fd00:2::/64", None), route("0.0.0.0/0", None)];
+        let others =
+            [route("10.1.3.0/24", None), route("fd00:1::/64", Some("fd00:1::1")), route("fd00:2::/64", None), route("0.0.0.0/0", None)];
         for wanted in others.into_iter().chain([onlink, global]) {
             assert_eq!(read(&message_of(make(&wanted))), Some(SeenRoute::ours(wanted)));
         }

@@ -78,9 +78,7 @@ pub(crate) fn io_words(error: &std::io::Error) -> String {
 fn lower_first(text: &str) -> String {
     let mut letters = text.chars();
     match (letters.next(), letters.next()) {
-        (Some(first), Some(second)) if second.is_lowercase() || second == ' ' => {
-            first.to_lowercase().chain(text.chars().skip(1)).collect()
-        }
+        (Some(first), Some(second)) if second.is_lowercase() || second == ' ' => first.to_lowercase().chain(text.chars().skip(1)).collect(),
         _ => text.to_owned(),
     }
 }

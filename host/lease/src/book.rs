@@ -146,11 +146,17 @@ impl Book {
 
     /// Leases that overlap an older one.
     pub fn collisions(&self) -> Vec<Collision> {
-        collisions(self.entries.values().map(|entry| Claimant { lease: &entry.lease, held: entry.held_until.is_some(), arrival: entry.arrival }))
+        collisions(self.entries.values().map(|entry| Claimant {
+            lease: &entry.lease,
+            held: entry.held_until.is_some(),
+            arrival: entry.arrival,
+        }))
     }
 
     fn put(&mut self, lease: Lease, now_ms: u64, difference: &mut Difference) {
-        let overlaps = |entry: &Entry| entry.held_until.is_some() && entry.lease.subnets != lease.subnets && entry.lease.subnets.overlaps(&lease.subnets);
+        let overlaps = |entry: &Entry| {
+            entry.held_until.is_some() && entry.lease.subnets != lease.subnets && entry.lease.subnets.overlaps(&lease.subnets)
+        };
         difference.left.extend(self.entries.extract_if(.., |_, entry| overlaps(entry)).map(|(_, entry)| entry.lease));
         let known = self.entries.get(&lease.subnets);
         match known {

@@ -41,7 +41,8 @@ pub struct Full {
 /// # Errors
 /// [`Full`] when there is not one.
 pub fn candidates(config: &NetworkConfig, others: &[&Lease], wanted: &[Prefixes], seed: u64) -> Result<Vec<Prefixes>, Full> {
-    let wanted = wanted.iter().filter(|subnets| fit(config, subnets).is_ok() && others.iter().all(|lease| !lease.subnets.overlaps(subnets)));
+    let wanted =
+        wanted.iter().filter(|subnets| fit(config, subnets).is_ok() && others.iter().all(|lease| !lease.subnets.overlaps(subnets)));
     let mut chosen: Vec<Prefixes> = Vec::new();
     for subnets in wanted {
         if !chosen.contains(subnets) {

@@ -21,7 +21,14 @@ pub struct Collision {
 impl fmt::Display for Collision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Collision { loser, winner } = self;
-        write!(f, "lease {} of {} overlaps {} of {}, which was there first and wins", loser.subnets, loser.owner(), winner.subnets, winner.owner())
+        write!(
+            f,
+            "lease {} of {} overlaps {} of {}, which was there first and wins",
+            loser.subnets,
+            loser.owner(),
+            winner.subnets,
+            winner.owner()
+        )
     }
 }
 

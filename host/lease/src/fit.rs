@@ -47,7 +47,12 @@ pub fn fit(config: &NetworkConfig, subnets: &Prefixes) -> Result<(), Misfit> {
     fit_family("IPv6", config.v6.as_ref(), subnets.v6, subnets)
 }
 
-fn fit_family<N: Prefix + Into<IpNet>>(family: &'static str, range: Option<&Range<N>>, subnet: Option<N>, subnets: &Prefixes) -> Result<(), Misfit> {
+fn fit_family<N: Prefix + Into<IpNet>>(
+    family: &'static str,
+    range: Option<&Range<N>>,
+    subnet: Option<N>,
+    subnets: &Prefixes,
+) -> Result<(), Misfit> {
     match (range, subnet) {
         (None, None) => Ok(()),
         (Some(range), Some(subnet)) if range.fits(subnet) => Ok(()),
@@ -123,7 +128,8 @@ mod tests {
     #[test]
     fn of_several_the_fitting_and_previous_one_is_taken() {
         let config = config(r#"{"Network": "10.3.0.0/16"}"#);
-        let leases = [lease("me", "10.9.1.0/24", "192.0.2.1"), lease("me", "10.3.1.0/24", "192.0.2.1"), lease("me", "10.3.2.0/24", "192.0.2.1")];
+        let leases =
+            [lease("me", "10.9.1.0/24", "192.0.2.1"), lease("me", "10.3.1.0/24", "192.0.2.1"), lease("me", "10.3.2.0/24", "192.0.2.1")];
         let found = recognise(&config, &leases, &NodeId("me".into()), &leases[0].public, Some(&net("10.3.2.0/24")));
         assert_eq!(found.mine, Some(leases[2].clone()));
         assert_eq!(found.surplus, [leases[1].clone(), leases[0].clone()]);

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod collision;
 pub mod fit;
 pub mod identity;
+pub mod keeper;
 pub mod remembered;
 pub mod store;
 pub mod term;

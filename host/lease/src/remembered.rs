@@ -6,9 +6,10 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use twill_model::{Lease, Lifetime};
+use twill_model::Lease;
 
 use crate::clock::Clock;
 
@@ -53,13 +54,6 @@ impl End {
             return self.boot_ms;
         }
         clock.boot_ms().saturating_add(self.unix_ms.saturating_sub(clock.unix_ms()))
-    }
-}
-
-impl Remembered {
-    /// True when the own lease is an operator's reservation, which has no end.
-    pub fn is_reserved(&self) -> bool {
-        self.own.as_ref().is_some_and(|own| own.life == Lifetime::Reserved)
     }
 }
 
@@ -136,6 +130,35 @@ fn replace(state_dir: &Path, path: &Path, content: &Remembered) -> io::Result<()
     Ok(())
 }
 
+/// Writes one state directory's file from several threads such that an older content never replaces a newer one.
+#[derive(Debug)]
+pub struct Disk {
+    state_dir: PathBuf,
+    made: u64,
+    written: Arc<Mutex<u64>>,
+}
+
+impl Disk {
+    /// A writer for this state directory.
+    pub fn new(state_dir: PathBuf) -> Disk {
+        Disk { state_dir, made: 0, written: Arc::default() }
+    }
+
+    /// A write that any thread may do; one that comes too late does nothing.
+    pub fn job(&mut self, content: Remembered) -> impl FnOnce() -> Result<(), RememberedError> + Send + 'static {
+        self.made += 1;
+        let (state_dir, number, written) = (self.state_dir.clone(), self.made, self.written.clone());
+        move || {
+            let mut newest = written.lock().unwrap_or_else(PoisonError::into_inner);
+            if number > *newest {
+                write(&state_dir, &content)?;
+                *newest = number;
+            }
+            Ok(())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +182,17 @@ mod tests {
         write(dir.path(), &some()).expect("written");
         assert_eq!(read(dir.path()).expect("read"), Some(some()));
         assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn an_older_content_never_replaces_a_newer_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut disk = Disk::new(dir.path().into());
+        let older = disk.job(Remembered::default());
+        let newer = disk.job(some());
+        newer().expect("written");
+        older().expect("passed over");
+        assert_eq!(read(dir.path()).expect("read"), Some(some()));
     }
 
     #[test]

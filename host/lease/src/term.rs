@@ -80,6 +80,11 @@ impl Spread {
     }
 }
 
+/// A seed from a name (FNV-1a): nodes of different names spread differently.
+pub fn seed_of(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,8 @@
 //! What the tests of this room share: leases in one line, a store in memory, a clock to steer.
 
+pub mod memory;
+pub mod node;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
@@ -70,4 +73,9 @@ impl Clock for TestClock {
     fn boot_id(&self) -> String {
         self.boot.to_owned()
     }
+}
+
+/// The same lease, pinned by an operator.
+pub fn reserved(lease: Lease) -> Lease {
+    Lease { life: Lifetime::Reserved, ..lease }
 }

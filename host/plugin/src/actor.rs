@@ -37,7 +37,7 @@ pub(crate) trait World: Sized + Send + Sync + 'static {
     /// What a fresh instance is told first.
     type Setup: Clone + Send + Sync + 'static;
 
-    fn instantiate<'a>(linked: &'a Self::Linked, store: &'a mut Store<Guest>) -> Boxed<'a, wasmtime::Result<Self>>;
+    fn make<'a>(linked: &'a Self::Linked, store: &'a mut Store<Guest>) -> Boxed<'a, wasmtime::Result<Self>>;
 
     /// Makes a fresh instance ready; the inner error is the plugin's own.
     fn configure<'a>(&'a self, store: &'a mut Store<Guest>, setup: &'a Self::Setup) -> Boxed<'a, wasmtime::Result<Result<(), StoreError>>>;
@@ -116,11 +116,12 @@ where
     fn run<'a>(self: Box<Self>, plugin: &'a str, store: &'a mut Store<Guest>, world: &'a W) -> Boxed<'a, Outcome> {
         Box::pin(async move {
             let Asked { wall, ask, mut answer } = *self;
+            begin(store);
             let ended = tokio::select! {
-                ended = within(wall, store, |store| ask(store, world)) => ended,
+                ended = within(wall, ask(store, world)) => ended,
                 () = answer.closed() => return Outcome::Cancelled,
             };
-            let (outcome, result) = match ended {
+            let (outcome, result) = match ended.map_err(|error| why(store, &error)) {
                 Ok(value) => (Outcome::Fine, Ok(value)),
                 Err(cause) => (Outcome::Failed(cause.clone()), Err(CallError::Failed { plugin: plugin.into(), cause })),
             };
@@ -131,21 +132,22 @@ where
     }
 }
 
-/// Lets the guest answer within `wall`; the error is the cause in words.
-async fn within<T>(
-    wall: Duration,
-    store: &mut Store<Guest>,
-    ask: impl for<'a> FnOnce(&'a mut Store<Guest>) -> Boxed<'a, wasmtime::Result<T>>,
-) -> Result<T, String> {
+/// Opens the account of a call that is about to be made.
+pub(crate) fn begin(store: &mut Store<Guest>) {
     store.data_mut().begin();
     store.set_epoch_deadline(1);
-    match tokio::time::timeout(wall, ask(store)).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(match store.data().account.starved() {
-            Some(starved) if error.is::<wasmtime::Trap>() => starved.to_string(),
-            _ => cause_of(&error),
-        }),
-        Err(_) => Err(Overrun::Wall(wall.as_millis()).to_string()),
+}
+
+/// The answer of a guest, if it comes within `wall`.
+pub(crate) async fn within<T>(wall: Duration, answer: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
+    tokio::time::timeout(wall, answer).await.unwrap_or_else(|_| Err(Overrun::Wall(wall.as_millis()).into()))
+}
+
+/// Why a call failed, in words. A guest that was refused memory gives up by itself.
+pub(crate) fn why(store: &Store<Guest>, error: &wasmtime::Error) -> String {
+    match store.data().account.starved() {
+        Some(starved) if error.is::<wasmtime::Trap>() => starved.to_string(),
+        _ => cause_of(error),
     }
 }
 
@@ -214,11 +216,19 @@ impl<W: World> Stage<W> {
         Err(CallError::BackingOff { plugin: self.nursery.plugin.clone(), failures: self.failed, wait_ms: wait.as_millis(), cause })
     }
 
-    async fn make(&self) -> Result<(Store<Guest>, W), CallError> {
-        let failed = |cause| CallError::Failed { plugin: self.nursery.plugin.clone(), cause };
+    async fn make(&mut self) -> Result<(Store<Guest>, W), CallError> {
+        let plugin = self.nursery.plugin.clone();
+        let failed = |cause| CallError::Failed { plugin, cause };
         let mut store = self.nursery.store();
-        let world = within(MAKING, &mut store, |store| W::instantiate(&self.linked, store)).await.map_err(failed)?;
-        let configured = within(MAKING, &mut store, |store| world.configure(store, &self.setup)).await.map_err(failed)?;
+        begin(&mut store);
+        let made = within(MAKING, W::make(&self.linked, &mut store)).await;
+        let world = match made {
+            Ok(world) => world,
+            Err(error) => return Err(failed(why(&store, &error))),
+        };
+        begin(&mut store);
+        let configured = within(MAKING, world.configure(&mut store, &self.setup)).await;
+        let configured = configured.map_err(|error| failed(why(&store, &error)))?;
         configured.map_err(CallError::Configure)?;
         if self.failed > 0 {
             self.counters.restarted();

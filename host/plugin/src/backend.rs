@@ -23,7 +23,7 @@ impl World for Backend {
     type Linked = BackendPre<Guest>;
     type Setup = ();
 
-    fn instantiate<'a>(linked: &'a Self::Linked, store: &'a mut Store<Guest>) -> Boxed<'a, wasmtime::Result<Self>> {
+    fn make<'a>(linked: &'a Self::Linked, store: &'a mut Store<Guest>) -> Boxed<'a, wasmtime::Result<Self>> {
         Box::pin(linked.instantiate_async(store))
     }
 

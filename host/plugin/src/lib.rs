@@ -1,1 +1,32 @@
-//! twill-plugin
+//! The plugin host: finds WebAssembly components, checks them, runs them contained, and speaks for them as [`twill_lease::store::Store`] and
+//! [`twill_reconcile::ports::Planner`].
+//!
+//! [`Plugins::open`] loads the folders; [`Plugins::open_store`] and [`Plugins::planner`] give the two ports. A plugin gets what its world imports and its operator grants ([`Grants`]), and no more
+//! time and memory than [`Limits`] say; when it fails, the call fails with its name, and the next call finds a fresh instance. This room knows no kernel and no lease book.
+
+mod actor;
+mod backend;
+mod cache;
+mod convert;
+mod counters;
+mod directory;
+mod engine;
+mod error;
+mod folder;
+mod grants;
+mod guest;
+mod host;
+mod imports;
+mod limits;
+mod plugins;
+mod status;
+mod store;
+#[allow(missing_docs, reason = "generated; wit/ documents it")]
+mod wit;
+
+pub use backend::{Backends, RefusedItem, Refusals};
+pub use error::{Overrun, PluginError};
+pub use grants::{Grants, World};
+pub use limits::Limits;
+pub use plugins::{Digests, PluginSettings, Plugins, StoreOffer};
+pub use store::StoreHandle;

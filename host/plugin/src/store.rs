@@ -31,7 +31,7 @@ impl World for StoreWorld {
     type Linked = StorePre<Guest>;
     type Setup = Setup;
 
-    fn instantiate<'a>(linked: &'a Self::Linked, store: &'a mut Instance<Guest>) -> Boxed<'a, wasmtime::Result<Self>> {
+    fn make<'a>(linked: &'a Self::Linked, store: &'a mut Instance<Guest>) -> Boxed<'a, wasmtime::Result<Self>> {
         Box::pin(linked.instantiate_async(store))
     }
 

@@ -18,6 +18,10 @@ use crate::union::{RefusedItem, United, kind_word};
 /// What came of a pass.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
+    /// The overlay's networks that the pass was for.
+    pub networks: Prefixes,
+    /// The own subnets that the pass was for.
+    pub subnets: Prefixes,
     /// Desired against observed, item by item.
     pub items: Vec<ItemStatus>,
     /// The way in use to each peer.
@@ -59,6 +63,8 @@ impl View<'_> {
         problems.extend(items.iter().filter(|item| item.standing == Standing::Refused).map(refused_sentence));
         let in_force = missing.is_empty() && self.planned.pod_mtu.is_some();
         Outcome {
+            networks: self.inputs.networks,
+            subnets: self.inputs.mine.subnets,
             in_force,
             ways: self.planned.ways.clone(),
             pod_mtu: self.planned.pod_mtu,

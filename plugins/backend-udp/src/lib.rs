@@ -32,4 +32,5 @@ impl Backend for Udp {
     }
 }
 
+#[cfg(feature = "component")]
 twill_guest::export_backend!(Udp);

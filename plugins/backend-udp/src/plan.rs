@@ -8,8 +8,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
 use twill_guest::backend::{
-    Addresses, Assignment, Base, Context, Device, Endpoint, Hop, Item, Lease, Link, LinkKind, Node, Refusal, Road, Route, Sender, Tunnel, Underlay,
-    Way,
+    Addresses, Assignment, Base, Context, Device, Endpoint, Hop, Item, Lease, Link, LinkKind, Node, Refusal, Road, Route, Sender, Tunnel,
+    Underlay, Way,
 };
 use twill_guest::options::Options;
 
@@ -21,7 +21,7 @@ const LINK: &str = "tun";
 /// The wish for its name: flannel's template, the first free number.
 const LINK_NAME: &str = "flannel%d";
 /// flannel's port.
-const DEFAULT_PORT: u32 = 8285;
+const DEFAULT_PORT: u16 = 8285;
 /// Outer IPv4 header (20 bytes) and UDP header (8 bytes).
 const OVERHEAD: u32 = 28;
 /// The least MTU of IPv4 (RFC 791).
@@ -53,7 +53,7 @@ pub fn send_to(context: &Context, peer: &Lease, over: &Way, road: Road) -> Resul
     }
     let port = port("the peer's options", &over.options, own_port(context)?)?;
     let route = (!context.primary).then(|| Item::Route(route(&to)));
-    let endpoint = Item::Endpoint(Endpoint { on: LINK.into(), to, peer: outer.to_string(), port: as_port(port) });
+    let endpoint = Item::Endpoint(Endpoint { on: LINK.into(), to, peer: outer.to_string(), port });
     Ok(std::iter::once(endpoint).chain(route).collect())
 }
 
@@ -66,7 +66,7 @@ pub fn receive_from(peer: &Lease) -> Result<Vec<Item>, Refusal> {
 
 fn tunnel(context: &Context, mtu: u32) -> Result<Link, Refusal> {
     let local = interface_v4(&context.node)?;
-    let kind = Tunnel { port: as_port(own_port(context)?), local: Addresses { v4: Some(local.to_string()), v6: None } };
+    let kind = Tunnel { port: own_port(context)?, local: Addresses { v4: Some(local.to_string()), v6: None } };
     Ok(Link { handle: LINK.into(), name: LINK_NAME.into(), kind: LinkKind::Tunnel(kind), mtu, mac: None })
 }
 
@@ -111,15 +111,10 @@ fn is_v4(range: &str) -> bool {
     matches!(range.parse(), Ok(IpNet::V4(_)))
 }
 
-fn own_port(context: &Context) -> Result<u32, Refusal> {
+fn own_port(context: &Context) -> Result<u16, Refusal> {
     port("this node's options", &context.way.options, DEFAULT_PORT)
 }
 
-fn port(section: &'static str, options: &str, default: u32) -> Result<u32, Refusal> {
-    Ok(Options::parse(section, options)?.number("Port", 1..=65535, default)?)
-}
-
-/// A port that `port` has let through.
-fn as_port(port: u32) -> u16 {
-    u16::try_from(port).unwrap_or(0)
+fn port(section: &'static str, options: &str, default: u16) -> Result<u16, Refusal> {
+    Ok(Options::parse(section, options)?.port("Port", default)?)
 }

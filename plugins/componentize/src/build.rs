@@ -17,7 +17,19 @@ use crate::toolchain::{TARGET, Toolchain};
 pub fn core_module(workspace: &Workspace, toolchain: &Toolchain, guest: &Guest) -> Result<PathBuf> {
     let folder = workspace.target.join("guests");
     let mut cargo = command(toolchain)?;
-    cargo.current_dir(&workspace.root).args(["build", "--quiet", "--lib", "--profile", "guest", "--target", TARGET, "--package", &guest.package]);
+    cargo.current_dir(&workspace.root).args([
+        "rustc",
+        "--quiet",
+        "--lib",
+        "--crate-type",
+        "cdylib",
+        "--profile",
+        "guest",
+        "--target",
+        TARGET,
+        "--package",
+        &guest.package,
+    ]);
     cargo.args(guest.variant.iter().flat_map(|variant| ["--features", variant]));
     cargo.arg("--target-dir").arg(&folder).env("CARGO_ENCODED_RUSTFLAGS", remapped_paths(workspace)).env_remove("RUSTFLAGS");
     let status = cargo.status().context("cannot run cargo")?;

@@ -6,16 +6,15 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use wit_component::ComponentEncoder;
 
-/// Encodes `module` into the file `component`, if that differs; the answer is a line for people.
+/// Encodes `module` into the file `component`, if that differs; the answer ends a line for people.
 pub fn component(module: &Path, component: &Path) -> Result<String> {
     let core = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
     let bytes = encode(&core).with_context(|| format!("cannot make a component of {}", module.display()))?;
-    let shown = component.display();
     if fs::read(component).is_ok_and(|old| old == bytes) {
-        return Ok(format!("{shown} is up to date"));
+        return Ok("is up to date".into());
     }
-    write_whole(component, &bytes).with_context(|| format!("cannot write {shown}"))?;
-    Ok(format!("{shown} written, {} KiB", bytes.len().div_ceil(1024)))
+    write_whole(component, &bytes).with_context(|| format!("cannot write {}", component.display()))?;
+    Ok(format!("is written, {} KiB", bytes.len().div_ceil(1024)))
 }
 
 fn encode(core: &[u8]) -> Result<Vec<u8>> {

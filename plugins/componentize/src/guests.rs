@@ -81,7 +81,8 @@ pub fn read_workspace() -> Result<Workspace> {
 }
 
 fn parse(metadata: &[u8]) -> Result<Workspace> {
-    let Metadata { packages, target_directory, workspace_root } = serde_json::from_slice(metadata).context("cannot read cargo's metadata")?;
+    let Metadata { packages, target_directory, workspace_root } =
+        serde_json::from_slice(metadata).context("cannot read cargo's metadata")?;
     let versions = packages.iter().filter_map(|package| package.rust_version.as_deref()).filter_map(full_version);
     let rust_version = versions.max().unwrap_or_else(|| Version::new(1, 0, 0));
     Ok(Workspace { root: workspace_root, target: target_directory, rust_version, packages })

@@ -9,6 +9,7 @@ mod encode;
 mod guests;
 mod toolchain;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -41,10 +42,12 @@ fn run(arguments: &Arguments) -> Result<()> {
     let out = arguments.out.clone().unwrap_or_else(|| workspace.target.join("plugins"));
     let guests = guests::below(&workspace, &arguments.guests)?;
     let toolchain = toolchain::find(&workspace.rust_version)?;
-    println!("building {} plugin files with {toolchain}", guests.len());
+    println!("building {} plugin files into {} with {toolchain}", guests.len(), out.display());
     for guest in &guests {
+        print!("  {} ", guest.file_name());
+        io::stdout().flush()?;
         let module = build::core_module(&workspace, &toolchain, guest)?;
-        println!("  {}", encode::component(&module, &out.join(guest.file_name()))?);
+        println!("{}", encode::component(&module, &out.join(guest.file_name()))?);
     }
     Ok(())
 }

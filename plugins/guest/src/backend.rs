@@ -6,8 +6,8 @@ pub use crate::bindings::backend as world;
 pub use crate::log;
 pub use crate::types::{About, Addresses, Lease, Level, Lifetime, Prefixes, Way};
 pub use world::exports::twill::plugin::backend_api::{
-    Assignment, Base, Context, Device, Endpoint, FdbEntry, Guest as Backend, Hop, Item, Link, LinkKind, Neighbour, Network, Node, Refusal, Road,
-    Route, Sender, Tunnel, Underlay, Vxlan, Wireguard, WireguardPeer,
+    Assignment, Base, Context, Device, Endpoint, FdbEntry, Guest as Backend, Hop, Item, Link, LinkKind, Neighbour, Network, Node, Refusal,
+    Road, Route, Sender, Tunnel, Underlay, Vxlan, Wireguard, WireguardPeer,
 };
 
 use crate::options::WrongOption;
@@ -19,7 +19,7 @@ macro_rules! export_backend {
         #[cfg(target_family = "wasm")]
         const _: () = {
             $crate::log_panics!();
-            $crate::backend::world::export_backend_world!($backend with_types_in $crate::backend::world);
+    $crate::backend::world::export_backend_world!($backend with_types_in $crate::backend::world);
         };
     };
 }

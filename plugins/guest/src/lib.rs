@@ -1,6 +1,6 @@
 //! What every Rust plugin of twill shares: the bindings of both worlds, and the few helpers that they would otherwise write again.
 //!
-//! A plugin is a `cdylib` crate that depends on `twill-guest` with the feature of its world (`backend` or `store`), has an empty table
+//! A plugin is a library crate that depends on `twill-guest` with the feature of its world (`backend` or `store`), has an empty table
 //! `[package.metadata.twill]` in its Cargo.toml, implements the world's trait and names the type in [`export_backend!`] or [`export_store!`].
 //! `cargo run --release -p twill-componentize` turns it into a component. What each function has to do is written in `wit/`; the bindings
 //! carry the same text.

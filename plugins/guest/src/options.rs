@@ -45,6 +45,11 @@ impl Options {
         number.ok_or_else(|| self.wrong(key, &format!("a whole number from {} to {}", range.start(), range.end()), value))
     }
 
+    /// The TCP or UDP port at `key`, not 0; `default` when it is absent.
+    pub fn port(&self, key: &str, default: u16) -> Result<u16, WrongOption> {
+        self.number(key, 1..=u16::MAX.into(), default.into()).map(|port| u16::try_from(port).unwrap_or(u16::MAX))
+    }
+
     /// True or false at `key`; `default` when it is absent.
     pub fn flag(&self, key: &str, default: bool) -> Result<bool, WrongOption> {
         let Some(value) = self.value(key) else { return Ok(default) };
@@ -117,7 +122,10 @@ mod tests {
         assert_eq!(wrong(r#"{"Port":65536}"#), "Backend.Port must be a whole number from 1 to 65535, not 65536");
         assert_eq!(wrong(r#"{"Port":8285.5}"#), "Backend.Port must be a whole number from 1 to 65535, not 8285.5");
         assert_eq!(wrong(r#"{"Port":[1]}"#), "Backend.Port must be a whole number from 1 to 65535, not a list");
-        assert_eq!(options(r#"{"GBP":1}"#).flag("GBP", false).expect_err("refused").to_string(), "Backend.GBP must be true or false, not 1");
+        assert_eq!(
+            options(r#"{"GBP":1}"#).flag("GBP", false).expect_err("refused").to_string(),
+            "Backend.GBP must be true or false, not 1"
+        );
         assert_eq!(options(r#"{"Name":1}"#).text("Name").expect_err("refused").to_string(), "Backend.Name must be text, not 1");
     }
 

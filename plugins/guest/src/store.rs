@@ -20,7 +20,7 @@ macro_rules! export_store {
         #[cfg(target_family = "wasm")]
         const _: () = {
             $crate::log_panics!();
-            $crate::store::world::export_store_world!($store with_types_in $crate::store::world);
+    $crate::store::world::export_store_world!($store with_types_in $crate::store::world);
         };
     };
 }

@@ -1,6 +1,6 @@
-//! Writing leases: claim, adopt, publish, release, reserve.
+//! Claiming a subnet, and why no two nodes ever hold the same one.
 //!
-//! Two nodes never hold one subnet, however they race or die, because
+//! However nodes race or die:
 //! * a subnet has one file name, and a file is made only where there is none;
 //! * every other write or removal names the version that it was decided on;
 //! * whoever has made a file looks again, and withdraws when a file of another name overlaps it: of two that look at the same time both may
@@ -15,10 +15,7 @@ use twill_guest::store::{Held, Lease, Lifetime, Prefixes, Trouble};
 use crate::dir::{self, Dir};
 use crate::name::{Kind, Subnets};
 use crate::record::{self, Record};
-use crate::view::{as_written, lease_file};
-
-/// Seconds that a reservation in use lives on when the reservation ends: flannel's term.
-const TERM_AFTER_RESERVATION: u32 = 86_400;
+use crate::view::lease_file;
 
 /// How a candidate stands.
 enum Standing {
@@ -46,7 +43,7 @@ pub fn claim(dir: &impl Dir, candidates: &[Prefixes], wish: &Lease) -> Result<He
 }
 
 /// Tries one candidate; the inner error says who has it.
-fn take(dir: &impl Dir, subnets: &Subnets, wish: &Lease, term: Option<u32>) -> Result<Result<Held, String>, Trouble> {
+pub fn take(dir: &impl Dir, subnets: &Subnets, wish: &Lease, term: Option<u32>) -> Result<Result<Held, String>, Trouble> {
     let (term, found) = match standing(dir, subnets, wish)? {
         Standing::Free => (term, None),
         Standing::Ours(record, entry) => (if reserved_for(&record, wish) { None } else { term }, Some(entry)),
@@ -70,7 +67,7 @@ fn reserved_for(record: &Record, wish: &Lease) -> bool {
 /// How the files of the directory stand to a claim of `subnets`. Abandoned files of other names are cleared away.
 fn standing(dir: &impl Dir, subnets: &Subnets, wish: &Lease) -> Result<Standing, Trouble> {
     let mut own = None;
-    for (entry, other) in overlapping(&dir::list(dir)?, subnets) {
+    for other in overlapping(&dir::list(dir)?, subnets) {
         let Some((record, entry)) = lease_file(dir, &other)? else { continue };
         let record = match record {
             Ok(record) => record,
@@ -102,7 +99,7 @@ fn put(dir: &impl Dir, subnets: &Subnets, record: &Record, found: Option<&Entry>
 
 /// Who holds a part of `subnets` by a file of another name.
 fn rival(dir: &impl Dir, subnets: &Subnets) -> Result<Option<String>, Trouble> {
-    for (_, other) in overlapping(&dir::list(dir)?, subnets).filter(|(_, other)| other != subnets) {
+    for other in overlapping(&dir::list(dir)?, subnets).filter(|other| other != subnets) {
         match lease_file(dir, &other)? {
             Some((Ok(record), entry)) if !record::is_abandoned(record.term, &entry) => return Ok(Some(record.owner())),
             Some((Err(reason), entry)) => return Ok(Some(format!("the file {}, which is {reason}", entry.name))),
@@ -112,15 +109,15 @@ fn rival(dir: &impl Dir, subnets: &Subnets) -> Result<Option<String>, Trouble> {
     Ok(None)
 }
 
-fn overlapping<'a>(listing: &'a [Entry], subnets: &'a Subnets) -> impl Iterator<Item = (&'a Entry, Subnets)> {
+fn overlapping<'a>(listing: &'a [Entry], subnets: &'a Subnets) -> impl Iterator<Item = Subnets> {
     listing.iter().filter_map(move |entry| match Kind::of(&entry.name) {
-        Kind::Lease(other) if other.overlap(subnets) => Some((entry, other)),
+        Kind::Lease(other) if other.overlap(subnets) => Some(other),
         _ => None,
     })
 }
 
 /// Removes a file if it still has that version; false when it has changed.
-fn remove(dir: &impl Dir, entry: &Entry) -> Result<bool, Trouble> {
+pub fn remove(dir: &impl Dir, entry: &Entry) -> Result<bool, Trouble> {
     match dir.remove(&entry.name, &entry.version) {
         Ok(()) | Err(Failure::Missing) => Ok(true),
         Err(Failure::Changed) => Ok(false),
@@ -128,12 +125,13 @@ fn remove(dir: &impl Dir, entry: &Entry) -> Result<bool, Trouble> {
     }
 }
 
-fn held(record: &Record, entry: Entry) -> Held {
-    Held { lease: as_written(record), token: entry.version }
+/// The record and the token that an entry is.
+pub fn held(record: &Record, entry: Entry) -> Held {
+    Held { lease: record.lease(0), token: entry.version }
 }
 
 /// The term in `lease.life`.
-fn term_of(lease: &Lease) -> Result<Option<u32>, Trouble> {
+pub fn term_of(lease: &Lease) -> Result<Option<u32>, Trouble> {
     match lease.life {
         Lifetime::Seconds(0) => Err(Trouble::Invalid("a lease needs a term of at least a second".into())),
         Lifetime::Seconds(term) => Ok(Some(term)),
@@ -142,93 +140,86 @@ fn term_of(lease: &Lease) -> Result<Option<u32>, Trouble> {
     }
 }
 
-/// Takes the lease that the host recognised as this node's, as it stands, for a new term of the length that it has.
-pub fn adopt(dir: &impl Dir, mine: &Lease) -> Result<Held, Trouble> {
-    let subnets = Subnets::parse(&mine.subnets)?;
-    let name = subnets.file_name();
-    let Some((record, entry)) = lease_file(dir, &subnets)? else { return Err(Trouble::NotFound(format!("{name} does not exist"))) };
-    let record = record.map_err(|reason| Trouble::Conflict(format!("{name} is {reason}")))?;
-    if !record.belongs_to(mine) {
-        return Err(Trouble::Conflict(format!("{name} is held by {}", record.owner())));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{Memory, claimed, conflict, lease, v4};
+    use crate::view;
+
+    const X: &str = "10.1.1.0/24";
+    const Y: &str = "10.1.2.0/24";
+    const FILE: &str = "10.1.1.0-24.lease";
+
+    #[test]
+    fn the_first_free_candidate_is_taken_and_others_leases_are_left() {
+        let dir = Memory::default();
+        claimed(&dir, "a", &[X]).expect("free");
+        let held = claimed(&dir, "bb", &[X, Y]).expect("the second is free");
+        assert_eq!(held.lease.subnets, v4(Y));
+        assert_eq!(held.lease.life, Lifetime::Seconds(60));
+        let text = conflict(claimed(&dir, "ccc", &[X, Y]));
+        assert!(text.contains("10.1.1.0-24.lease is held by node a at 192.0.2.1"), "{text}");
     }
-    let stands = Lease { node: mine.node.clone(), ..record.lease(0) };
-    write(dir, &subnets, &stands, record.term, &entry.version)
-}
 
-/// Renews and republishes, if the file is still the one of `mine.token`.
-pub fn publish(dir: &impl Dir, mine: &Held) -> Result<Held, Trouble> {
-    let subnets = Subnets::parse(&mine.lease.subnets)?;
-    let term = if is_reserved(dir, &subnets, mine)? { None } else { term_of(&mine.lease)? };
-    write(dir, &subnets, &mine.lease, term, &mine.token)
-}
-
-/// Gives the lease back. A reservation stays, without its user.
-pub fn release(dir: &impl Dir, mine: &Held) -> Result<(), Trouble> {
-    let subnets = Subnets::parse(&mine.lease.subnets)?;
-    let Some(found) = lease_file(dir, &subnets)? else { return Ok(()) };
-    if still_mine(&subnets, found, mine)?.term.is_none() {
-        let unused = Lease { node: None, ways: vec![], ..mine.lease.clone() };
-        return write(dir, &subnets, &unused, None, &mine.token).map(|_| ());
+    #[test]
+    fn a_way_is_kept_byte_for_byte() {
+        let dir = Memory::default();
+        let held = claimed(&dir, "a", &[X]).expect("free");
+        assert_eq!(held.lease, lease("a", X));
+        assert_eq!(view::read(&dir, "").expect("readable").leases, [lease("a", X)]);
     }
-    match dir.remove(&subnets.file_name(), &mine.token) {
-        Ok(()) | Err(Failure::Missing) => Ok(()),
-        Err(failure) => Err(dir::trouble(&subnets.file_name(), failure)),
+
+    #[test]
+    fn a_node_gets_its_own_lease_again_even_when_it_is_over() {
+        let dir = Memory::default();
+        let first = claimed(&dir, "a", &[X]).expect("free");
+        dir.pass(61_000);
+        let second = claimed(&dir, "a", &[X, Y]).expect("its own");
+        assert_eq!(second.lease.subnets, v4(X));
+        assert_ne!(second.token, first.token);
     }
-}
 
-fn is_reserved(dir: &impl Dir, subnets: &Subnets, mine: &Held) -> Result<bool, Trouble> {
-    let gone = || Trouble::Conflict(format!("{} is gone", subnets.file_name()));
-    let found = lease_file(dir, subnets)?.ok_or_else(gone)?;
-    Ok(still_mine(subnets, found, mine)?.term.is_none())
-}
+    #[test]
+    fn a_lease_that_is_over_waits_for_its_owner_and_then_is_anybodys() {
+        let dir = Memory::default();
+        claimed(&dir, "a", &[X]).expect("free");
+        dir.pass(119_999);
+        conflict(claimed(&dir, "bb", &[X]));
+        dir.pass(1);
+        claimed(&dir, "bb", &[X]).expect("abandoned");
+    }
 
-/// The record, if it is the one that this node wrote last; else a conflict that says whose it is now.
-fn still_mine(subnets: &Subnets, (record, entry): (Result<Record, String>, Entry), mine: &Held) -> Result<Record, Trouble> {
-    let name = subnets.file_name();
-    match record {
-        Ok(record) if entry.version == mine.token => Ok(record),
-        Ok(record) if record.node.is_some() && record.node == mine.lease.node => {
-            Err(Trouble::Conflict(format!("{name} is still this node's, but another hand has changed it")))
+    #[test]
+    fn the_grace_is_at_most_an_hour() {
+        let entry = |age_ms| Entry { name: String::new(), version: String::new(), age_ms };
+        assert!(!record::is_abandoned(Some(86_400), &entry(89_999_999)));
+        assert!(record::is_abandoned(Some(86_400), &entry(90_000_000)));
+        assert!(!record::is_abandoned(None, &entry(u32::MAX)));
+    }
+
+    #[test]
+    fn what_overlaps_is_taken_until_it_is_abandoned() {
+        let dir = Memory::default();
+        claimed(&dir, "a", &["10.1.0.0/23"]).expect("free");
+        conflict(claimed(&dir, "bb", &[X]));
+        dir.pass(120_000);
+        claimed(&dir, "bb", &[X]).expect("abandoned");
+        assert_eq!(dir.text("10.1.0.0-23.lease"), None, "the abandoned file is cleared away");
+    }
+
+    #[test]
+    fn a_broken_file_keeps_its_subnet() {
+        let dir = Memory::default();
+        dir.drop_in(FILE, b"{\"version\":1,");
+        assert!(conflict(claimed(&dir, "a", &[X])).contains("not a lease"));
+    }
+
+    #[test]
+    fn a_term_must_be_told() {
+        let dir = Memory::default();
+        for life in [Lifetime::Unknown, Lifetime::Seconds(0)] {
+            let outcome = claim(&dir, &[v4(X)], &Lease { life, ..lease("a", X) });
+            assert!(matches!(outcome, Err(Trouble::Invalid(_))));
         }
-        Ok(record) => Err(Trouble::Conflict(format!("{name} is held by {} now", record.owner()))),
-        Err(reason) => Err(Trouble::Conflict(format!("{name} was overwritten: {reason}"))),
     }
-}
-
-/// Replaces the file of `subnets` if it still has that version.
-pub fn write(dir: &impl Dir, subnets: &Subnets, lease: &Lease, term: Option<u32>, version: &str) -> Result<Held, Trouble> {
-    let record = Record::new(lease, subnets, term, dir.now());
-    match dir.replace(&subnets.file_name(), &record.encode()?, version) {
-        Ok(entry) => Ok(held(&record, entry)),
-        Err(Failure::Missing) => Err(Trouble::Conflict(format!("{} is gone", subnets.file_name()))),
-        Err(failure) => Err(dir::trouble(&subnets.file_name(), failure)),
-    }
-}
-
-/// Reserves the lease's subnets for its node: makes the file, or turns the node's lease into a reservation.
-pub fn reserve(dir: &impl Dir, lease: &Lease) -> Result<(), Trouble> {
-    let subnets = Subnets::parse(&lease.subnets)?;
-    if let Some((Ok(record), entry)) = lease_file(dir, &subnets)? {
-        if record.belongs_to(lease) || record.same_public(lease) {
-            return write(dir, &subnets, &record.lease(0), None, &entry.version).map(|_| ());
-        }
-    }
-    match take(dir, &subnets, lease, None)? {
-        Ok(_) => Ok(()),
-        Err(holder) => Err(Trouble::Conflict(format!("{} is held by {holder}", subnets.file_name()))),
-    }
-}
-
-/// Ends a reservation. While a node uses it, it becomes an ordinary lease, which that node goes on renewing.
-pub fn unreserve(dir: &impl Dir, subnets: &Prefixes) -> Result<(), Trouble> {
-    let subnets = Subnets::parse(subnets)?;
-    let name = subnets.file_name();
-    let (record, entry) = match lease_file(dir, &subnets)? {
-        Some((Ok(record), entry)) if record.term.is_none() => (record, entry),
-        _ => return Err(Trouble::NotFound(format!("{name} is not a reservation"))),
-    };
-    if record.node.is_some() {
-        return write(dir, &subnets, &record.lease(0), Some(TERM_AFTER_RESERVATION), &entry.version).map(|_| ());
-    }
-    if remove(dir, &entry)? { Ok(()) } else { Err(Trouble::Conflict(format!("{name} was changed meanwhile"))) }
 }

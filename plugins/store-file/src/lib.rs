@@ -3,7 +3,7 @@
 //! The directory holds `config.json` (flannel's network config, verbatim), `identity.json` (which directory this is) and a file a lease, named after its
 //! subnets. Nodes that share the directory share the network. What a person drops in there by mistake is reported and left alone.
 //!
-//! This file is the plugin's face: [`view`] reads and watches, [`claim`] writes, both against [`dir::Dir`] and tested natively. Nothing is kept between
+//! This file is the plugin's face: [`view`] reads and watches, [`claim`], [`own`] and [`reserve`] write, all against [`dir::Dir`] and tested natively. Nothing is kept between
 //! calls but the node's name.
 
 pub mod claim;
@@ -12,16 +12,18 @@ pub mod dir;
 #[cfg(test)]
 mod memory;
 pub mod name;
+pub mod own;
 #[cfg(test)]
 mod races;
 pub mod record;
+pub mod reserve;
 pub mod view;
 
 use std::cell::RefCell;
 
 use dir::Granted;
 use twill_guest::options::Options;
-use twill_guest::store::{Abilities, Addresses, AddressHints, Changes, Held, Lease, Prefixes, Snapshot, Store, Trouble};
+use twill_guest::store::{Abilities, AddressHints, Addresses, Changes, Held, Lease, Prefixes, Snapshot, Store, Trouble};
 
 /// JSON Schema of the options: there are none.
 const OPTIONS_SCHEMA: &str = r#"{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{}}"#;
@@ -68,11 +70,11 @@ impl Store for Files {
     }
 
     fn adopt(mine: Lease) -> Result<Held, Trouble> {
-        claim::adopt(&Granted, &mine)
+        own::adopt(&Granted, &mine)
     }
 
     fn publish(mine: Held) -> Result<Held, Trouble> {
-        claim::publish(&Granted, &mine)
+        own::publish(&Granted, &mine)
     }
 
     fn ready(_: Held) -> Result<(), Trouble> {
@@ -80,16 +82,17 @@ impl Store for Files {
     }
 
     fn release(mine: Held) -> Result<(), Trouble> {
-        claim::release(&Granted, &mine)
+        own::release(&Granted, &mine)
     }
 
     fn reserve(lease: Lease) -> Result<(), Trouble> {
-        claim::reserve(&Granted, &lease)
+        reserve::reserve(&Granted, &lease)
     }
 
     fn unreserve(subnets: Prefixes) -> Result<(), Trouble> {
-        claim::unreserve(&Granted, &subnets)
+        reserve::unreserve(&Granted, &subnets)
     }
 }
 
+#[cfg(feature = "component")]
 twill_guest::export_store!(Files);

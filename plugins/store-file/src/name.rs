@@ -112,7 +112,16 @@ mod tests {
 
     #[test]
     fn everything_else_is_foreign_or_ignored() {
-        for name in ["10.1.2.0.lease", "10.1.2.3-24.lease", "10.1.2.0-024.lease", "FD10::-64.lease", "10.1.2.0-33.lease", "notes.txt", ".lease", "a&b.lease"] {
+        for name in [
+            "10.1.2.0.lease",
+            "10.1.2.3-24.lease",
+            "10.1.2.0-024.lease",
+            "FD10::-64.lease",
+            "10.1.2.0-33.lease",
+            "notes.txt",
+            ".lease",
+            "a&b.lease",
+        ] {
             let expected = if name.starts_with('.') { Kind::Ignored } else { Kind::Foreign };
             assert_eq!(Kind::of(name), expected, "{name}");
         }

@@ -4,7 +4,7 @@
 //! file that is not what it should be is reported and never spoils the rest; a directory that cannot be read is an error, never an empty answer.
 
 use twill_guest::store::directory::{Entry, Failure};
-use twill_guest::store::{Change, Changes, Lease, Oddity, Snapshot, Trouble};
+use twill_guest::store::{Change, Changes, Oddity, Snapshot, Trouble};
 
 use crate::cursor::{Cursor, State, Told};
 use crate::dir::{self, Dir};
@@ -13,9 +13,13 @@ use crate::record::{self, Record};
 
 /// Everything, and the cursor to go on from. `by` is who makes the identity, should there be none yet.
 pub fn read(dir: &impl Dir, by: &str) -> Result<Snapshot, Trouble> {
+    let mut listing = dir::list(dir)?;
     let identity = identity(dir, by)?;
+    if !listing.iter().any(|entry| entry.name == IDENTITY) {
+        listing = dir::list(dir)?;
+    }
     let mut cursor = Cursor::default();
-    let changes = look(dir, &dir::list(dir)?, &mut cursor)?;
+    let changes = look(dir, &listing, &mut cursor)?;
     let mut snapshot = Snapshot { config: None, leases: vec![], oddities: vec![], cursor: cursor.encode(), identity };
     for change in changes {
         match change {
@@ -75,22 +79,27 @@ fn look(dir: &impl Dir, listing: &[Entry], cursor: &mut Cursor) -> Result<Vec<Ch
 /// What there is to tell of a file that is gone.
 fn end_of(name: &str, told: &Told) -> Option<Change> {
     match Kind::of(name) {
-        Kind::Config if told.state == State::Plain => Some(Change::Config(None)),
+        Kind::Config => Some(Change::Config(None)),
         Kind::Lease(subnets) if told.state.counted().is_some() => Some(Change::Gone(subnets.prefixes())),
         _ => None,
     }
 }
 
-/// State, version and news of one file; none when it has vanished since it was listed.
-type News = Option<(State, String, Option<Change>)>;
+/// State and version of a file to note in the cursor, and what there is to tell of it.
+type News = (State, String, Option<Change>);
 
-fn file(dir: &impl Dir, entry: &Entry, kind: Kind, told: Option<&Told>) -> Result<News, Trouble> {
+/// None when the file has vanished since it was listed.
+fn file(dir: &impl Dir, entry: &Entry, kind: Kind, told: Option<&Told>) -> Result<Option<News>, Trouble> {
     if let Some(known) = told.filter(|told| told.version == entry.version) {
         let subnets = if let Kind::Lease(subnets) = kind { Some(subnets) } else { None };
-        match unchanged(entry, known.state, subnets) {
-            Some((state, change)) => return Ok(Some((state, entry.version.clone(), change))),
-            None => {}
+        if let Some((state, change)) = unchanged(entry, known.state, subnets) {
+            return Ok(Some((state, entry.version.clone(), change)));
         }
+    }
+    match kind {
+        Kind::Identity => return Ok(Some((State::Plain, entry.version.clone(), None))),
+        Kind::Foreign => return Ok(Some(odd(entry, "neither the config nor a lease".into(), told))),
+        Kind::Config | Kind::Lease(_) | Kind::Ignored => {}
     }
     let (content, entry) = match dir.read(&entry.name) {
         Ok(found) => found,
@@ -99,10 +108,8 @@ fn file(dir: &impl Dir, entry: &Entry, kind: Kind, told: Option<&Told>) -> Resul
         Err(failure) => return Err(dir::trouble(&entry.name, failure)),
     };
     Ok(Some(match kind {
-        Kind::Config => config(&entry, content, told),
         Kind::Lease(subnets) => lease(&entry, &content, &subnets, told),
-        Kind::Identity => (State::Plain, entry.version, None),
-        Kind::Foreign | Kind::Ignored => odd(&entry, "neither the config nor a lease".into(), told),
+        _ => config(&entry, content, told),
     }))
 }
 
@@ -119,14 +126,14 @@ fn unchanged(entry: &Entry, state: State, subnets: Option<Subnets>) -> Option<(S
     }
 }
 
-fn config(entry: &Entry, content: Vec<u8>, told: Option<&Told>) -> (State, String, Option<Change>) {
+fn config(entry: &Entry, content: Vec<u8>, told: Option<&Told>) -> News {
     match String::from_utf8(content) {
         Ok(text) => (State::Plain, entry.version.clone(), Some(Change::Config(Some(text)))),
         Err(_) => odd(entry, "not UTF-8 text".into(), told),
     }
 }
 
-fn lease(entry: &Entry, content: &[u8], subnets: &Subnets, told: Option<&Told>) -> (State, String, Option<Change>) {
+fn lease(entry: &Entry, content: &[u8], subnets: &Subnets, told: Option<&Told>) -> News {
     let record = match Record::decode(content, subnets) {
         Ok(record) => record,
         Err(reason) => return odd(entry, reason, told),
@@ -141,7 +148,7 @@ fn lease(entry: &Entry, content: &[u8], subnets: &Subnets, told: Option<&Told>) 
     }
 }
 
-fn odd(entry: &Entry, reason: String, told: Option<&Told>) -> (State, String, Option<Change>) {
+fn odd(entry: &Entry, reason: String, told: Option<&Told>) -> News {
     let counted = told.and_then(|told| told.state.counted());
     (State::Odd(counted), entry.version.clone(), Some(Change::Oddity(Oddity { place: entry.name.clone(), reason })))
 }
@@ -186,7 +193,227 @@ pub fn lease_file(dir: &impl Dir, subnets: &Subnets) -> Result<Option<(Result<Re
     Ok(found.map(|(content, entry)| (Record::decode(&content, subnets), entry)))
 }
 
-/// The lease in a file whose record was just written: nothing of its life is spent.
-pub fn as_written(record: &Record) -> Lease {
-    record.lease(0)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{Memory, claimed, lease, v4};
+    use crate::own;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use twill_guest::store::{Lease, Lifetime, Prefixes};
+
+    const X: &str = "10.1.1.0/24";
+    const FILE: &str = "10.1.1.0-24.lease";
+
+    /// The changes since `cursor`, which is moved on.
+    fn next(dir: &Memory, cursor: &mut String, wait_ms: u32) -> Vec<Change> {
+        let changes = watch(dir, cursor, wait_ms).expect("watched");
+        *cursor = changes.cursor;
+        changes.changes
+    }
+
+    fn oddity(place: &str, reason: &str) -> Oddity {
+        Oddity { place: place.into(), reason: reason.into() }
+    }
+
+    #[test]
+    fn an_empty_directory_is_an_empty_store_with_an_identity_that_stays() {
+        let dir = Memory::default();
+        let first = read(&dir, "a").expect("readable");
+        assert_eq!((first.config, first.leases, first.oddities), (None, vec![], vec![]));
+        assert_eq!(first.identity, r#"{"by":"a","made":0}"#);
+        assert_eq!(read(&dir, "bb").expect("readable").identity, first.identity);
+    }
+
+    #[test]
+    fn what_does_not_belong_is_named_and_the_rest_is_read() {
+        let dir = Memory::default();
+        claimed(&dir, "a", &[X]).expect("free");
+        dir.drop_in("config.json", b" {\"Network\": \"10.1.0.0/16\"}\n");
+        dir.drop_in("10.1.9.0-24.lease", b"{\"version\":1,\"node\":\"hal");
+        dir.drop_in("10.1.8.0-24.lease", dir.text(FILE).expect("there").as_bytes());
+        dir.drop_in("notes.txt", b"");
+        dir.drop_in("config.json~", b"");
+        let snapshot = read(&dir, "a").expect("readable");
+        assert_eq!(snapshot.config.as_deref(), Some(" {\"Network\": \"10.1.0.0/16\"}\n"));
+        assert_eq!(snapshot.leases, [lease("a", X)]);
+        let places: Vec<&str> = snapshot.oddities.iter().map(|oddity| oddity.place.as_str()).collect();
+        assert_eq!(places, ["10.1.8.0-24.lease", "10.1.9.0-24.lease", "notes.txt"]);
+        assert!(snapshot.oddities[0].reason.contains("not those of the file's name"));
+        assert!(snapshot.oddities[1].reason.starts_with("not a lease: "), "{:?}", snapshot.oddities[1]);
+        assert_eq!(snapshot.oddities[2], oddity("notes.txt", "neither the config nor a lease"));
+    }
+
+    #[test]
+    fn unknown_fields_are_passed_over_and_unknown_versions_are_not_guessed_at() {
+        let dir = Memory::default();
+        claimed(&dir, "a", &[X]).expect("free");
+        let text = dir.text(FILE).expect("there");
+        dir.drop_in(FILE, text.replacen('{', r#"{"colour":"blue","#, 1).as_bytes());
+        assert_eq!(read(&dir, "").expect("readable").leases.len(), 1);
+        dir.drop_in(FILE, text.replacen(r#""version": 1"#, r#""version": 2"#, 1).as_bytes());
+        assert!(read(&dir, "").expect("readable").oddities[0].reason.contains("format 2"));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_read_is_never_an_empty_answer() {
+        let dir = Memory::default();
+        claimed(&dir, "a", &[X]).expect("free");
+        let cursor = read(&dir, "").expect("readable").cursor;
+        for failure in [Failure::Denied("permission denied".into()), Failure::Missing, Failure::Broken("stale file handle".into())] {
+            *dir.broken.borrow_mut() = Some(failure);
+            assert!(matches!(read(&dir, ""), Err(Trouble::Retry(_))));
+            assert!(matches!(watch(&dir, &cursor, 0), Err(Trouble::Retry(_))));
+        }
+    }
+
+    #[test]
+    fn each_change_is_told_once() {
+        let dir = Memory::default();
+        let mut cursor = read(&dir, "").expect("readable").cursor;
+        assert_eq!(next(&dir, &mut cursor, 0), []);
+        let held = claimed(&dir, "a", &[X]).expect("free");
+        assert_eq!(next(&dir, &mut cursor, 0), [Change::Put(lease("a", X))]);
+        own::publish(&dir, &held).expect("mine");
+        assert_eq!(next(&dir, &mut cursor, 0), [Change::Put(lease("a", X))], "a renewal is told");
+        dir.drop_in("config.json", b"{}");
+        dir.delete(FILE);
+        assert_eq!(next(&dir, &mut cursor, 0), [Change::Config(Some("{}".into())), Change::Gone(v4(X))]);
+        dir.delete("config.json");
+        assert_eq!(next(&dir, &mut cursor, 0), [Change::Config(None)]);
+        dir.drop_in("notes.txt", b"");
+        assert_eq!(next(&dir, &mut cursor, 0), [Change::Oddity(oddity("notes.txt", "neither the config nor a lease"))]);
+        dir.delete("notes.txt");
+        assert_eq!(next(&dir, &mut cursor, 0), []);
+    }
+
+    #[test]
+    fn a_watch_returns_at_the_change_and_not_before() {
+        let dir = Memory::default();
+        let mut cursor = read(&dir, "").expect("readable").cursor;
+        dir.happenings.borrow_mut().push_back(Box::new(|dir| dir.pass(300)));
+        dir.happenings.borrow_mut().push_back(Box::new(|dir| {
+            dir.pass(200);
+            claimed(dir, "a", &[X]).expect("free");
+        }));
+        assert_eq!(next(&dir, &mut cursor, 1000), [Change::Put(lease("a", X))]);
+        assert_eq!(*dir.waits.borrow(), [1000, 700]);
+        dir.waits.borrow_mut().clear();
+        assert_eq!(next(&dir, &mut cursor, 1000), []);
+        assert_eq!(*dir.waits.borrow(), [1000]);
+    }
+
+    #[test]
+    fn the_end_of_a_lease_is_told_when_it_comes_and_its_return_too() {
+        let dir = Memory::default();
+        let held = claimed(&dir, "a", &[X]).expect("free");
+        dir.pass(59_000);
+        let mut cursor = read(&dir, "").expect("readable").cursor;
+        assert_eq!(next(&dir, &mut cursor, 30_000), [Change::Gone(v4(X))]);
+        assert_eq!(*dir.waits.borrow(), [1000]);
+        assert_eq!(next(&dir, &mut cursor, 0), [], "it is told once");
+        assert_eq!(read(&dir, "").expect("readable").leases, []);
+        own::publish(&dir, &held).expect("mine still");
+        assert_eq!(next(&dir, &mut cursor, 0), [Change::Put(lease("a", X))]);
+    }
+
+    #[test]
+    fn a_lease_overwritten_by_rubbish_counts_until_its_term_is_over() {
+        let dir = Memory::default();
+        claimed(&dir, "a", &[X]).expect("free");
+        let mut cursor = read(&dir, "").expect("readable").cursor;
+        dir.drop_in(FILE, b"");
+        assert!(matches!(next(&dir, &mut cursor, 0)[..], [Change::Oddity(_)]));
+        dir.pass(59_000);
+        assert_eq!(next(&dir, &mut cursor, 0), []);
+        dir.pass(1_000);
+        assert_eq!(next(&dir, &mut cursor, 0), [Change::Gone(v4(X))]);
+        assert_eq!(next(&dir, &mut cursor, 0), []);
+    }
+
+    #[test]
+    fn a_directory_made_anew_is_another_store() {
+        let dir = Memory::default();
+        let cursor = read(&dir, "").expect("readable").cursor;
+        dir.delete(IDENTITY);
+        assert!(matches!(watch(&dir, &cursor, 0), Err(Trouble::LostCursor(_))));
+        read(&dir, "").expect("readable");
+        assert!(matches!(watch(&dir, &cursor, 0), Err(Trouble::LostCursor(_))));
+        assert!(matches!(watch(&dir, "x", 0), Err(Trouble::LostCursor(_))));
+    }
+
+    #[test]
+    fn the_config_is_written_only_over_the_text_it_was_made_from() {
+        let dir = Memory::default();
+        let conflicts = |outcome| assert!(matches!(outcome, Err(Trouble::Conflict(_))));
+        conflicts(write_config(&dir, "2", Some("1")));
+        write_config(&dir, "1", None).expect("there was none");
+        conflicts(write_config(&dir, "2", None));
+        conflicts(write_config(&dir, "2", Some("1 ")));
+        write_config(&dir, "2", Some("1")).expect("unchanged since");
+        assert_eq!(dir.text(CONFIG).as_deref(), Some("2"));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Happens {
+        Claims(u8, u8),
+        Breaks(u8),
+        Vanishes(u8),
+        Passes(u32),
+        Configures(String),
+    }
+
+    fn happens() -> impl Strategy<Value = Happens> {
+        prop_oneof![
+            4 => (0..4u8, 0..4u8).prop_map(|(node, net)| Happens::Claims(node, net)),
+            1 => (0..4u8).prop_map(Happens::Breaks),
+            1 => (0..4u8).prop_map(Happens::Vanishes),
+            3 => (0..90_000u32).prop_map(Happens::Passes),
+            1 => "[a-z]{0,3}".prop_map(Happens::Configures),
+        ]
+    }
+
+    fn happen(dir: &Memory, what: &Happens) {
+        let file = |net: &u8| format!("10.1.{net}.0-24.lease");
+        match what {
+            Happens::Claims(node, net) => drop(claimed(dir, &"n".repeat(1 + usize::from(*node)), &[&format!("10.1.{net}.0/24")])),
+            Happens::Breaks(net) => drop(dir.drop_in(&file(net), b"rubbish")),
+            Happens::Vanishes(net) => dir.delete(&file(net)),
+            Happens::Passes(milliseconds) => dir.pass((*milliseconds).into()),
+            Happens::Configures(text) => drop(dir.drop_in(CONFIG, text.as_bytes())),
+        }
+    }
+
+    fn timeless(lease: Lease) -> (Option<String>, Lease) {
+        (lease.subnets.v4.clone(), Lease { life: Lifetime::Unknown, ..lease })
+    }
+
+    proptest! {
+        /// Whoever applies all changes knows what `read` would say; a lease whose file was spoilt under it may stay longer.
+        #[test]
+        fn changes_applied_are_what_a_reading_shows(batches in prop::collection::vec(prop::collection::vec(happens(), 0..6), 0..8)) {
+            let dir = Memory::default();
+            let mut cursor = read(&dir, "").expect("readable").cursor;
+            let (mut config, mut leases) = (None, BTreeMap::new());
+            for batch in &batches {
+                batch.iter().for_each(|what| happen(&dir, what));
+                for change in next(&dir, &mut cursor, 0) {
+                    match change {
+                        Change::Config(text) => config = text,
+                        Change::Put(lease) => leases.extend([timeless(lease)]),
+                        Change::Gone(subnets) => prop_assert!(leases.remove(&subnets.v4).is_some(), "{subnets:?} was never there"),
+                        Change::Oddity(_) => {}
+                    }
+                }
+                let shown = read(&dir, "").expect("readable");
+                let odd = |subnets: &Prefixes| {
+                    let name = Subnets::parse(subnets).expect("subnets").file_name();
+                    shown.oddities.iter().any(|oddity| oddity.place == name)
+                };
+                let applied: BTreeMap<_, _> = leases.clone().into_iter().filter(|(_, lease)| !odd(&lease.subnets)).collect();
+                prop_assert_eq!(&config, &shown.config);
+                prop_assert_eq!(applied, shown.leases.into_iter().map(timeless).collect());
+            }
+        }
+    }
 }

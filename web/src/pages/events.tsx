@@ -1,11 +1,12 @@
 // What happened on this node, newest first, day by day.
 
 import type { Event } from "../api";
-import { day, plural } from "../format";
+import { day } from "../format";
 import { events } from "../live";
 import { matches } from "../order";
+import { Find } from "../parts/find";
 import { Timeline } from "../parts/timeline";
-import { parameter, setParameters } from "../route";
+import { parameter } from "../route";
 
 export function EventsPage() {
   const query = parameter("q");
@@ -14,12 +15,8 @@ export function EventsPage() {
   return (
     <section class="card">
       <h1>Events <small>what happened on this node, newest first</small></h1>
-      <div class="find">
-        <input type="search" aria-label="Search events" placeholder="Search events" value={query} onInput={(e) => setParameters({ q: e.currentTarget.value })} />
-        <span class="soft" role="status">{query ? `${shown.length} of ${plural(all.length, "event")}` : plural(all.length, "event")}</span>
-      </div>
+      <Find noun="event" shown={shown.length} total={all.length} />
       {all.length === 0 && <p class="empty">Nothing has happened since the daemon started.</p>}
-      {all.length > 0 && shown.length === 0 && <p class="empty">No event matches “{query}”. <button onClick={() => setParameters({ q: "" })}>Show all</button></p>}
       {byDay(shown).map(([title, list]) => (
         <section key={title}>
           <h2>{title}</h2>

@@ -3,6 +3,7 @@
 import type { LeaseStatus, Way } from "../api";
 import { families, volume } from "../format";
 import { leases, state, tunnels } from "../live";
+import { Row } from "../parts/list";
 import { Ago, Fact, Life, Lines, Tag } from "../parts/tag";
 import { peersOf } from "../peers";
 import { standing, way } from "../words";
@@ -43,10 +44,9 @@ function Facts({ lease }: { lease: LeaseStatus }) {
 
 function WayRow({ way, used }: { way: Way; used: boolean }) {
   return (
-    <li>
-      <span><b>{way.backend}</b> <code>{way.options}</code> {[way.data_v4, way.data_v6].filter(Boolean).map((data) => <code class="faint" key={data}>{data} </code>)}</span>
-      {used && <Tag word="in use" tone="way" />}
-    </li>
+    <Row state={used ? { word: "in use", tone: "way" } : undefined}>
+      <b>{way.backend}</b> <code>{way.options}</code> <code class="faint">{way.data_v4}</code> <code class="faint">{way.data_v6}</code>
+    </Row>
   );
 }
 
@@ -59,10 +59,9 @@ function Items({ lease }: { lease: LeaseStatus }) {
       {items.length === 0 && <p class="empty">Nothing is planned for this lease alone.</p>}
       <ul class="rows">
         {items.map((item) => (
-          <li key={`${item.kind} ${item.what}`}>
-            <span>{item.kind} <code>{item.desired ?? item.observed}</code> {item.reason && <span class="soft">{item.reason}</span>}</span>
-            <Tag {...standing(item)} />
-          </li>
+          <Row key={`${item.kind} ${item.what}`} state={standing(item)}>
+            {item.kind} <code>{item.desired ?? item.observed}</code> <span class="soft">{item.reason}</span>
+          </Row>
         ))}
       </ul>
     </section>
@@ -73,7 +72,10 @@ function Gone({ name }: { name: string }) {
   return (
     <section class="card">
       <h1>There is no lease {name}</h1>
-      <p class="soft">It may have expired, or its node released it. These are <a href="/leases">all leases</a>; the <a href={`/events?q=${encodeURIComponent(name.replace("-", "/"))}`}>events</a> may tell when it went.</p>
+      <p class="soft">
+        It may have expired, or its node released it. These are <a href="/leases">all leases</a>; the{" "}
+        <a href={`/events?q=${encodeURIComponent(name.replace("-", "/"))}`}>events</a> may tell when it went.
+      </p>
     </section>
   );
 }

@@ -17,7 +17,12 @@ const COLUMNS: Column<LeaseStatus>[] = [
     title: "Subnet",
     look: "m",
     rank: (lease) => addressRank(subnet(lease)),
-    cell: (lease) => <a href={leaseAddress(subnet(lease))}><Lines of={families(lease.subnets)} /></a>,
+    cell: (lease) => (
+      <>
+        <a href={leaseAddress(subnet(lease))}><Lines of={families(lease.subnets)} /></a>
+        <span class="narrow">at {families(lease.public).join(", ")}</span>
+      </>
+    ),
   },
   {
     key: "node",
@@ -29,7 +34,7 @@ const COLUMNS: Column<LeaseStatus>[] = [
   {
     key: "address",
     title: "Public address",
-    look: "m",
+    look: "m wide",
     rank: (lease) => addressRank(families(lease.public)[0]),
     cell: (lease) => <Lines of={families(lease.public)} />,
   },

@@ -2,6 +2,7 @@
 
 import { count, memory, spent } from "../format";
 import { plugins } from "../live";
+import { Row } from "../parts/list";
 import { Fact, Tag } from "../parts/tag";
 import { pluginState } from "../words";
 
@@ -31,7 +32,8 @@ export function PluginPage({ name }: { name: string }) {
             <Fact name="Most memory">{memory(plugin.memory)}</Fact>
           </dl>
           <h2>Imports <small>all that it can use of this machine</small></h2>
-          {plugin.imports.length === 0 ? <p class="soft">None: it computes and nothing else.</p> : <ul class="rows">{plugin.imports.map((name) => <li key={name}><code>{name}</code></li>)}</ul>}
+          {plugin.imports.length === 0 && <p class="soft">None: it computes and nothing else.</p>}
+          <ul class="rows">{plugin.imports.map((name) => <Row key={name}><code>{name}</code></Row>)}</ul>
           <h2>File</h2>
           <p class="break"><code>{plugin.file}</code></p>
           <p class="break soft">SHA-256 <code>{plugin.digest}</code></p>

@@ -9,9 +9,9 @@ import { pluginAddress } from "../route";
 import { pluginRank, pluginState } from "../words";
 
 const COLUMNS: Column<PluginStatus>[] = [
-  { key: "name", title: "Plugin", rank: (plugin) => plugin.name, cell: (plugin) => <><a href={pluginAddress(plugin.name)}><b>{plugin.name}</b></a> <span class="faint">{plugin.version}</span></> },
-  { key: "state", title: "State", rank: (plugin) => pluginRank(plugin.state), cell: (plugin) => <><Tag {...pluginState(plugin.state)} />{plugin.error && <span class="line reason">{plugin.error}</span>}</> },
-  { key: "world", title: "World", rank: (plugin) => plugin.world ?? "~", cell: (plugin) => (plugin.world ? `${plugin.world} ${plugin.contract ?? ""}` : <span class="faint">none</span>) },
+  { key: "name", title: "Plugin", rank: (plugin) => plugin.name, cell: name },
+  { key: "state", title: "State", rank: (plugin) => pluginRank(plugin.state), cell: state },
+  { key: "world", title: "World", look: "wide", rank: (plugin) => plugin.world ?? "~", cell: world },
   { key: "calls", title: "Calls", look: "n", rank: (plugin) => plugin.calls, cell: (plugin) => count(plugin.calls) },
   { key: "failures", title: "Failures", look: "n", rank: (plugin) => plugin.failures, cell: (plugin) => count(plugin.failures) },
   { key: "time", title: "A call takes", look: "n wide", rank: perCall, cell: (plugin) => (plugin.calls ? spent(perCall(plugin)) : "") },
@@ -19,6 +19,19 @@ const COLUMNS: Column<PluginStatus>[] = [
   { key: "digest", title: "Digest", look: "m wide", cell: (plugin) => <span title={plugin.digest}>{short(plugin.digest, 12)}</span> },
 ];
 
+function name(plugin: PluginStatus) {
+  return <><a href={pluginAddress(plugin.name)}><b>{plugin.name}</b></a> <span class="faint">{plugin.version}</span></>;
+}
+
+function state(plugin: PluginStatus) {
+  return <><Tag {...pluginState(plugin.state)} />{plugin.error && <span class="line reason">{plugin.error}</span>}</>;
+}
+
+function world(plugin: PluginStatus) {
+  return plugin.world ? `${plugin.world} ${plugin.contract ?? ""}` : <span class="faint">none</span>;
+}
+
+/** Mean time in the guest, in microseconds. */
 function perCall(plugin: PluginStatus): number {
   return plugin.calls ? plugin.guest_us / plugin.calls : 0;
 }
@@ -35,7 +48,7 @@ export function PluginsPage() {
         rowKey={(plugin) => plugin.file}
         rank={(plugin) => `${pluginRank(plugin.state)} ${plugin.name}`}
         texts={(plugin) => [plugin.name, plugin.version, plugin.summary, plugin.world, plugin.digest, plugin.error, pluginState(plugin.state).word]}
-        empty={<p>No plugin was found. Name the folder that holds them with <code>twill run --plugins FOLDER</code>.</p>}
+        empty={<p>No plugin was found. Name the folder that holds them with <code>twill run --plugin-dir FOLDER</code>.</p>}
       />
     </section>
   );

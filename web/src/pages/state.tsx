@@ -1,7 +1,7 @@
 // Network state: what there should be against what the kernel has, by kind, drift first.
 
 import type { ItemStatus } from "../api";
-import { families, plural } from "../format";
+import { count, families, plural } from "../format";
 import { state } from "../live";
 import { addressRank } from "../order";
 import { type Column, Table } from "../parts/table";
@@ -10,17 +10,29 @@ import { leaseAddress, parameter } from "../route";
 import { drifts, standing, standingRank } from "../words";
 
 const COLUMNS: Column<ItemStatus>[] = [
-  { key: "what", title: "What", look: "m", rank: (item) => addressRank(item.what), cell: (item) => item.what },
-  { key: "kind", title: "Kind", rank: (item) => item.kind, cell: (item) => item.kind },
+  { key: "what", title: "What", look: "m", rank: (item) => addressRank(item.what), cell: what },
+  { key: "kind", title: "Kind", look: "wide", rank: (item) => item.kind, cell: (item) => item.kind },
   { key: "standing", title: "Standing", rank: standingRank, cell: (item) => <Tag {...standing(item)} /> },
-  { key: "desired", title: "Should be", look: "m", cell: (item) => item.desired ?? <span class="faint">nothing any more</span> },
-  { key: "observed", title: "Is", look: "m", cell: observed },
+  { key: "desired", title: "Should be", look: "m wide", cell: (item) => item.desired ?? <span class="plain faint">nothing any more</span> },
+  { key: "observed", title: "Is", look: "m wide", cell: observed },
   { key: "from", title: "Planned by", look: "wide", rank: (item) => item.backend, cell: planner },
 ];
 
+/** The name of the item; on a phone, the columns that do not fit as well. */
+function what(item: ItemStatus) {
+  const difference = `should be ${item.desired ?? "gone"}, is ${item.observed ?? "nothing"}`;
+  const words = item.observed === item.desired ? item.desired : difference;
+  return (
+    <>
+      {item.what}
+      <span class="narrow plain">{item.kind}, {words}{item.reason && `: ${item.reason}`}</span>
+    </>
+  );
+}
+
 function observed(item: ItemStatus) {
-  if (item.observed === null) return <><span class="faint">nothing</span><Reason item={item} /></>;
-  if (item.observed === item.desired) return <span class="faint">the same</span>;
+  if (item.observed === null) return <><span class="plain faint">nothing</span><Reason item={item} /></>;
+  if (item.observed === item.desired) return <span class="plain faint">the same</span>;
   return <>{item.observed}<Reason item={item} /></>;
 }
 
@@ -42,8 +54,9 @@ export function StatePage() {
     <section class="card">
       <h1>State <small>{summary(all)}</small></h1>
       <nav class="kinds" aria-label="Kind of state">
-        {["", ...kinds].map((name) => (
-          <a key={name} href={name ? `/state?kind=${name}` : "/state"} aria-current={kind === name ? "true" : undefined}>{name || "all"} <Count items={name ? all.filter((item) => item.kind === name) : all} /></a>
+        <Kind name="all" items={all} href="/state" chosen={kind === ""} />
+        {kinds.map((name) => (
+          <Kind key={name} name={name} items={all.filter((item) => item.kind === name)} href={`/state?kind=${name}`} chosen={kind === name} />
         ))}
       </nav>
       <Table
@@ -67,7 +80,12 @@ function summary(items: ItemStatus[]): string {
   return n === 0 ? "the kernel has all that is planned" : `${plural(n, "item")} not as planned`;
 }
 
-function Count({ items }: { items: ItemStatus[] }) {
-  const n = items.filter(drifts).length;
-  return <>{items.length}{n > 0 && <span class="word bad"> {n} off</span>}</>;
+/** A link to the items of one kind, with how many there are and how many are not as planned. */
+function Kind({ name, items, href, chosen }: { name: string; items: ItemStatus[]; href: string; chosen: boolean }) {
+  const off = items.filter(drifts).length;
+  return (
+    <a href={href} aria-current={chosen ? "true" : undefined}>
+      {name} {count(items.length)}{off > 0 && <span class="word bad"> {count(off)} off</span>}
+    </a>
+  );
 }

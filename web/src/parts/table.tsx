@@ -2,10 +2,10 @@
 // page's address.
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
-import { plural } from "../format";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { matches, type Rank, rowsInView, sorted } from "../order";
 import { parameter, setParameters } from "../route";
+import { Find } from "./find";
 
 export interface Column<T> {
   key: string;
@@ -40,18 +40,17 @@ const ROW = 41;
 
 export function Table<T>(props: Props<T>) {
   const { columns, rows, texts, noun } = props;
-  const query = parameter("q");
-  const chosen = columns.find((column) => column.key === parameter("sort") && column.rank);
-  const found = query ? rows.filter((row) => matches(query, texts(row))) : rows;
-  const shown = sorted(found, chosen?.rank ?? props.rank, chosen !== undefined && parameter("order") === "down");
+  const [query, sort, order] = [parameter("q"), parameter("sort"), parameter("order")];
+  const shown = useMemo(() => {
+    const chosen = columns.find((column) => column.key === sort)?.rank;
+    const found = query ? rows.filter((row) => matches(query, texts(row))) : rows;
+    return sorted(found, chosen ?? props.rank, chosen !== undefined && order === "down");
+  }, [rows, query, sort, order]);
   if (rows.length === 0) return <div class="empty">{props.empty}</div>;
   return (
     <>
-      <div class="find">
-        <input type="search" aria-label={`Search ${noun}s`} placeholder={`Search ${noun}s`} value={query} onInput={(e) => setParameters({ q: e.currentTarget.value })} />
-        <span class="soft" role="status">{query ? `${shown.length} of ${plural(rows.length, noun)}` : plural(rows.length, noun)}</span>
-      </div>
-      {shown.length === 0 ? <p class="empty">No {noun} matches “{query}”. <button onClick={() => setParameters({ q: "" })}>Show all</button></p> : <Grid {...props} rows={shown} />}
+      <Find noun={noun} shown={shown.length} total={rows.length} />
+      {shown.length > 0 && <Grid {...props} rows={shown} />}
     </>
   );
 }
@@ -67,19 +66,24 @@ function Grid<T>({ caption, columns, rows, rowKey, rowClass }: Props<T>) {
           <tr>{columns.map((column) => <Head key={column.key} column={column} />)}</tr>
         </thead>
         <tbody ref={body}>
-          {first > 0 && <tr class="gap" aria-hidden="true"><td colSpan={columns.length} style={{ height: `${first * ROW}px` }} /></tr>}
+          <Gap rows={first} />
           {rows.slice(first, end).map((row, i) => (
             <tr key={rowKey(row)} class={rowClass?.(row)} aria-rowindex={long ? first + i + 2 : undefined}>
-              {columns.map((column, c) =>
-                c === 0 ? <th scope="row" key={column.key} class={column.look}>{column.cell(row)}</th> : <td key={column.key} class={column.look}>{column.cell(row)}</td>,
+              {columns.map(({ key, look, cell }, c) =>
+                c === 0 ? <th scope="row" key={key} class={look}>{cell(row)}</th> : <td key={key} class={look}>{cell(row)}</td>,
               )}
             </tr>
           ))}
-          {end < rows.length && <tr class="gap" aria-hidden="true"><td colSpan={columns.length} style={{ height: `${(rows.length - end) * ROW}px` }} /></tr>}
+          <Gap rows={rows.length - end} />
         </tbody>
       </table>
     </div>
   );
+}
+
+/** The room that rows out of view would take. */
+function Gap({ rows }: { rows: number }) {
+  return rows > 0 ? <tr class="gap" aria-hidden="true"><td style={{ height: `${rows * ROW}px` }} /></tr> : null;
 }
 
 function Head<T>({ column }: { column: Column<T> }) {
@@ -87,9 +91,10 @@ function Head<T>({ column }: { column: Column<T> }) {
   const down = active && parameter("order") === "down";
   // Up, down, and back to the table's own order.
   const next = !active ? { sort: column.key, order: "" } : down ? { sort: "", order: "" } : { sort: column.key, order: "down" };
+  const arrow = active ? <span aria-hidden="true">{down ? " ↓" : " ↑"}</span> : null;
   return (
     <th scope="col" class={column.look} aria-sort={active ? (down ? "descending" : "ascending") : undefined}>
-      {column.rank ? <button onClick={() => setParameters(next)}>{column.title}<span aria-hidden="true">{active ? (down ? " ↓" : " ↑") : ""}</span></button> : column.title}
+      {column.rank ? <button onClick={() => setParameters(next)}>{column.title}{arrow}</button> : column.title}
     </th>
   );
 }

@@ -20,7 +20,8 @@ export function TrafficCard() {
         <>
           <Chart />
           <p class="soft figures">
-            {volume(total.sent_bytes)} sent in {plural(total.sent_packets, "packet")}, {volume(total.received_bytes)} received in {plural(total.received_packets, "packet")}
+            {volume(total.sent_bytes)} sent in {plural(total.sent_packets, "packet")},{" "}
+            {volume(total.received_bytes)} received in {plural(total.received_packets, "packet")}
           </p>
           <Drops />
         </>

@@ -21,11 +21,16 @@ use crate::settings;
 /// Every host runs `twill run`. It takes a subnet that no other host has, writes it to /run/flannel/subnet.env for Docker or CNI, and
 /// carries the containers' traffic between the hosts.
 #[derive(Debug, Parser)]
-#[command(name = "twill", version, max_term_width = 110, after_help = "\
+#[command(
+    name = "twill",
+    version,
+    max_term_width = 110,
+    after_help = "\
 First steps, with all hosts sharing a directory:
   twill config set --store file --store-dir /srv/twill '{\"Network\": \"10.244.0.0/16\"}'
   twill run --store file --store-dir /srv/twill        (on every host, as root)
-  twill leases")]
+  twill leases"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -112,7 +112,14 @@ fn items(items: Vec<ItemStatus>) -> String {
     let row = |item: &ItemStatus| {
         let standing = format!("{:?}", item.standing).to_lowercase();
         let found = item.observed.clone().or_else(|| item.reason.clone()).unwrap_or_else(|| "-".into());
-        vec![item.kind.clone(), item.what.clone(), standing, item.backend.clone(), item.desired.clone().unwrap_or_else(|| "-".into()), found]
+        vec![
+            item.kind.clone(),
+            item.what.clone(),
+            standing,
+            item.backend.clone(),
+            item.desired.clone().unwrap_or_else(|| "-".into()),
+            found,
+        ]
     };
     table(&["kind", "what", "standing", "planned by", "desired", "observed"], &items.iter().map(row).collect::<Vec<_>>())
 }

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use twill_model::event::{Event, Weight};
 use twill_model::status::Snapshot;
+use twill_plugin::RefusedItem;
 
 /// The newest events, oldest first.
 #[derive(Debug, Default)]
@@ -37,6 +38,16 @@ impl Events {
             kept.pop_front();
         }
         self.news.notify_one();
+    }
+
+    /// Tells of an item that made no sense, once in a row.
+    pub fn tell_refused(&self, refused: &RefusedItem) {
+        let whose = refused.lease.map_or_else(|| "this node".into(), |lease| lease.to_string());
+        let text = format!("refused: {} by backend \"{}\" for {whose}: {}", refused.item, refused.backend, refused.reason);
+        let repeated = self.list().iter().rev().take(50).any(|event| event.text == text);
+        if !repeated {
+            self.tell(Weight::Warn, "plugin", text);
+        }
     }
 
     /// A copy of what is kept.

@@ -5,7 +5,9 @@
 #[non_exhaustive]
 pub enum ConfigError {
     /// The text is not JSON.
-    #[error("the network config is not valid JSON: line {line}, column {column}: {cause}; a complete config is {{\"Network\": \"10.244.0.0/16\"}}")]
+    #[error(
+        "the network config is not valid JSON: line {line}, column {column}: {cause}; a complete config is {{\"Network\": \"10.244.0.0/16\"}}"
+    )]
     Syntax {
         /// Counts from 1.
         line: usize,

@@ -14,8 +14,18 @@ use super::error::{ConfigError, at};
 use super::{Prefix, Range};
 
 const KNOWN: [&str; 12] = [
-    "Network", "IPv6Network", "EnableIPv4", "EnableIPv6", "EnableNFTables", "SubnetLen", "SubnetMin", "SubnetMax", "IPv6SubnetLen", "IPv6SubnetMin",
-    "IPv6SubnetMax", "Backend",
+    "Network",
+    "IPv6Network",
+    "EnableIPv4",
+    "EnableIPv6",
+    "EnableNFTables",
+    "SubnetLen",
+    "SubnetMin",
+    "SubnetMax",
+    "IPv6SubnetLen",
+    "IPv6SubnetMin",
+    "IPv6SubnetMax",
+    "Backend",
 ];
 
 /// What flannel calls the keys of a family, and its limits.
@@ -121,7 +131,9 @@ impl Family {
         let subnet_len = self.subnet_len(names, network)?;
         let second = network.base() + (N::around(network.base(), subnet_len).last() - network.base()) + 1;
         let min = self.bound(names, names.min, self.min.as_deref(), network, subnet_len)?.unwrap_or_else(|| N::around(second, subnet_len));
-        let max = self.bound(names, names.max, self.max.as_deref(), network, subnet_len)?.unwrap_or_else(|| N::around(network.last(), subnet_len));
+        let max = self
+            .bound(names, names.max, self.max.as_deref(), network, subnet_len)?
+            .unwrap_or_else(|| N::around(network.last(), subnet_len));
         if min.base() > max.base() {
             let example = format!("\"{}\": \"{}\"", names.min, address(N::around(network.base(), subnet_len)));
             return Err(at(names.min, address(min), format!("at most {}, which is {}", names.max, address(max)), example));
@@ -130,7 +142,9 @@ impl Family {
     }
 
     fn network<N: Prefix>(&self, names: &Names) -> Result<N, ConfigError> {
-        let wrong = |found: String| at(names.network, found, format!("an {} range in CIDR form", names.family), quoted(names.network, names.example));
+        let wrong = |found: String| {
+            at(names.network, found, format!("an {} range in CIDR form", names.family), quoted(names.network, names.example))
+        };
         let text = self.network.as_deref().ok_or_else(|| wrong("nothing".into()))?;
         let net = text.parse::<IpNet>().map_err(|_| wrong(format!("\"{text}\"")))?;
         if family(net.addr()) != N::WIDTH {
@@ -150,10 +164,14 @@ impl Family {
             _ if least > names.longest => Err(at(names.network, network.to_string(), too_small(), quoted(names.network, names.example))),
             None if least <= names.usual => Ok(names.usual),
             None => Ok(least),
-            Some(len) => u8::try_from(len)
-                .ok()
-                .filter(|len| (least..=names.longest).contains(len))
-                .ok_or_else(|| at(names.len, len.to_string(), format!("{least} to {}, so that {network} holds at least four subnets", names.longest), example)),
+            Some(len) => u8::try_from(len).ok().filter(|len| (least..=names.longest).contains(len)).ok_or_else(|| {
+                at(
+                    names.len,
+                    len.to_string(),
+                    format!("{least} to {}, so that {network} holds at least four subnets", names.longest),
+                    example,
+                )
+            }),
         }
     }
 

@@ -134,7 +134,10 @@ fn a_family_that_is_off_is_not_checked_beyond_its_types() {
 #[test]
 fn errors_say_what_was_found_and_what_would_do() {
     let error = NetworkConfig::parse(r#"{"Network": "10.3.0.0/16", "SubnetLen": 31}"#).expect_err("too long");
-    assert_eq!(error.to_string(), r#"SubnetLen: found 31, expected 18 to 30, so that 10.3.0.0/16 holds at least four subnets, for example "SubnetLen": 24"#);
+    assert_eq!(
+        error.to_string(),
+        r#"SubnetLen: found 31, expected 18 to 30, so that 10.3.0.0/16 holds at least four subnets, for example "SubnetLen": 24"#
+    );
 }
 
 #[test]

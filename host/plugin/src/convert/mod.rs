@@ -6,7 +6,7 @@ mod lease;
 mod plan;
 
 pub(crate) use item::items;
-pub(crate) use lease::{changes, held, hints, lease_from, snapshot, store_error, to_lease, to_prefixes, to_way, way_from};
+pub(crate) use lease::{changes, held, hints, snapshot, store_error, to_lease, to_prefixes, to_way, way_from};
 pub(crate) use plan::{plan_error, to_context, to_network, to_node, to_road};
 
 use std::fmt::Display;

@@ -5,6 +5,8 @@
 
 mod age;
 mod disk;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::path::PathBuf;
@@ -27,22 +29,15 @@ impl Directory {
     pub(crate) fn new(path: PathBuf) -> Directory {
         Directory { watch: Watch::new(path.clone()), disk: Arc::new(Disk::new(path)) }
     }
-
-    async fn act<T: Send + 'static>(&self, act: impl FnOnce(&Disk) -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
-        let disk = self.disk.clone();
-        match tokio::task::spawn_blocking(move || act(&disk)).await {
-            Ok(result) => result,
-            Err(ended) => Err(Failure::Broken(format!("the act did not end: {ended}"))),
-        }
-    }
 }
 
 impl Guest {
-    async fn on_disk<T: Send + 'static>(&self, act: impl FnOnce(&Disk) -> Result<T, Failure> + Send + 'static) -> wasmtime::Result<Result<T, Failure>> {
-        match &self.directory {
-            Some(directory) => Ok(directory.act(act).await),
-            None => Ok(Err(Failure::NotGranted)),
-        }
+    async fn on_disk<T: Send + 'static>(&mut self, act: impl FnOnce(&Disk) -> Result<T, Failure> + Send + 'static) -> wasmtime::Result<Result<T, Failure>> {
+        let Some(disk) = self.directory.as_ref().map(|directory| directory.disk.clone()) else {
+            return Ok(Err(Failure::NotGranted));
+        };
+        let ended = tokio::task::spawn_blocking(move || act(&disk)).await;
+        Ok(ended.unwrap_or_else(|ended| Err(Failure::Broken(format!("the act did not end: {ended}")))))
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use inotify::{EventMask, Inotify, WatchMask};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -151,5 +152,9 @@ fn look(path: &Path) -> io::Result<Eye> {
     let inotify = Inotify::init()?;
     let entries = WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::MOVED_FROM | WatchMask::DELETE | WatchMask::CLOSE_WRITE;
     inotify.watches().add(path, entries | WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR)?;
-    Ok(Eye::Told(meta.dev(), meta.ino(), AsyncFd::new(inotify)?))
+    // SAFETY: the file descriptor must be open and the same for as long as it is registered.
+    // - `Inotify` owns it and answers `as_raw_fd` with it always.
+    // - It closes it when it is dropped or by `close`, which takes it by value; neither happens while the `AsyncFd` holds it.
+    let told = unsafe { AsyncFd::register_with_interest(inotify, Interest::READABLE) }?;
+    Ok(Eye::Told(meta.dev(), meta.ino(), told))
 }

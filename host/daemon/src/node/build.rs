@@ -1,0 +1,186 @@
+//! Building the node: first what must be there (root, lock, plugins, kernel, underlay, identity, sockets), then the tasks.
+
+use std::sync::Arc;
+
+use nix::sys::stat::{Mode, umask};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use twill_fastpath::Tunnels;
+use twill_http::{Api, bind_unix, serve_tcp, serve_unix};
+use twill_kernel::lock::InstanceLock;
+use twill_kernel::{Netlink, ROUTE_PROTOCOL};
+use twill_lease::identity::identity;
+use twill_lease::keeper::{Handle, Keeper, Settings as KeeperSettings};
+use twill_lease::store::Store;
+use twill_model::node::Node;
+use twill_model::status::Snapshot;
+use twill_plugin::{Plugins, Refusals, StoreHandle};
+use twill_reconcile::memory::NamesFile;
+use twill_reconcile::ports::Forwarder;
+use twill_reconcile::run::{self, Wiring};
+use twill_reconcile::view::Outcome;
+use twill_reconcile::{Settings, SourceCheck};
+
+use super::control::Operator;
+use super::events::{Events, now_ms};
+use super::follow::{self, Followed};
+use super::show::Show;
+use super::snapshot::Constants;
+use super::underlay::Search;
+use super::wish::Advertised;
+use super::{facts, store};
+use crate::exit::Exit;
+use crate::settings::{self, Listen, RunSettings};
+
+/// A node that runs.
+pub struct Running {
+    /// All tasks but the keeper.
+    pub tasks: TaskTracker,
+    /// The keeper; it ends early only when it cannot go on, or the lease was given back.
+    pub keeper: JoinHandle<Result<(), Exit>>,
+    /// The instance's lock.
+    pub lock: InstanceLock,
+}
+
+/// What must be there before anything runs.
+struct Parts {
+    settings: RunSettings,
+    lock: InstanceLock,
+    plugins: Plugins,
+    store: Arc<StoreHandle>,
+    kernel: Arc<Netlink>,
+    tunnels: Arc<Tunnels>,
+    search: Search,
+    node: watch::Sender<Arc<Node>>,
+    socket: UnixListener,
+    port: Option<TcpListener>,
+    events: Arc<Events>,
+}
+
+/// Builds a node and starts it.
+///
+/// # Errors
+/// Whatever is missing, with a sentence and a fitting exit code.
+pub async fn build(settings: RunSettings, shutdown: CancellationToken) -> Result<Running, Exit> {
+    let parts = gather(settings).await?;
+    Ok(start(parts, shutdown))
+}
+
+async fn gather(settings: RunSettings) -> Result<Parts, Exit> {
+    facts::require_root()?;
+    // Files of ours are for their owner alone unless they say otherwise.
+    umask(Mode::from_bits_truncate(0o022));
+    let plugins = store::open_plugins(&settings.store).await?;
+    let store = Arc::new(store::choose_store(&plugins, &settings.store).await?);
+    let lock = InstanceLock::take(&settings.instance.run_dir.join(&settings.instance.instance)).map_err(Exit::failed)?;
+    let state = settings.instance.state();
+    let identity = identity(&state).map_err(Exit::failed)?;
+    let kernel = Arc::new(Netlink::open(state.join("sysctls.json")).map_err(Exit::failed)?);
+    let search = Search::new(&settings, store.hints().await.unwrap_or_default());
+    let chosen = search.find(&kernel).await.map_err(Exit::lacking)?;
+    kernel.set_underlay(&chosen.underlay.name);
+    let node = Node { id: identity.id, underlay: chosen.underlay, public: chosen.published, seed: identity.seed };
+    let node = watch::Sender::new(Arc::new(node));
+    let socket = bind_unix(&settings.instance.socket()).map_err(Exit::failed)?;
+    let port = listen(settings.listen).await?;
+    let tunnels = Arc::new(Tunnels::new(twill_fastpath::Settings::default()));
+    Ok(Parts { settings, lock, plugins, store, kernel, tunnels, search, node, socket, port, events: Arc::default() })
+}
+
+async fn listen(listen: Listen) -> Result<Option<TcpListener>, Exit> {
+    match listen {
+        Listen::Off => Ok(None),
+        Listen::At(address) => TcpListener::bind(address).await.map(Some).map_err(|error| {
+            Exit::failed(format!("cannot listen on {address}: {error}; choose another address with --listen, or --listen off"))
+        }),
+    }
+}
+
+fn start(parts: Parts, shutdown: CancellationToken) -> Running {
+    let tasks = TaskTracker::new();
+    let (keeper, handle) = keeper(&parts);
+    let followed = Followed { shutdown: shutdown.clone(), events: Arc::clone(&parts.events), keeper: handle.clone() };
+    let again = Arc::new(Notify::new());
+    let inputs = watch::Sender::new(None);
+    let outcome = watch::Sender::new(Arc::new(Outcome::default()));
+    let snapshots = watch::Sender::new(Arc::new(Snapshot::default()));
+
+    let api = Api::new(snapshots.subscribe(), Arc::new(Operator(handle.clone())));
+    tasks.spawn(serve_unix(parts.socket, api.clone(), shutdown.clone()));
+    if let Some(port) = parts.port {
+        tasks.spawn(serve_tcp(port, api, shutdown.clone()));
+    }
+    tasks.spawn(follow::pokes(Arc::clone(&parts.tunnels), parts.plugins.clone(), Arc::clone(&again), shutdown.clone()));
+    tasks.spawn(follow::subnet_file(parts.settings.instance.subnet_file.clone(), outcome.subscribe(), followed.clone()));
+    tasks.spawn(follow::underlay(parts.search, Arc::clone(&parts.kernel), outcome.subscribe(), parts.node.clone(), followed.clone()));
+    let show = Show {
+        constants: constants(&parts.settings, &parts.store),
+        node: parts.node.subscribe(),
+        cluster: handle.cluster(),
+        outcome: outcome.subscribe(),
+        plugins: parts.plugins.clone(),
+        tunnels: Arc::clone(&parts.tunnels),
+        events: Arc::clone(&parts.events),
+        out: snapshots,
+    };
+    tasks.spawn(show.run(shutdown.clone()));
+    let reads = inputs.subscribe();
+    tasks.spawn(follow::inputs(handle.cluster(), parts.node.subscribe(), inputs, shutdown.clone()));
+    let wiring = Wiring {
+        planner: Arc::new(parts.plugins.planner(refusals(&parts.events))),
+        kernel: parts.kernel,
+        forwarder: parts.tunnels,
+        settings: reconciler_settings(&parts.settings),
+        names: NamesFile(parts.settings.instance.state().join("links.json")),
+        tell: parts.events.voice("reconcile"),
+    };
+    tasks.spawn(run::run(wiring, reads, again, outcome, shutdown.clone()));
+    let ended = async move {
+        let config_or_loss = |error| Exit::config(error);
+        keeper.run(shutdown).await.map_err(config_or_loss)
+    };
+    Running { tasks, keeper: tokio::spawn(ended), lock: parts.lock }
+}
+
+fn keeper(parts: &Parts) -> (Keeper<StoreHandle, Advertised<twill_plugin::Backends, Netlink>>, Handle) {
+    let wish = Advertised {
+        planner: parts.plugins.planner(refusals(&parts.events)),
+        kernel: Arc::clone(&parts.kernel),
+        node: parts.node.subscribe(),
+    };
+    let settings =
+        KeeperSettings { node: parts.node.borrow().id.clone(), state_dir: parts.settings.instance.state(), term: parts.settings.lease_ttl };
+    let tunnels = Arc::clone(&parts.tunnels);
+    let guard = Arc::new(move |boot_ms| tunnels.valid_until(boot_ms));
+    Keeper::new(Arc::clone(&parts.store), wish, settings, guard, parts.events.voice("lease"))
+}
+
+fn refusals(events: &Arc<Events>) -> Refusals {
+    let events = Arc::clone(events);
+    Refusals::to(move |refused| events.tell_refused(&refused))
+}
+
+fn reconciler_settings(settings: &RunSettings) -> Settings {
+    Settings {
+        protocol: ROUTE_PROTOCOL,
+        source_check: match settings.udp_source_check {
+            settings::SourceCheck::Strict => SourceCheck::Strict,
+            settings::SourceCheck::Lease => SourceCheck::Lease,
+            settings::SourceCheck::Off => SourceCheck::Off,
+        },
+        forwarding: settings.forwarding == settings::Forwarding::Manage,
+        repairs_per_minute: settings.repair_limit,
+    }
+}
+
+fn constants(settings: &RunSettings, store: &StoreHandle) -> Constants {
+    Constants {
+        hostname: facts::hostname(),
+        instance: settings.instance.instance.clone(),
+        store: store.abilities().name,
+        started_ms: now_ms(),
+    }
+}

@@ -1,0 +1,152 @@
+//! The small tasks that carry a change from one room to the next.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use twill_fastpath::Tunnels;
+use twill_kernel::Netlink;
+use twill_kernel::underlay::Chosen;
+use twill_lease::cluster::Cluster;
+use twill_lease::keeper::Handle;
+use twill_model::event::Weight;
+use twill_model::node::Node;
+use twill_plugin::Plugins;
+use twill_reconcile::Inputs;
+use twill_reconcile::view::Outcome;
+
+use super::events::Events;
+use super::inputs;
+use super::underlay::Search;
+use crate::compat::subnet_env::SubnetEnv;
+
+/// Keeps the reconciler's inputs up with the cluster and this node. A lost own lease leaves the last inputs in force: the guard stops the sending, and the
+/// state is replaced once there is another lease.
+pub async fn inputs(
+    mut cluster: watch::Receiver<Arc<Cluster>>,
+    mut node: watch::Receiver<Arc<Node>>,
+    out: watch::Sender<Option<Arc<Inputs>>>,
+    shutdown: CancellationToken,
+) {
+    loop {
+        let next = inputs::inputs(&cluster.borrow_and_update(), &node.borrow_and_update());
+        if let Some(next) = next {
+            out.send_if_modified(|now| {
+                let news = now.as_deref().is_none_or(|now| !same_plan(now, &next));
+                if news {
+                    *now = Some(Arc::new(next));
+                }
+                news
+            });
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = cluster.changed() => if changed.is_err() { return },
+            changed = node.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// True when both lead to the same plan: a mere renewal is no reason for a pass.
+fn same_plan(a: &Inputs, b: &Inputs) -> bool {
+    let timeless = |inputs: &Inputs| Inputs {
+        mine: inputs.mine.timeless(),
+        peers: inputs.peers.iter().map(twill_model::Lease::timeless).collect(),
+        ..inputs.clone()
+    };
+    timeless(a) == timeless(b)
+}
+
+/// Asks for a pass whenever a tunnel is lost or a plugin changes.
+pub async fn pokes(tunnels: Arc<Tunnels>, plugins: Plugins, again: Arc<Notify>, shutdown: CancellationToken) {
+    let mut digests = plugins.changed();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tunnels.changed() => {}
+            changed = digests.changed() => if changed.is_err() { return },
+        }
+        again.notify_one();
+    }
+}
+
+/// What most followers need.
+#[derive(Clone)]
+pub struct Followed {
+    /// Ends them.
+    pub shutdown: CancellationToken,
+    /// Where they tell.
+    pub events: Arc<Events>,
+    /// The keeper, to be told of news.
+    pub keeper: Handle,
+}
+
+/// Keeps subnet.env up with the plan in force. It is written once the plan is in place, so that who waits for it finds a network that works; the store is told
+/// at the same moment.
+pub async fn subnet_file(path: PathBuf, mut outcome: watch::Receiver<Arc<Outcome>>, followed: Followed) {
+    let tell = followed.events.voice("node");
+    let mut written = None;
+    loop {
+        let now = outcome.borrow_and_update().clone();
+        let wanted = subnet_env(&now);
+        if let Some(wanted) = wanted.filter(|wanted| written.as_ref() != Some(wanted)) {
+            match wanted.write(&path) {
+                Ok(()) => tell(Weight::Info, format!("{} says subnet {}, MTU {}", path.display(), wanted.subnets, wanted.mtu)),
+                Err(error) => tell(
+                    Weight::Error,
+                    format!("cannot write {}: {error}; Docker and CNI will not find this node's subnet", path.display()),
+                ),
+            }
+            if written.is_none() {
+                followed.keeper.plan_in_force().await;
+            }
+            written = Some(wanted);
+        }
+        tokio::select! {
+            () = followed.shutdown.cancelled() => return,
+            changed = outcome.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+fn subnet_env(outcome: &Outcome) -> Option<SubnetEnv> {
+    let mtu = outcome.pod_mtu.filter(|_| outcome.in_force)?;
+    Some(SubnetEnv { networks: outcome.networks, subnets: outcome.subnets, mtu, masquerade: false })
+}
+
+/// Follows the underlay interface: a new index, MTU or address is read, planned with, and published on the same subnet.
+pub async fn underlay(
+    search: Search,
+    kernel: Arc<Netlink>,
+    mut outcome: watch::Receiver<Arc<Outcome>>,
+    node: watch::Sender<Arc<Node>>,
+    followed: Followed,
+) {
+    let mut mark = None;
+    loop {
+        let now = outcome.borrow_and_update().underlay_mark;
+        if mark.replace(now).is_some_and(|before| before != now) {
+            let known = node.borrow().clone();
+            let before = Chosen { underlay: known.underlay.clone(), published: known.public };
+            match search.find_again(&kernel, &before).await {
+                Ok(after) if after != before => {
+                    let Chosen { underlay, published: public } = after;
+                    followed.events.tell(
+                        Weight::Warn,
+                        "node",
+                        format!("the underlay {} changed: MTU {}, reached at {public}", underlay.name, underlay.mtu),
+                    );
+                    node.send_replace(Arc::new(Node { underlay, public, ..(*known).clone() }));
+                    followed.keeper.wish_changed();
+                }
+                Ok(_) => {}
+                Err(error) => followed.events.tell(Weight::Error, "node", error.to_string()),
+            }
+        }
+        tokio::select! {
+            () = followed.shutdown.cancelled() => return,
+            changed = outcome.changed() => if changed.is_err() { return },
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! From the cluster as the keeper knows it to what the reconciler starts from. Pure.
+
+use twill_lease::cluster::Cluster;
+use twill_model::node::Node;
+use twill_model::{NetworkConfig, Prefixes};
+use twill_reconcile::Inputs;
+
+/// The reconciler's inputs; none while there is no config or no own lease.
+pub fn inputs(cluster: &Cluster, node: &Node) -> Option<Inputs> {
+    let config = cluster.config.as_ref()?;
+    let mine = cluster.own.clone()?;
+    Some(Inputs {
+        networks: networks(config),
+        backend: config.backend.clone(),
+        node: node.clone(),
+        mine,
+        peers: cluster.peers.clone(),
+        complete: cluster.complete,
+    })
+}
+
+/// The overlay's networks, one a family.
+pub fn networks(config: &NetworkConfig) -> Prefixes {
+    Prefixes { v4: config.v4.map(|range| range.network), v6: config.v6.map(|range| range.network) }
+}

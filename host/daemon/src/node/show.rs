@@ -1,0 +1,109 @@
+//! Keeps the snapshot for the API up with everything: at once when a room has news, each second while packets flow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use twill_fastpath::Tunnels;
+use twill_lease::clock::{Clock, SystemClock};
+use twill_lease::cluster::Cluster;
+use twill_model::event::Weight;
+use twill_model::node::Node;
+use twill_model::status::{Snapshot, TunnelStatus};
+use twill_plugin::Plugins;
+use twill_reconcile::ports::Forwarder;
+use twill_reconcile::view::Outcome;
+
+use super::events::Events;
+use super::snapshot::{Constants, Now, Parts, snapshot};
+
+/// How often counters are looked at.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// How often dropped packets are told to the log, in beats.
+const TELL_DROPS: u32 = 60;
+
+/// Everything that is shown.
+pub struct Show {
+    /// What never changes.
+    pub constants: Constants,
+    /// This node.
+    pub node: watch::Receiver<Arc<Node>>,
+    /// The cluster.
+    pub cluster: watch::Receiver<Arc<Cluster>>,
+    /// The last pass.
+    pub outcome: watch::Receiver<Arc<Outcome>>,
+    /// The plugins.
+    pub plugins: Plugins,
+    /// The fast path.
+    pub tunnels: Arc<Tunnels>,
+    /// What happened.
+    pub events: Arc<Events>,
+    /// Where the snapshot goes.
+    pub out: watch::Sender<Arc<Snapshot>>,
+}
+
+impl Show {
+    /// Runs until `shutdown`.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut counted: Vec<u64> = Vec::new();
+        let mut beats = 0;
+        loop {
+            let news = tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = self.node.changed() => changed.is_ok(),
+                changed = self.cluster.changed() => changed.is_ok(),
+                changed = self.outcome.changed() => changed.is_ok(),
+                () = self.events.news.notified() => true,
+                _ = beat.tick() => {
+                    beats += 1;
+                    if beats % TELL_DROPS == 0 {
+                        self.tell_drops();
+                    }
+                    false
+                }
+            };
+            let tunnels = self.tunnels.counters();
+            let counts = counts(&tunnels);
+            if news || counts != counted {
+                counted = counts;
+                self.publish(tunnels);
+            }
+        }
+    }
+
+    fn publish(&mut self, tunnels: Vec<TunnelStatus>) {
+        let node = self.node.borrow_and_update().clone();
+        let cluster = self.cluster.borrow_and_update().clone();
+        let outcome = self.outcome.borrow_and_update().clone();
+        let parts = Parts {
+            node: &node,
+            cluster: &cluster,
+            outcome: &outcome,
+            plugins: self.plugins.status(),
+            tunnels,
+            events: self.events.list(),
+            problems: Vec::new(),
+            now: Now { boot_ms: SystemClock.boot_ms(), unix_ms: SystemClock.unix_ms() },
+        };
+        self.out.send_replace(Arc::new(snapshot(&self.constants, parts)));
+    }
+
+    fn tell_drops(&self) {
+        for offender in self.tunnels.take_offenders() {
+            self.events.tell(Weight::Warn, "fastpath", offender.to_string());
+        }
+    }
+}
+
+/// The numbers that move while packets flow.
+fn counts(tunnels: &[TunnelStatus]) -> Vec<u64> {
+    let of = |tunnel: &TunnelStatus| {
+        let moving = [tunnel.total.sent_packets, tunnel.total.received_packets];
+        moving.into_iter().chain(tunnel.drops.values().copied()).collect::<Vec<_>>()
+    };
+    tunnels.iter().flat_map(of).collect()
+}

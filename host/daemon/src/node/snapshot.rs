@@ -1,0 +1,186 @@
+//! The snapshot that the API shows, made from what the rooms publish. Pure.
+
+use twill_lease::cluster::Cluster;
+use twill_model::Lease;
+use twill_model::event::Event;
+use twill_model::node::Node;
+use twill_model::status::{LeaseStatus, NodeStatus, PluginStatus, Snapshot, StoreStatus, TunnelStatus};
+use twill_reconcile::view::Outcome;
+
+/// What does not change while the daemon runs.
+#[derive(Debug, Clone)]
+pub struct Constants {
+    /// The host's name.
+    pub hostname: String,
+    /// The instance.
+    pub instance: String,
+    /// The store plugin's name.
+    pub store: String,
+    /// When the daemon started, in milliseconds since the Unix epoch.
+    pub started_ms: u64,
+}
+
+/// Everything that changes.
+pub struct Parts<'a> {
+    /// This node.
+    pub node: &'a Node,
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// The last pass.
+    pub outcome: &'a Outcome,
+    /// The plugins.
+    pub plugins: Vec<PluginStatus>,
+    /// The tunnels' counters.
+    pub tunnels: Vec<TunnelStatus>,
+    /// What happened.
+    pub events: Vec<Event>,
+    /// Problems that the daemon itself has, such as a file that cannot be written.
+    pub problems: Vec<String>,
+    /// Now, in milliseconds of the boot clock and of the Unix epoch.
+    pub now: Now,
+}
+
+/// One moment by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Milliseconds of the boot clock.
+    pub boot_ms: u64,
+    /// Milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+}
+
+impl Now {
+    /// A moment of the boot clock by the wall clock.
+    fn unix(&self, boot_ms: u64) -> u64 {
+        (self.unix_ms + boot_ms).saturating_sub(self.boot_ms)
+    }
+}
+
+/// The snapshot of this moment.
+pub fn snapshot(constants: &Constants, parts: Parts) -> Snapshot {
+    Snapshot {
+        node: node_status(constants, &parts),
+        leases: leases(&parts),
+        state: parts.outcome.items.clone(),
+        plugins: parts.plugins,
+        tunnels: parts.tunnels,
+        events: parts.events,
+    }
+}
+
+fn node_status(constants: &Constants, parts: &Parts) -> NodeStatus {
+    let Parts { node, cluster, outcome, .. } = parts;
+    let config = cluster.config.as_deref();
+    let mut problems = cluster.problems.clone();
+    problems.extend(parts.problems.iter().chain(&outcome.problems).cloned());
+    NodeStatus {
+        id: node.id.to_string(),
+        hostname: constants.hostname.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        instance: constants.instance.clone(),
+        started_ms: constants.started_ms,
+        underlay: node.underlay.name.clone(),
+        underlay_mtu: node.underlay.mtu,
+        public: node.public,
+        subnets: cluster.own.as_ref().map(|own| own.subnets),
+        networks: config.map(|config| super::inputs::networks(config).iter().map(|net| net.to_string()).collect()).unwrap_or_default(),
+        pod_mtu: outcome.pod_mtu,
+        backend: config.map(|config| config.backend.clone()),
+        store: store_status(constants, cluster),
+        ready: cluster.own.is_some() && outcome.in_force,
+        problems,
+        renewal_ms: cluster.renewal.map(|boot_ms| parts.now.unix(boot_ms)),
+    }
+}
+
+fn store_status(constants: &Constants, cluster: &Cluster) -> StoreStatus {
+    StoreStatus {
+        name: constants.store.clone(),
+        reachable: cluster.store.reachable,
+        remembered: cluster.remembered,
+        error: cluster.store.error.clone(),
+        oddities: cluster.store.oddities.iter().map(|oddity| (oddity.place.clone(), oddity.reason.clone())).collect(),
+    }
+}
+
+fn leases(parts: &Parts) -> Vec<LeaseStatus> {
+    let own = parts.cluster.own.iter().map(|lease| (lease, true));
+    let peers = parts.cluster.peers.iter().map(|lease| (lease, false));
+    let mut leases: Vec<LeaseStatus> = own.chain(peers).map(|(lease, own)| lease_status(lease, own, parts)).collect();
+    leases.sort_by_key(|lease| lease.subnets);
+    leases
+}
+
+fn lease_status(lease: &Lease, own: bool, parts: &Parts) -> LeaseStatus {
+    let choice = parts.outcome.ways.get(&lease.subnets);
+    let told = parts.cluster.told.get(&lease.subnets);
+    LeaseStatus {
+        subnets: lease.subnets,
+        public: lease.public,
+        node: lease.node.as_ref().map(ToString::to_string),
+        ways: lease.ways.clone(),
+        way: choice.and_then(|choice| choice.way.clone()),
+        reason: choice.map(|choice| choice.reason.clone()),
+        own,
+        life: lease.life,
+        seen_ms: told.map_or(parts.now.unix_ms, |boot_ms| parts.now.unix(*boot_ms)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use twill_model::node::Underlay;
+    use twill_model::{Addresses, Lifetime, NetworkConfig, NodeId, Prefixes};
+
+    fn lease(third: u8) -> Lease {
+        Lease {
+            subnets: Prefixes { v4: format!("10.1.{third}.0/24").parse().ok(), v6: None },
+            public: Addresses::default(),
+            ways: Vec::new(),
+            node: Some(NodeId(format!("n{third}"))),
+            life: Lifetime::Seconds(60),
+        }
+    }
+
+    #[test]
+    fn own_lease_and_peers_stand_in_order_with_moments_by_the_wall_clock() {
+        let node = Node {
+            id: NodeId("n5".into()),
+            underlay: Underlay { name: "eth0".into(), index: 2, mtu: 1500, addresses: Vec::new() },
+            public: Addresses::default(),
+            seed: "secret".into(),
+        };
+        let config = NetworkConfig::parse(r#"{"Network": "10.1.0.0/16"}"#).expect("a good config");
+        let cluster = Cluster {
+            config: Some(Arc::new(config)),
+            own: Some(lease(5)),
+            peers: vec![lease(9), lease(2)],
+            told: [(lease(2).subnets, 1_000)].into(),
+            renewal: Some(62_000),
+            ..Cluster::default()
+        };
+        let constants = Constants { hostname: "a".into(), instance: "twill".into(), store: "store-file".into(), started_ms: 1 };
+        let outcome = Outcome { in_force: true, ..Outcome::default() };
+        let now = Now { boot_ms: 2_000, unix_ms: 1_700_000_002_000 };
+        let parts = Parts {
+            node: &node,
+            cluster: &cluster,
+            outcome: &outcome,
+            plugins: Vec::new(),
+            tunnels: Vec::new(),
+            events: Vec::new(),
+            problems: Vec::new(),
+            now,
+        };
+        let shown = snapshot(&constants, parts);
+        let order: Vec<_> = shown.leases.iter().map(|lease| (lease.node.as_deref(), lease.own)).collect();
+        assert_eq!(order, [(Some("n2"), false), (Some("n5"), true), (Some("n9"), false)]);
+        assert_eq!(shown.leases[0].seen_ms, 1_700_000_001_000);
+        assert_eq!(shown.node.renewal_ms, Some(1_700_000_062_000));
+        assert!(shown.node.ready);
+        assert!(!serde_json::to_string(&shown).expect("JSON").contains("secret"));
+    }
+}

@@ -1,0 +1,48 @@
+//! Opening the plugins and the store that the settings name, with a sentence for every way in which that can go wrong.
+
+use twill_plugin::{Grants, Limits, PluginSettings, Plugins, StoreHandle};
+
+use crate::exit::Exit;
+use crate::settings::StoreSettings;
+
+/// Loads the plugins.
+///
+/// # Errors
+/// A folder or the cache cannot be used.
+pub async fn open_plugins(settings: &StoreSettings) -> Result<Plugins, Exit> {
+    let plugins = PluginSettings { folders: settings.plugin_folders(), cache: settings.cache_dir.clone(), limits: Limits::default() };
+    Plugins::open(plugins).await.map_err(Exit::lacking)
+}
+
+/// Loads the plugins and opens the store.
+///
+/// # Errors
+/// As [`open_plugins`]; no store is named, there is none of that name, or it lacks a grant.
+pub async fn open_store(settings: &StoreSettings) -> Result<(Plugins, StoreHandle), Exit> {
+    let plugins = open_plugins(settings).await?;
+    let store = choose_store(&plugins, settings).await?;
+    Ok((plugins, store))
+}
+
+/// Opens the store that is named.
+///
+/// # Errors
+/// No store is named, there is none of that name, or it lacks a grant.
+pub async fn choose_store(plugins: &Plugins, settings: &StoreSettings) -> Result<StoreHandle, Exit> {
+    let Some(name) = &settings.store else { return Err(Exit::usage(which_stores(plugins))) };
+    let grants = Grants { directory: settings.store_dir.clone() };
+    plugins.open_store(name, &settings.store_options, &super::facts::hostname(), grants).await.map_err(Exit::lacking)
+}
+
+fn which_stores(plugins: &Plugins) -> String {
+    let stores = plugins.stores();
+    if stores.is_empty() {
+        return "no store is configured, and no store plugin was found; build the plugins (make build) or name their folder with --plugin-dir".into();
+    }
+    let list: Vec<String> =
+        stores.iter().map(|store| format!("  {} - {}", store.name.trim_start_matches("store-"), store.summary)).collect();
+    format!(
+        "no store is configured: say where the cluster keeps its config and leases. There are:\n{}\nfor example: --store file --store-dir /srv/twill (or TWILL_STORE, TWILL_STORE_DIR)",
+        list.join("\n")
+    )
+}

@@ -1,0 +1,52 @@
+//! The search for the underlay interface: what the operator set and what the store says of this node's address, put together.
+
+use twill_kernel::Netlink;
+use twill_kernel::underlay::{Chosen, UnderlayError, UnderlaySettings};
+use twill_lease::store::AddressHints;
+use twill_model::Addresses;
+
+use crate::settings::RunSettings;
+
+/// How the underlay is found, and found again after a change.
+#[derive(Debug, Clone)]
+pub struct Search {
+    wanted: UnderlaySettings,
+    overwrite: Addresses,
+}
+
+impl Search {
+    /// The store's hints win over the flags, as in flannel.
+    pub fn new(settings: &RunSettings, hints: AddressHints) -> Search {
+        let wanted = UnderlaySettings {
+            iface: settings.iface.clone(),
+            iface_regex: settings.iface_regex.clone(),
+            iface_can_reach: settings.iface_can_reach,
+            public_ip: hints.choose.v4.or(settings.public_ip),
+            public_ipv6: hints.choose.v6.or(settings.public_ipv6),
+            v4: true,
+            v6: hints.choose.v6.is_some() || settings.public_ipv6.is_some(),
+        };
+        Search { wanted, overwrite: hints.overwrite }
+    }
+
+    /// The interface, and what to publish.
+    ///
+    /// # Errors
+    /// None fits.
+    pub async fn find(&self, kernel: &Netlink) -> Result<Chosen, UnderlayError> {
+        Ok(self.published(kernel.choose_underlay(&self.wanted).await?))
+    }
+
+    /// The same interface as it is now.
+    ///
+    /// # Errors
+    /// It is gone, or lost its addresses.
+    pub async fn find_again(&self, kernel: &Netlink, before: &Chosen) -> Result<Chosen, UnderlayError> {
+        Ok(self.published(kernel.follow_underlay(before, &self.wanted).await?))
+    }
+
+    fn published(&self, chosen: Chosen) -> Chosen {
+        let Addresses { v4, v6 } = chosen.published;
+        Chosen { published: Addresses { v4: self.overwrite.v4.or(v4), v6: self.overwrite.v6.or(v6) }, ..chosen }
+    }
+}

@@ -1,0 +1,264 @@
+//! The tunnels of this node: what the reconciler opens, fills and closes.
+//!
+//! [`Tunnels`] is the only door to the fast path. Its acts are short (some ioctls, a bind, the end of two threads) and done in place; the
+//! lock is taken by the control plane alone, never by a pump.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use twill_model::item::{Link, LinkKind, LinkName};
+use twill_model::status::{PeerTraffic, Traffic, TunnelStatus};
+use twill_reconcile::ports::{Forwarder, Forwarding, Refused};
+
+use crate::counters::{Lane, Tally};
+use crate::drops::{DropReason, Offender};
+use crate::peer::Peers;
+use crate::pump::{Ends, Pumps, Shared};
+use crate::signal::Signal;
+use crate::table::Table;
+use crate::tun::{self, Queue};
+use crate::udp::Socket;
+use crate::verdict::SourceCheck;
+
+/// What holds for all tunnels of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Which inner sources a sender may use.
+    pub source_check: SourceCheck,
+    /// Queues of each TUN device; each has a socket and two threads. At least one.
+    pub queues: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { source_check: SourceCheck::default(), queues: 1 }
+    }
+}
+
+/// The fast path: all tunnels of this node.
+#[derive(Debug)]
+pub struct Tunnels {
+    settings: Settings,
+    tunnels: Mutex<BTreeMap<LinkName, Tunnel>>,
+    valid_until: Arc<AtomicU64>,
+    changed: Arc<Notify>,
+}
+
+/// One tunnel. Table, peers and counters outlive its device.
+#[derive(Debug)]
+struct Tunnel {
+    table: Arc<ArcSwap<Table>>,
+    peers: Peers,
+    outbound: Vec<Arc<Tally>>,
+    inbound: Vec<Arc<Tally>>,
+    running: Option<Running>,
+}
+
+/// What there is while a tunnel works. The pumps come first, as they must end before the rest is closed.
+#[derive(Debug)]
+struct Running {
+    pumps: Pumps,
+    queues: Vec<Arc<Queue>>,
+    local: SocketAddrV4,
+}
+
+impl Tunnels {
+    /// No tunnels yet, and no limit of time to sending.
+    pub fn new(settings: Settings) -> Self {
+        let settings = Settings { queues: settings.queues.max(1), ..settings };
+        Tunnels { settings, tunnels: Mutex::default(), valid_until: Arc::new(AtomicU64::new(u64::MAX)), changed: Arc::default() }
+    }
+
+    /// Waits until a tunnel is lost, such as when its device was deleted: `holds` is then false for it. A loss that came before the call is
+    /// not missed. For one waiting task.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// What was dropped since this was last called, by tunnel and reason, with the last offender of each: for log lines, at most once a
+    /// minute.
+    pub fn take_offenders(&self) -> Vec<Offender> {
+        self.lock().iter().flat_map(|(link, tunnel)| tunnel.offenders(link)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<LinkName, Tunnel>> {
+        self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_now(&self, link: &Link<LinkName>) -> Result<(), Refused> {
+        let local = local_address(link)?;
+        let mut tunnels = self.lock();
+        let tunnel = tunnels.entry(link.on.clone()).or_insert_with(|| Tunnel::new(self.settings.queues));
+        if tunnel.holds(&link.on, local) {
+            return Ok(());
+        }
+        let queues = tunnel.stop(&link.on);
+        let sockets = self.bind(local)?;
+        let queues = match queues {
+            Some(queues) => queues,
+            None => tun::open(&link.on.0, self.settings.queues)?.into_iter().map(Arc::new).collect(),
+        };
+        let pumps = tunnel.start(self.shared(tunnel)?, &link.on, &queues, sockets)?;
+        tunnel.running = Some(Running { pumps, queues, local });
+        tracing::info!(link = %link.on, %local, "tunnel opened");
+        Ok(())
+    }
+
+    fn bind(&self, local: SocketAddrV4) -> Result<Vec<Socket>, Refused> {
+        (0..self.settings.queues).map(|_| Socket::bind(local, self.settings.queues > 1)).collect()
+    }
+
+    fn shared(&self, tunnel: &Tunnel) -> Result<Arc<Shared>, Refused> {
+        let refused = |errno: nix::Error| Refused { act: "make an event descriptor".into(), cause: errno.desc().into() };
+        Ok(Arc::new(Shared {
+            table: Arc::clone(&tunnel.table),
+            valid_until: Arc::clone(&self.valid_until),
+            check: self.settings.source_check,
+            signal: Signal::new(Arc::clone(&self.changed)).map_err(refused)?,
+        }))
+    }
+
+    fn close_now(&self, link: &LinkName) -> Result<(), Refused> {
+        let tunnel = self.lock().remove(link);
+        match tunnel.and_then(|tunnel| tunnel.running) {
+            Some(running) => {
+                let released = running.queues.first().map_or(Ok(()), |queue| queue.release());
+                released.map_err(|error| Refused { act: format!("remove TUN device {link}"), cause: error.to_string() })
+            }
+            None => tun::remove(&link.0),
+        }
+    }
+}
+
+impl Forwarder for Tunnels {
+    async fn open(&self, link: Link<LinkName>) -> Result<(), Refused> {
+        self.open_now(&link)
+    }
+
+    fn holds(&self, link: &Link<LinkName>) -> bool {
+        local_address(link).is_ok_and(|local| self.lock().get(&link.on).is_some_and(|tunnel| tunnel.holds(&link.on, local)))
+    }
+
+    fn forward(&self, link: &LinkName, table: Forwarding) {
+        if table.endpoints.iter().any(|(_, outer, _)| outer.is_ipv6()) {
+            tracing::debug!(%link, "endpoints with outer IPv6 addresses are left out: the UDP path sends over IPv4");
+        }
+        let mut tunnels = self.lock();
+        let tunnel = tunnels.entry(link.clone()).or_insert_with(|| Tunnel::new(self.settings.queues));
+        tunnel.table.store(Arc::new(Table::new(&table, &mut tunnel.peers)));
+        tunnel.peers.forget_unused();
+    }
+
+    async fn close(&self, link: LinkName) -> Result<(), Refused> {
+        self.close_now(&link)
+    }
+
+    fn counters(&self) -> Vec<TunnelStatus> {
+        self.lock().iter().map(|(link, tunnel)| tunnel.status(link)).collect()
+    }
+
+    fn valid_until(&self, boottime_ms: u64) {
+        self.valid_until.store(boottime_ms, Ordering::Relaxed);
+    }
+}
+
+impl Tunnel {
+    fn new(queues: usize) -> Self {
+        let tallies = || (0..queues).map(|_| Arc::default()).collect();
+        Tunnel {
+            table: Arc::new(ArcSwap::from_pointee(Table::empty())),
+            peers: Peers::new(queues),
+            outbound: tallies(),
+            inbound: tallies(),
+            running: None,
+        }
+    }
+
+    /// True while the device is open under its name and the socket bound to `local`.
+    fn holds(&self, link: &LinkName, local: SocketAddrV4) -> bool {
+        self.running.as_ref().is_some_and(|running| running.local == local && running.has_device(link))
+    }
+
+    /// Ends the pumps and closes the socket. Gives back the device, if it is still the one of that name.
+    fn stop(&mut self, link: &LinkName) -> Option<Vec<Arc<Queue>>> {
+        let running = self.running.take()?;
+        running.has_device(link).then_some(running.queues)
+    }
+
+    fn start(&self, shared: Arc<Shared>, link: &LinkName, queues: &[Arc<Queue>], sockets: Vec<Socket>) -> Result<Pumps, Refused> {
+        let pairs = queues.iter().zip(sockets.into_iter().map(Arc::new)).enumerate();
+        let ends = pairs.map(|(lane, (queue, socket))| {
+            let end = |tally: &Arc<Tally>| Ends {
+                queue: Arc::clone(queue),
+                socket: Arc::clone(&socket),
+                lane,
+                tally: Arc::clone(tally),
+                shared: Arc::clone(&shared),
+            };
+            (end(&self.outbound[lane]), end(&self.inbound[lane]))
+        });
+        let ends = ends.collect();
+        Pumps::start(&link.0, shared, ends)
+    }
+
+    fn tallies(&self) -> impl Iterator<Item = &Arc<Tally>> {
+        self.outbound.iter().chain(&self.inbound)
+    }
+
+    fn status(&self, link: &LinkName) -> TunnelStatus {
+        let counted = |reason: DropReason| self.tallies().map(|tally| tally.dropped(reason)).sum::<u64>();
+        let drops = DropReason::ALL.iter().map(|&reason| (reason.name().to_owned(), counted(reason))).filter(|(_, count)| *count > 0);
+        TunnelStatus { link: link.0.clone(), total: self.total(), drops: drops.collect(), peers: self.peer_traffic() }
+    }
+
+    fn total(&self) -> Traffic {
+        let sum = |tallies: &[Arc<Tally>]| {
+            let lanes = tallies.iter().map(|tally| Lane::read(&tally.traffic));
+            lanes.fold((0, 0), |(packets, bytes), (more_packets, more_bytes, _)| (packets + more_packets, bytes + more_bytes))
+        };
+        let ((sent_packets, sent_bytes), (received_packets, received_bytes)) = (sum(&self.outbound), sum(&self.inbound));
+        Traffic { sent_packets, sent_bytes, received_packets, received_bytes }
+    }
+
+    fn peer_traffic(&self) -> Vec<PeerTraffic> {
+        let table = self.table.load();
+        let status = |(peer, port): (&Arc<crate::peer::Peer>, Option<u16>)| {
+            let (traffic, heard_ms) = peer.traffic();
+            PeerTraffic { peer: port.map_or(peer.address.to_string(), |port| format!("{}:{port}", peer.address)), traffic, heard_ms }
+        };
+        table.peers().into_iter().map(status).collect()
+    }
+
+    fn offenders(&self, link: &LinkName) -> Vec<Offender> {
+        let mut found: HashMap<DropReason, Offender> = HashMap::new();
+        let given = |address: Ipv4Addr| (!address.is_unspecified()).then_some(address);
+        for tally in self.tallies() {
+            for &reason in DropReason::ALL {
+                let Some((count, outer, inner)) = tally.take(reason) else { continue };
+                let before = found.get(&reason).map_or(0, |offender| offender.count);
+                let offender = Offender { link: link.clone(), reason, count: before + count, outer: given(outer), inner: given(inner) };
+                found.insert(reason, offender);
+            }
+        }
+        let mut offenders: Vec<_> = found.into_values().collect();
+        offenders.sort_by_key(|offender| offender.reason);
+        offenders
+    }
+}
+
+impl Running {
+    fn has_device(&self, link: &LinkName) -> bool {
+        !self.pumps.are_lost() && self.queues.iter().all(|queue| queue.name().is_ok_and(|name| name == link.0))
+    }
+}
+
+fn local_address(link: &Link<LinkName>) -> Result<SocketAddrV4, Refused> {
+    let refused = |cause: &str| Refused { act: format!("open tunnel {}", link.on), cause: cause.into() };
+    let LinkKind::Tunnel { port, local } = &link.kind else { return Err(refused("its kind is another one")) };
+    let address = local.v4.ok_or_else(|| refused("the underlay interface has no IPv4 address, and the UDP path has no IPv6 yet"))?;
+    Ok(SocketAddrV4::new(address, *port))
+}

@@ -1,0 +1,126 @@
+//! The pumps of a tunnel: two threads a queue, one that carries packets from the TUN device to peers ([`crate::outbound`]), one that carries
+//! datagrams from the network to the TUN device ([`crate::inbound`]).
+//!
+//! A pump drains its source in batches without sleeping, takes the table once a batch, and sleeps only when its source is empty. It takes
+//! no lock, allocates nothing and logs nothing per packet. It ends when told, or when the device was deleted under it; it never spins.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::{self, JoinHandle};
+
+use arc_swap::ArcSwap;
+use twill_reconcile::ports::Refused;
+
+use crate::counters::Tally;
+use crate::drops::DropReason;
+use crate::signal::Signal;
+use crate::table::Table;
+use crate::tun::Queue;
+use crate::udp::{BATCH, News, Socket};
+use crate::verdict::SourceCheck;
+use crate::{inbound, outbound};
+
+/// What all pumps of a tunnel go by.
+#[derive(Debug)]
+pub struct Shared {
+    /// The forwarding table in force.
+    pub table: Arc<ArcSwap<Table>>,
+    /// Nothing is sent after this moment of the boot clock, in milliseconds.
+    pub valid_until: Arc<AtomicU64>,
+    /// Which inner sources are allowed.
+    pub check: SourceCheck,
+    /// How they are ended.
+    pub signal: Signal,
+}
+
+/// What one pump works on.
+#[derive(Debug)]
+pub struct Ends {
+    /// A queue of the TUN device.
+    pub queue: Arc<Queue>,
+    /// The socket.
+    pub socket: Arc<Socket>,
+    /// The number of the queue, which is that of the lanes this pump counts in.
+    pub lane: usize,
+    /// What this pump counts apart from peers.
+    pub tally: Arc<Tally>,
+    /// What all pumps of the tunnel go by.
+    pub shared: Arc<Shared>,
+}
+
+impl Ends {
+    /// Reads the socket's error queue: learns path MTUs, counts the rest. True when there was something in it.
+    pub(crate) fn read_reports(&self, table: &Table, now_ms: u64) -> bool {
+        let mut some = false;
+        // Bounded, so that a flood of ICMP does not keep packets from being carried.
+        for report in std::iter::from_fn(|| self.socket.next_report()).take(BATCH) {
+            some = true;
+            match report.news {
+                News::PathMtu(mtu) => table.peer(report.about).into_iter().for_each(|peer| peer.learn_path_mtu(mtu, now_ms)),
+                News::Refused => self.tally.note_drop(DropReason::PeerRefused, report.about, Ipv4Addr::UNSPECIFIED),
+                News::Unreachable => self.tally.note_drop(DropReason::PeerUnreachable, report.about, Ipv4Addr::UNSPECIFIED),
+            }
+        }
+        if !some {
+            self.socket.clear_error();
+        }
+        some
+    }
+}
+
+/// The running threads of a tunnel.
+#[derive(Debug)]
+pub struct Pumps {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pumps {
+    /// Starts two threads for each pair of ends: out of the device, and into it. `link` names them.
+    pub fn start(link: &str, shared: Arc<Shared>, ends: Vec<(Ends, Ends)>) -> Result<Self, Refused> {
+        let mut pumps = Pumps { shared, threads: Vec::new() };
+        for (out, into) in ends {
+            pumps.spawn(format!("out {link}"), out, outbound::run)?;
+            pumps.spawn(format!("in {link}"), into, inbound::run)?;
+        }
+        Ok(pumps)
+    }
+
+    /// True once the device was deleted under them, or one of them failed.
+    pub fn are_lost(&self) -> bool {
+        self.shared.signal.is_lost()
+    }
+
+    fn spawn(&mut self, name: String, ends: Ends, run: fn(&Ends)) -> Result<(), Refused> {
+        let body = move || {
+            let guard = LostOnPanic(&ends.shared.signal);
+            run(&ends);
+            drop(guard);
+        };
+        let refused = |error: std::io::Error| Refused { act: format!("start thread \"{name}\""), cause: error.to_string() };
+        self.threads.push(thread::Builder::new().name(name.clone()).spawn(body).map_err(refused)?);
+        Ok(())
+    }
+}
+
+impl std::ops::Drop for Pumps {
+    /// Ends the threads and waits for them: they finish the batch at hand, which takes far less than a millisecond.
+    fn drop(&mut self) {
+        self.shared.signal.end();
+        for thread in self.threads.drain(..) {
+            // A panic was reported by its thread, and made the tunnel a lost one.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct LostOnPanic<'a>(&'a Signal);
+
+impl std::ops::Drop for LostOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.lose();
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Packets that should pass do, whole and in order.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket};
+use std::os::fd::AsRawFd;
+use twill_fastpath::{Settings, clock};
+use twill_reconcile::ports::Forwarder;
+
+use crate::lab::{eventually, hear, one_node_and_wire, packet, two_nodes};
+
+fn echo_once(from: &UdpSocket, at: &UdpSocket, to: &str, payload: &[u8]) {
+    let mut buffer = vec![0; 65_536];
+    from.send_to(payload, to).expect("sent");
+    let (length, back) = hear(at, &mut buffer);
+    assert_eq!(&buffer[..length], payload);
+    at.send_to(&buffer[..length], back).expect("sent back");
+    let (length, _) = hear(from, &mut buffer);
+    assert_eq!(&buffer[..length], payload);
+}
+
+#[test]
+fn pods_reach_each_other_and_are_counted() {
+    let Some((a, b)) = two_nodes(Settings::default()) else { return };
+    let (from, at) = (a.pod(0), b.pod(9000));
+    for length in [0, 1, 1000, 1444, 20_000] {
+        echo_once(&from, &at, "10.5.2.2:9000", &vec![length as u8; length]);
+    }
+    for node in [&a, &b] {
+        // The largest takes 14 fragments. A packet is counted after it has left, so that the pod may be faster.
+        let total = || node.tunnels.counters()[0].total;
+        eventually("all are counted", || (total().sent_packets, total().received_packets) == (18, 18));
+        let status = &node.tunnels.counters()[0];
+        assert_eq!((status.peers.len(), status.peers[0].traffic.sent_packets, status.peers[0].traffic.received_packets), (1, 18, 18));
+        assert!(status.peers[0].heard_ms.is_some_and(|heard| clock::wall_ms().abs_diff(heard) < 60_000));
+    }
+    assert_eq!(a.tunnels.counters()[0].peers[0].peer, "192.0.2.2:8285");
+}
+
+#[test]
+fn two_queues_carry_packets() {
+    let Some((a, b)) = two_nodes(Settings { queues: 2, ..Settings::default() }) else { return };
+    let at = b.pod(9000);
+    for _ in 0..16 {
+        echo_once(&a.pod(0), &at, "10.5.2.2:9000", b"many flows spread over the queues");
+    }
+}
+
+#[test]
+fn a_datagram_is_exactly_the_inner_packet() {
+    let Some((node, _other, wire)) = one_node_and_wire() else { return };
+    let inner = packet([10, 5, 1, 2], [10, 5, 2, 2], 9000, b"byte for byte");
+    let sent = inner.clone();
+    node.namespace.run(move || {
+        let raw = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw).expect("a raw socket");
+        sendto(raw.as_raw_fd(), &sent, &SockaddrIn::new(10, 5, 2, 2, 0), MsgFlags::empty()).expect("sent");
+    });
+    let mut buffer = [0; 2048];
+    let (length, from) = hear(&wire, &mut buffer);
+    assert_eq!((from.to_string().as_str(), &buffer[..length]), ("192.0.2.1:8285", &inner[..]));
+}
+
+#[test]
+fn what_a_peer_sends_by_hand_reaches_the_pod_from_any_port() {
+    let Some((node, other, _wire)) = one_node_and_wire() else { return };
+    let pod = node.pod(9000);
+    let elsewhere = other.socket("192.0.2.2:0");
+    elsewhere.send_to(&packet([10, 5, 2, 2], [10, 5, 1, 2], 9000, b"hello"), "192.0.2.1:8285").expect("sent");
+    let mut buffer = [0; 2048];
+    let (length, from) = hear(&pod, &mut buffer);
+    assert_eq!((&buffer[..length], from.to_string().as_str()), (&b"hello"[..], "10.5.2.2:7777"));
+}
+
+/// Sends a window of numbered packets; all must arrive in order.
+fn window(from: &UdpSocket, at: &UdpSocket, numbers: std::ops::Range<u32>) {
+    for number in numbers.clone() {
+        from.send_to(&number.to_be_bytes(), "10.5.2.2:9000").expect("sent");
+    }
+    for number in numbers {
+        let mut buffer = [0; 16];
+        let (length, _) = hear(at, &mut buffer);
+        assert_eq!(buffer[..length], number.to_be_bytes(), "lost or out of order");
+    }
+}
+
+#[test]
+fn table_swaps_lose_nothing() {
+    const WINDOW: u32 = 64;
+    let Some((a, b)) = two_nodes(Settings::default()) else { return };
+    let (from, at) = (a.pod(0), b.pod(9000));
+    let swaps = AtomicU32::new(0);
+    let mut sent = 0;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while swaps.load(Ordering::Relaxed) < 500 {
+                let peers: Vec<u8> = if swaps.fetch_add(1, Ordering::Relaxed) & 1 == 0 { vec![1, 2] } else { (1..=200).collect() };
+                a.forward(&peers);
+                b.forward(&peers);
+            }
+        });
+        while swaps.load(Ordering::Relaxed) < 500 {
+            window(&from, &at, sent..sent + WINDOW);
+            sent += WINDOW;
+        }
+    });
+    let counted = || a.tunnels.counters()[0].peers[1].traffic.sent_packets;
+    eventually("counters outlive swaps", || counted() == u64::from(sent));
+}
+
+#[test]
+fn nothing_is_sent_past_the_term_of_the_lease() {
+    let Some((node, _other, wire)) = one_node_and_wire() else { return };
+    let tunnels = Arc::clone(&node.tunnels);
+    let pod = node.pod(0);
+    tunnels.valid_until(clock::boot_ms());
+    for _ in 0..5 {
+        pod.send_to(b"too late", "10.5.2.2:9000").expect("sent");
+    }
+    // The kernel's own IPv6 housekeeping may be among what is dropped.
+    eventually("five drops", || node.dropped("lease-unchecked") >= 5);
+    tunnels.valid_until(clock::boot_ms() + 60_000);
+    pod.send_to(b"renewed", "10.5.2.2:9000").expect("sent");
+    let mut buffer = [0; 2048];
+    let (length, _) = hear(&wire, &mut buffer);
+    assert_eq!(&buffer[28..length], b"renewed", "nothing came before it");
+}

@@ -1,0 +1,76 @@
+//! Taking down what is ours, for `twill down`: routes, then links. Goes on after a refusal and tells of all.
+
+use ipnet::IpNet;
+use netlink_packet_route::AddressFamily;
+use twill_model::item::LinkName;
+use twill_model::state::route_words;
+use twill_reconcile::ports::Refused;
+
+use crate::route::SeenRoute;
+use crate::{Netlink, ROUTE_PROTOCOL, observe};
+
+/// What came of taking down.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TakenDown {
+    /// What was removed, such as "route 10.1.2.0/24 dev flannel0" and "link flannel0".
+    pub removed: Vec<String>,
+    /// What was not, and why.
+    pub refused: Vec<Refused>,
+}
+
+impl Netlink {
+    /// Removes every route with our protocol that lies inside `networks` or leaves by one of `links`, then the `links` themselves with all that
+    /// stands on them. What is not there is passed over in silence.
+    pub async fn take_down(&self, networks: &[IpNet], links: &[LinkName]) -> TakenDown {
+        let mut taken = TakenDown::default();
+        let there = match observe::links(&self.asker).await {
+            Ok(there) => there,
+            Err(failure) => {
+                taken.refused.push(failure.refused("read the kernel's links"));
+                return taken;
+            }
+        };
+        let name_of = |index: u32| there.iter().find(|seen| seen.link.index == index).map(|seen| seen.link.name.clone());
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            match observe::routes(&self.asker, family).await {
+                Ok(routes) => self.take_routes(&routes, networks, links, name_of, &mut taken).await,
+                Err(failure) => taken.refused.push(failure.refused("read the kernel's routes")),
+            }
+        }
+        for name in links.iter().filter(|name| there.iter().any(|seen| seen.link.name == **name)) {
+            let act = format!("link {name}");
+            let done = self.remove_link(name).await;
+            taken.note(act, done.map_err(|failure| failure.refused(format!("remove link {name}"))));
+        }
+        taken
+    }
+
+    async fn take_routes(
+        &self,
+        routes: &[SeenRoute],
+        networks: &[IpNet],
+        links: &[LinkName],
+        name_of: impl Fn(u32) -> Option<LinkName>,
+        taken: &mut TakenDown,
+    ) {
+        for seen in routes.iter().filter(|seen| seen.protocol == ROUTE_PROTOCOL) {
+            let on = name_of(seen.route.on);
+            let inside = networks.iter().any(|network| network.contains(&seen.route.to));
+            if !inside && !on.as_ref().is_some_and(|on| links.contains(on)) {
+                continue;
+            }
+            let act = format!("route {}", route_words(seen.route.to, seen.route.via, &on.unwrap_or(LinkName(String::new()))));
+            let done = self.delete_route(seen).await;
+            taken.note(act.clone(), done.map(drop).map_err(|failure| failure.refused(format!("remove {act}"))));
+        }
+    }
+}
+
+impl TakenDown {
+    fn note(&mut self, act: String, done: Result<(), Refused>) {
+        match done {
+            Ok(()) => self.removed.push(act),
+            Err(refused) => self.refused.push(refused),
+        }
+    }
+}

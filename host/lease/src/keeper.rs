@@ -1,0 +1,350 @@
+//! The keeper: one loop that claims, renews and follows leases over the trait [`Store`], and publishes what it learns as a [`Cluster`].
+//!
+//! Make one with [`Keeper::new`], spawn [`Keeper::run`], and talk to it by its [`Handle`]. It first publishes what was remembered on disk, then reads the store (for as
+//! long as it takes), settles on an own lease, and follows the store's watch. On shutdown it gives nothing back and removes nothing: the lease lives on for its term,
+//! and a restart finds it again. The parts: `config` (which config is in force), `settle` (adopt, claim, publish, lose), `follow` (the watch task),
+//! `fence` (until when the fast path may send), `record` (what is published and remembered).
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use twill_model::event::Weight;
+use twill_model::network::ConfigError;
+use twill_model::{Addresses, Lease, NetworkConfig, NodeId, Way};
+
+use crate::book::Book;
+use crate::clock::{Clock, SystemClock};
+use crate::cluster::Cluster;
+use crate::remembered::Disk;
+use crate::store::{Held, Oddity, Store, StoreError};
+use crate::term::Backoff;
+
+mod agenda;
+mod command;
+mod config;
+mod fence;
+mod follow;
+mod problems;
+mod record;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+pub use command::{CommandError, Handle};
+
+use agenda::Agenda;
+use command::Command;
+use fence::Fence;
+use follow::{Follower, News};
+use problems::Problems;
+
+/// What the daemon wishes to publish in the own lease: it asks the backend that the config names.
+pub trait Wish: Send + Sync + 'static {
+    /// Public addresses, and the ways this node can be reached by, best first. `previous` is the own lease as last known: MAC addresses are kept from it.
+    /// The error is for people and is tried again later.
+    fn wish(&self, config: &NetworkConfig, previous: Option<&Lease>) -> impl Future<Output = Result<(Addresses, Vec<Way>), String>> + Send;
+}
+
+/// Told until which millisecond of the boot clock the fast path may send: 0 is not at all, `u64::MAX` is without limit (a reservation).
+pub type Guard = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// Told what happened, in one sentence for people.
+pub type Tell = Arc<dyn Fn(Weight, String) + Send + Sync>;
+
+/// What a keeper is told once.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This node's stable id.
+    pub node: NodeId,
+    /// Where `book.json` lies.
+    pub state_dir: PathBuf,
+    /// For how long a lease is taken; [`crate::term::DEFAULT_TERM`] unless set. At least a second.
+    pub term: Duration,
+}
+
+/// Why the keeper cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fatal {
+    /// There never was a usable config, and the one in the store is wrong.
+    #[error("cannot use the network config in the store: {0}; put it right with: twill config set '{{\"Network\":\"10.244.0.0/16\"}}'")]
+    Config(#[from] ConfigError),
+}
+
+/// How often the boot clock is looked at anyway: timers stand still while a machine is suspended.
+const GLANCE: Duration = Duration::from_secs(10);
+
+/// The own lease and how sure it is.
+#[derive(Debug, Clone)]
+enum Own {
+    /// There is none: nothing may be sent.
+    None,
+    /// Remembered, or vanished from the store: used until the store says otherwise.
+    Unsure(Lease),
+    /// Ours by the store's word.
+    Held(Held),
+}
+
+impl Own {
+    fn lease(&self) -> Option<&Lease> {
+        match self {
+            Own::None => None,
+            Own::Unsure(lease) => Some(lease),
+            Own::Held(held) => Some(&held.lease),
+        }
+    }
+}
+
+/// What ended a wait.
+enum Woken {
+    Due,
+    News(u64, News),
+    Frozen,
+    WishChanged,
+    Command(Command),
+}
+
+/// Keeps the own lease and the book.
+pub struct Keeper<S, W, C = SystemClock> {
+    store: Arc<S>,
+    wish: W,
+    clock: Arc<C>,
+    settings: Settings,
+    tell: Tell,
+    fence: Fence,
+    cluster: watch::Sender<Arc<Cluster>>,
+    commands: mpsc::Receiver<Command>,
+    poked: Arc<Notify>,
+    follower: Follower,
+    agenda: Agenda,
+    backoff: Backoff,
+    book: Book,
+    config: config::InForce,
+    own: Own,
+    /// The own lease as last known, also after it was lost.
+    previous: Option<Lease>,
+    public: Addresses,
+    own_ends: u64,
+    /// A write of the own lease ended without an answer: it may have been done.
+    unclear: bool,
+    complete: bool,
+    store_error: Option<String>,
+    store_told_ms: u64,
+    oddities: Vec<Oddity>,
+    problems: Problems,
+    disk: Disk,
+    dirty: bool,
+    saved_ms: u64,
+}
+
+impl<S: Store, W: Wish> Keeper<S, W> {
+    /// A keeper by the machine's clock, and the handle to it. Nothing happens before [`Keeper::run`]. To be called inside a tokio runtime.
+    pub fn new(store: Arc<S>, wish: W, settings: Settings, guard: Guard, tell: Tell) -> (Self, Handle) {
+        Keeper::with_clock(store, wish, settings, guard, tell, Arc::new(SystemClock))
+    }
+}
+
+impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
+    /// As [`Keeper::new`], by another clock.
+    pub fn with_clock(store: Arc<S>, wish: W, settings: Settings, guard: Guard, tell: Tell, clock: Arc<C>) -> (Self, Handle) {
+        let (cluster, receiver) = watch::channel(Arc::new(Cluster::default()));
+        let (sender, commands) = mpsc::channel(8);
+        let poked = Arc::new(Notify::new());
+        let seed = crate::term::seed_of(&settings.node.0);
+        let handle = Handle::new(receiver, sender, poked.clone());
+        let keeper = Keeper {
+            fence: Fence::new(clock.clone(), guard),
+            disk: Disk::new(settings.state_dir.clone()),
+            follower: Follower::new(),
+            agenda: Agenda { read: Some(0), ..Agenda::default() },
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
+            store,
+            wish,
+            clock,
+            settings,
+            tell,
+            cluster,
+            commands,
+            poked,
+            book: Book::default(),
+            config: config::InForce::default(),
+            own: Own::None,
+            previous: None,
+            public: Addresses::default(),
+            own_ends: 0,
+            unclear: false,
+            complete: false,
+            store_error: None,
+            store_told_ms: 0,
+            oddities: Vec::new(),
+            problems: Problems::default(),
+            dirty: false,
+            saved_ms: 0,
+        };
+        (keeper, handle)
+    }
+
+    /// Runs until shutdown, or until the lease was given back on request.
+    ///
+    /// # Errors
+    /// [`Fatal`] when going on makes no sense.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), Fatal> {
+        self.recall();
+        self.follower.start(self.store.clone());
+        let end = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => Ok(()),
+            end = self.keep() => end,
+        };
+        self.save_now();
+        end
+    }
+
+    async fn keep(&mut self) -> Result<(), Fatal> {
+        loop {
+            self.do_what_is_due().await?;
+            self.publish();
+            match self.wait().await {
+                Woken::Due => {}
+                Woken::News(generation, news) => self.hear(generation, news)?,
+                Woken::Frozen => self.thaw(),
+                Woken::WishChanged => self.agenda.settle = Some(self.now()),
+                Woken::Command(command) => {
+                    if self.obey(command).await {
+                        self.publish();
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn do_what_is_due(&mut self) -> Result<(), Fatal> {
+        if self.is_due(self.agenda.read) || self.is_due(self.agenda.refresh) {
+            self.read().await?;
+        }
+        if self.is_due(self.agenda.settle_at(self.complete)) {
+            self.settle().await;
+        }
+        if self.is_due(self.agenda.renew_at()) {
+            self.renew().await;
+        }
+        if self.is_due(self.agenda.ready_at(self.holds())) {
+            self.report_in_force().await;
+        }
+        if self.is_due(self.book.next_hold_end()) {
+            self.end_holds();
+        }
+        if self.is_due(self.agenda.save) {
+            self.save().await;
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let now = self.now();
+        let next = self.agenda.next(self.complete, self.holds()).into_iter().chain(self.book.next_hold_end()).min();
+        let pause = next.map(|at| Duration::from_millis(at.saturating_sub(now)).min(GLANCE));
+        tokio::select! {
+            biased;
+            () = self.fence.frozen() => Woken::Frozen,
+            (generation, news) = self.follower.news() => Woken::News(generation, news),
+            Some(command) = self.commands.recv() => Woken::Command(command),
+            () = self.poked.notified() => Woken::WishChanged,
+            () = tokio::time::sleep(pause.unwrap_or(Duration::MAX)), if pause.is_some() => Woken::Due,
+        }
+    }
+
+    /// Everything anew from the store; until it succeeds nothing else is decided.
+    async fn read(&mut self) -> Result<(), Fatal> {
+        self.agenda.refresh = None;
+        match self.store.read().await {
+            Err(error) => {
+                self.store_failed(&error);
+                self.agenda.read = Some(self.later());
+                Ok(())
+            }
+            Ok(snapshot) => {
+                self.store_answered();
+                self.agenda.read = None;
+                let own = Self::owns(self.settings.node.clone(), self.public);
+                let difference = self.book.replace(snapshot.leases, &snapshot.identity, own, self.clock.boot_ms());
+                self.tell_of(&difference);
+                self.note_oddities(snapshot.oddities);
+                self.complete = true;
+                self.follower.go_on_from(snapshot.cursor);
+                self.agenda.settle = Some(self.now());
+                self.offer(snapshot.config)
+            }
+        }
+    }
+
+    /// The process did not run until after the end of what the fast path was permitted: the store is asked before anything is sent again.
+    fn thaw(&mut self) {
+        let cause = if self.complete { "this node did not run until after the end of its lease" } else { "the remembered lease has ended" };
+        self.say(Weight::Warn, format!("{cause}; twill's own tunnels send nothing until the store has confirmed it"));
+        self.agenda.read = Some(self.now());
+        self.agenda.renew = Some(self.now());
+    }
+
+    fn store_failed(&mut self, error: &StoreError) {
+        const PROGRESS_MS: u64 = 60_000;
+        let now = self.now();
+        let text = error.to_string();
+        if self.store_error.is_none() || now.saturating_sub(self.store_told_ms) >= PROGRESS_MS {
+            self.store_told_ms = now;
+            self.say(Weight::Warn, format!("{text}; the data path stays as it is, and twill goes on trying"));
+        }
+        self.problems.set("store", text.clone());
+        self.store_error = Some(text);
+    }
+
+    fn store_answered(&mut self) {
+        self.problems.clear("store");
+        if self.store_error.take().is_some() {
+            self.say(Weight::Info, "the store answers again".to_owned());
+        }
+    }
+
+    fn end_holds(&mut self) {
+        for lease in self.book.end_holds(self.now()) {
+            self.say(Weight::Warn, format!("lease {} of {} did not come back and is given up", lease.subnets, lease.owner()));
+        }
+    }
+
+    fn owns(node: NodeId, public: Addresses) -> impl Fn(&Lease) -> bool {
+        move |lease| lease.belongs_to(&node, &public)
+    }
+
+    fn holds(&self) -> bool {
+        matches!(self.own, Own::Held(_))
+    }
+
+    fn is_own(&self, lease: &Lease) -> bool {
+        lease.belongs_to(&self.settings.node, &self.public)
+    }
+
+    fn say(&self, weight: Weight, text: String) {
+        (self.tell)(weight, text);
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.boot_ms()
+    }
+
+    fn later(&mut self) -> u64 {
+        self.now().saturating_add(millis(self.backoff.wait()))
+    }
+
+    fn is_due(&self, at: Option<u64>) -> bool {
+        at.is_some_and(|at| at <= self.now())
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

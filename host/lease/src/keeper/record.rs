@@ -1,0 +1,225 @@
+//! What the keeper shows and keeps: the [`Cluster`] on the watch channel, the copy on disk, and sentences about peers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use twill_model::Lease;
+use twill_model::event::Weight;
+
+use super::follow::News;
+use super::{Fatal, Keeper, Own, Wish};
+use crate::book::{Book, Difference};
+use crate::clock::Clock;
+use crate::cluster::{Cluster, StoreState};
+use crate::remembered::{self, End, Remembered};
+use crate::store::{Change, Oddity, Store};
+use crate::term;
+
+/// The book is written at most so often; a new own lease is written at once.
+const SAVE_MS: u64 = 1000;
+
+/// How often everything is read anew though nothing happened.
+const REFRESH_MS: u64 = 600_000;
+
+/// The same while something in the store is not a lease.
+const ODD_MS: u64 = 30_000;
+
+impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
+    /// Starts with what was known when this node last ran.
+    pub(super) fn recall(&mut self) {
+        let known = match remembered::read(&self.settings.state_dir) {
+            Ok(Some(known)) => known,
+            Ok(None) => return,
+            Err(error) => return self.say(Weight::Warn, error.to_string()),
+        };
+        if let Some(text) = known.config {
+            self.recall_config(text);
+        }
+        self.book = Book::recalled(known.leases, known.identity, self.now());
+        if let Some(own) = known.own.filter(|own| own.node.as_ref() == Some(&self.settings.node)) {
+            self.own_ends = known.own_ends.map_or(0, |end| end.boot_ms(self.clock.as_ref()));
+            self.fence.open(self.own_ends, term::lead(self.settings.term));
+            self.public = own.public;
+            self.previous = Some(own.clone());
+            self.own = Own::Unsure(own);
+        }
+        self.publish();
+    }
+
+    /// Shows the newest state, and has it written to disk soon.
+    pub(super) fn publish(&mut self) {
+        let next = self.cluster_now();
+        let mut own_changed = false;
+        let changed = self.cluster.send_if_modified(|current| {
+            own_changed = current.own.as_ref().map(Lease::timeless) != next.own.as_ref().map(Lease::timeless);
+            let differs = **current != next;
+            if differs {
+                *current = Arc::new(next);
+            }
+            differs
+        });
+        if changed && self.complete {
+            self.dirty = true;
+            let at = if own_changed { self.now() } else { self.now().max(self.saved_ms + SAVE_MS) };
+            self.agenda.save = Some(self.agenda.save.map_or(at, |planned| planned.min(at)));
+        }
+    }
+
+    fn cluster_now(&self) -> Cluster {
+        let collisions = self.book.collisions();
+        let losers: BTreeSet<_> = collisions.iter().map(|collision| collision.loser.subnets).collect();
+        let mut problems = self.problems.sentences();
+        problems.extend(collisions.iter().map(ToString::to_string));
+        Cluster {
+            config: self.config.config.clone(),
+            config_text: self.config.text.clone(),
+            config_waiting: self.config.waiting.as_ref().map(|(_, text)| text.clone()),
+            own: self.own.lease().cloned(),
+            peers: self.book.leases().filter(|lease| !self.is_own(lease) && !losers.contains(&lease.subnets)).cloned().collect(),
+            held: self.book.held(),
+            told: self.book.told(),
+            collisions,
+            remembered: !self.complete && (self.config.config.is_some() || self.book.leases().next().is_some()),
+            complete: self.complete,
+            store: StoreState {
+                reachable: self.complete && self.store_error.is_none(),
+                error: self.store_error.clone(),
+                oddities: self.oddities.clone(),
+            },
+            problems,
+            renewal: self.agenda.renew,
+        }
+    }
+
+    /// Writes the copy on disk, off the runtime's threads. Where this is broken off, the copy counts as unwritten.
+    pub(super) async fn save(&mut self) {
+        self.agenda.save = None;
+        self.saved_ms = self.now();
+        let content = self.content();
+        if let Ok(written) = tokio::task::spawn_blocking(self.disk.job(content)).await {
+            self.dirty = false;
+            self.saved(written);
+        }
+    }
+
+    /// Writes it at the end, when nothing waits any more.
+    pub(super) fn save_now(&mut self) {
+        if std::mem::take(&mut self.dirty) {
+            let content = self.content();
+            let written = self.disk.job(content)();
+            self.saved(written);
+        }
+    }
+
+    fn saved(&mut self, written: Result<(), remembered::RememberedError>) {
+        match written {
+            Ok(()) => {
+                self.problems.clear("state");
+            }
+            Err(error) => {
+                let text = format!("{error}; a restart while the store is away will not know the cluster");
+                if self.problems.set("state", text.clone()) {
+                    self.say(Weight::Warn, text);
+                }
+            }
+        }
+    }
+
+    fn content(&self) -> Remembered {
+        let own = self.own.lease().cloned();
+        Remembered {
+            config: self.config.text.clone(),
+            own_ends: own.as_ref().map(|_| End::at(self.own_ends, self.clock.as_ref())),
+            own,
+            identity: self.book.identity().map(str::to_owned),
+            leases: self.book.leases().cloned().collect(),
+        }
+    }
+
+    /// Takes over what the watch brought.
+    pub(super) fn hear(&mut self, generation: u64, news: News) -> Result<(), Fatal> {
+        if !self.follower.is_current(generation) {
+            return Ok(());
+        }
+        match news {
+            News::Trouble(error) => self.store_failed(&error),
+            News::Broken => {
+                self.say(Weight::Error, "the task that follows the store broke down; it is started anew".to_owned());
+                self.follower.start(self.store.clone());
+                self.agenda.read = Some(self.later());
+            }
+            News::LostPlace(error) => {
+                self.say(Weight::Info, format!("{error}; everything is read anew"));
+                self.agenda.read = Some(self.now());
+            }
+            News::Changes(changes) => return self.follow_changes(changes),
+        }
+        Ok(())
+    }
+
+    fn follow_changes(&mut self, changes: Vec<Change>) -> Result<(), Fatal> {
+        self.store_answered();
+        self.hurry();
+        let own = Self::owns(self.settings.node.clone(), self.public);
+        let difference = self.book.apply(&changes, own, self.clock.boot_ms());
+        self.tell_of(&difference);
+        self.mind_the_own(&changes);
+        for change in changes {
+            match change {
+                Change::Config(text) => self.offer(text)?,
+                Change::Oddity(oddity) => {
+                    let known = self.oddities.iter().filter(|known| known.place != oddity.place).cloned();
+                    self.note_oddities(known.chain([oddity.clone()]).collect());
+                }
+                Change::Put(_) | Change::Gone(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what is not a lease, tells what is new, and plans when to look again: soon, where something may have been half-written, else now and then,
+    /// since a watch may wait for ever at a place that a restored store never reaches.
+    pub(super) fn note_oddities(&mut self, oddities: Vec<Oddity>) {
+        for oddity in oddities.iter().filter(|oddity| !self.oddities.contains(oddity)) {
+            self.say(Weight::Warn, format!("{} in the store is not a lease and is passed over: {}", oddity.place, oddity.reason));
+        }
+        let pause = if oddities.is_empty() { REFRESH_MS } else { ODD_MS };
+        self.agenda.refresh = Some(self.now().saturating_add(pause));
+        self.oddities = oddities;
+    }
+
+    /// The store answers: what waits for a retry need not wait longer.
+    fn hurry(&mut self) {
+        let now = self.now();
+        self.backoff.reset();
+        self.agenda.read = self.agenda.read.map(|at| at.min(now));
+        if self.problems.clear("renewal") {
+            self.agenda.renew = self.agenda.renew.map(|at| at.min(now));
+        }
+    }
+
+    /// A sentence for each peer that came, changed or went; in great numbers one for all.
+    pub(super) fn tell_of(&self, difference: &Difference) {
+        self.tell_each(Weight::Info, "joined", &difference.joined);
+        self.tell_each(Weight::Info, "changed", &difference.altered);
+        self.tell_each(Weight::Info, "left", &difference.left);
+        if !difference.held.is_empty() {
+            let count = difference.held.len();
+            self.say(
+                Weight::Warn,
+                format!("{count} leases vanished from the store at once; they are held for a minute in case they come back"),
+            );
+        }
+    }
+
+    fn tell_each(&self, weight: Weight, verb: &str, leases: &[Lease]) {
+        const MANY: usize = 5;
+        let peers: Vec<&Lease> = leases.iter().filter(|lease| !self.is_own(lease)).collect();
+        if peers.len() > MANY {
+            return self.say(weight, format!("{} peers {verb}", peers.len()));
+        }
+        for lease in peers {
+            self.say(weight, format!("{} {verb}: {}", lease.owner(), lease.subnets));
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Which config is in force.
+
+use super::*;
+use crate::keeper::Fatal;
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_config_is_waited_for_with_words_on_how_to_write_one() {
+    let (store, state) = (Memory::default(), tempdir().expect("a directory"));
+    let node = Start::new("a", &state).run(&store);
+    let cluster = node.until(|cluster| cluster.complete).await;
+    assert!(cluster.problems[0].contains(r#"twill config set '{"Network":"10.244.0.0/16"}'"#), "{:?}", cluster.problems);
+    pass(100).await;
+    store.set_config(CONFIG);
+    node.own().await;
+    assert!(node.now().problems.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_good_one_ever_a_bad_config_is_fatal() {
+    let (store, state) = (Memory::with_config(r#"{"Network": "10.3.0.0/30"}"#), tempdir().expect("a directory"));
+    let node = Start::new("a", &state).run(&store);
+    let Fatal::Config(error) = node.task.await.expect("no panic").expect_err("fatal");
+    assert!(error.to_string().contains("Network"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_good_config_outlives_a_bad_one_and_none() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let node = Start::new("a", &state).run(&store);
+    let own = node.own().await;
+    store.set_config("{ nonsense");
+    let cluster = node.until(|cluster| !cluster.problems.is_empty()).await;
+    assert_eq!(cluster.config_text.as_deref(), Some(CONFIG));
+    assert_eq!(node.own().await, own);
+    store.set_config(CONFIG);
+    node.until(|cluster| cluster.problems.is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_backend_is_published_on_the_same_subnet() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let node = Start::new("a", &state).run(&store);
+    let own = node.own().await;
+    store.set_config(r#"{"Network": "10.3.0.0/16", "Backend": {"Type": "vxlan"}}"#);
+    let cluster = node.until(|cluster| cluster.own.as_ref().is_some_and(|own| own.ways[0].backend == "vxlan")).await;
+    assert_eq!(cluster.own.as_ref().map(|lease| lease.subnets), Some(own));
+    assert_eq!(store.leases()[0].ways[0].backend, "vxlan");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_network_waits_until_it_is_accepted() {
+    const OTHER: &str = r#"{"Network": "10.9.0.0/16"}"#;
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let node = Start::new("a", &state).run(&store);
+    let own = node.own().await;
+    node.handle.accept_config().await.expect_err("nothing waits");
+    store.set_config(OTHER);
+    let cluster = node.until(|cluster| cluster.config_waiting.is_some()).await;
+    assert!(cluster.config_text.as_deref() == Some(CONFIG) && cluster.problems[0].contains("overlay network"));
+    pass(100).await;
+    node.kill().await;
+    let node = Start::new("a", &state).run(&store);
+    assert_eq!(node.own().await, own, "a restart accepts nothing");
+    node.handle.accept_config().await.expect("accepted");
+    let cluster = node.until(|cluster| cluster.own.as_ref().is_some_and(|own| own.subnets.overlaps(&net("10.9.0.0/16")))).await;
+    assert_eq!(cluster.config_text.as_deref(), Some(OTHER));
+    node.until(|_| store.leases().len() == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_that_the_own_lease_does_not_fit_waits() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let node = Start::new("a", &state).run(&store);
+    node.own().await;
+    store.set_config(r#"{"Network": "10.3.0.0/16", "SubnetLen": 26}"#);
+    let cluster = node.until(|cluster| cluster.config_waiting.is_some()).await;
+    assert!(cluster.problems[0].contains("does not fit"), "{:?}", cluster.problems);
+}

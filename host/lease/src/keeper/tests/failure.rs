@@ -1,0 +1,227 @@
+//! What the keeper does when the store, the lease or the node itself fails.
+
+use super::*;
+use crate::testing::node::Node;
+use std::time::Duration;
+use twill_model::{Lease, Prefixes};
+
+async fn running(store: &Memory, state: &tempfile::TempDir, term: u64) -> (Node, Prefixes) {
+    let node = Start::new("a", state).term(term).run(store);
+    let own = node.own().await;
+    (node, own)
+}
+
+fn thief(subnets: Prefixes) -> Lease {
+    Lease { subnets, ..lease("thief", "10.3.0.0/24", "192.0.2.66") }
+}
+
+fn crowd(count: u8) -> Vec<Lease> {
+    (1..=count).map(|i| lease(&format!("n{i}"), &format!("10.3.{}.0/24", 200 + i), &format!("192.0.2.{}", 100 + i))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_another_node_took_is_lost_at_once() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let (node, own) = running(&store, &state, 86_400).await;
+    store.put(thief(own));
+    node.until(|cluster| cluster.own.is_none()).await;
+    assert!(!node.may_send());
+    let next = node.own().await;
+    assert_ne!(next, own);
+    assert!(node.may_send() && node.has_said(Weight::Error, "no longer this node's"));
+    assert!(node.now().peers.iter().any(|peer| peer.subnets == own), "the thief is a peer now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_vanished_is_claimed_again_and_never_given_up() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let (node, own) = running(&store, &state, 86_400).await;
+    let mut cluster = node.handle.cluster();
+    store.delete(&[own]);
+    while store.leases().is_empty() {
+        tokio::time::timeout(Duration::from_secs(2), cluster.changed()).await.expect("soon").expect("the keeper runs");
+        assert_eq!(cluster.borrow_and_update().own.as_ref().map(|lease| lease.subnets), Some(own));
+    }
+    assert_eq!(store.leases()[0].subnets, own);
+    assert!(node.may_send());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_costs_no_lease() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    store.lose_answers(1);
+    let (node, own) = running(&store, &state, 3).await;
+    assert_eq!(store.leases().len(), 1, "the claim that was done is found again");
+    store.lose_answers(1);
+    pass(30).await;
+    assert_eq!(node.own().await, own);
+    assert!(!node.said().iter().any(|(weight, _)| *weight == Weight::Error), "{:?}", node.said());
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_is_away_the_lease_is_kept() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let (node, own) = running(&store, &state, 3).await;
+    store.set_away(true);
+    for _ in 0..100 {
+        pass(1).await;
+        assert!(node.may_send());
+    }
+    let cluster = node.now();
+    assert!(!cluster.store.reachable && cluster.complete && cluster.own.is_some());
+    let complaints = node.said().iter().filter(|(_, text)| text.contains("cannot be used now")).count();
+    assert!(complaints <= 4, "{complaints} complaints in 100 seconds");
+    store.set_away(false);
+    node.until(|cluster| cluster.store.reachable && cluster.problems.is_empty()).await;
+    node.until(|_| store.leases().first().is_some_and(|lease| lease.subnets == own)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_without_the_store_goes_on_with_what_was_remembered() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    store.put(lease("b", "10.3.9.0/24", "192.0.2.9"));
+    let (node, own) = running(&store, &state, 86_400).await;
+    node.stop().await;
+    store.set_away(true);
+    let node = Start::new("a", &state).run(&store);
+    let cluster = node.until(|cluster| cluster.remembered).await;
+    assert_eq!(cluster.own.as_ref().map(|lease| lease.subnets), Some(own));
+    assert!(cluster.peers.len() == 1 && cluster.config.is_some() && !cluster.complete, "{cluster:#?}");
+    assert!(node.may_send(), "the lease has not ended");
+    pass(30).await;
+    assert!(!node.now().complete);
+    store.set_away(false);
+    assert_eq!(node.own().await, own);
+    assert!(!node.now().remembered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_remembered_lease_that_has_ended_is_shown_and_not_sent_from() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let (node, own) = running(&store, &state, 3).await;
+    node.stop().await;
+    store.set_away(true);
+    let node = Start::new("a", &state).term(3).run(&store);
+    node.clock.jump(60_000);
+    node.until(|cluster| cluster.remembered).await;
+    pass(30).await;
+    assert!(!node.may_send() && node.now().own.is_some());
+    store.set_away(false);
+    assert_eq!(node.own().await, own);
+    assert!(node.may_send());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_freeze_nothing_is_sent_before_the_store_was_asked() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let (node, own) = running(&store, &state, 3).await;
+    store.set_away(true);
+    node.clock.jump(60_000);
+    store.put(thief(own));
+    let end = node.guard();
+    pass(60).await;
+    assert_eq!(node.guard(), end, "the permit was not moved on");
+    store.set_away(false);
+    store.put(Lease { life: Lifetime::Reserved, ..thief(own) });
+    let cluster = node.until(|cluster| cluster.own.as_ref().is_some_and(|lease| lease.subnets != own)).await;
+    assert!(cluster.peers.iter().any(|peer| peer.subnets == own));
+    assert!(node.may_send());
+    assert!(node.has_said(Weight::Warn, "did not run"));
+    assert!(node.has_said(Weight::Error, "no longer this node's: node thief"), "{:?}", node.said());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_freeze_without_a_successor_the_subnet_is_the_same() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let (node, own) = running(&store, &state, 3).await;
+    store.delete(&[own]);
+    node.clock.jump(60_000);
+    node.until(|cluster| store.leases().len() == 1 && cluster.renewal.is_some_and(|at| at > 61_500)).await;
+    assert_eq!(node.own().await, own);
+    assert!(node.may_send());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_compaction_hid_is_found_by_reading_anew() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    store.put(lease("b", "10.3.9.0/24", "192.0.2.9"));
+    let (node, _) = running(&store, &state, 86_400).await;
+    node.until(|cluster| cluster.peers.len() == 1).await;
+    store.set_away(true);
+    pass(40).await;
+    store.delete(&[net("10.3.9.0/24")]);
+    store.put(lease("c", "10.3.10.0/24", "192.0.2.10"));
+    store.compact();
+    store.set_away(false);
+    let cluster = node.until(|cluster| cluster.peers.iter().any(|peer| peer.subnets == net("10.3.10.0/24"))).await;
+    assert_eq!(cluster.peers.len(), 1);
+    assert!(node.has_said(Weight::Info, "read anew"));
+    store.put(lease("d", "10.3.11.0/24", "192.0.2.11"));
+    node.until(|cluster| cluster.peers.len() == 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_that_vanishes_is_held_for_a_minute() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    crowd(5).into_iter().for_each(|lease| store.put(lease));
+    let (node, _) = running(&store, &state, 86_400).await;
+    store.delete(&crowd(4).iter().map(|lease| lease.subnets).collect::<Vec<_>>());
+    let cluster = node.until(|cluster| cluster.held.len() == 4).await;
+    assert_eq!(cluster.peers.len(), 5);
+    pass(58).await;
+    assert_eq!(node.now().peers.len(), 5);
+    node.until(|cluster| cluster.peers.len() == 1 && cluster.held.is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wiped_store_gets_the_own_lease_again_and_takes_no_peer_away() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    crowd(2).into_iter().for_each(|lease| store.put(lease));
+    let (node, own) = running(&store, &state, 86_400).await;
+    let mut cluster = node.handle.cluster();
+    store.wipe();
+    while store.leases().is_empty() {
+        cluster.changed().await.expect("the keeper runs");
+        let now = cluster.borrow_and_update().clone();
+        assert!(now.peers.len() == 2 && now.own.as_ref().is_some_and(|lease| lease.subnets == own));
+    }
+    assert_eq!(store.leases()[0].subnets, own);
+    store.put(crowd(1)[0].clone());
+    node.until(|cluster| cluster.held.len() == 1).await;
+    node.until(|cluster| cluster.peers.len() == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_lease_is_told_once_and_forgotten_when_put_right() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    store.set_odd(Some("10.3.4.0-24"));
+    let (node, _) = running(&store, &state, 86_400).await;
+    assert_eq!(node.now().store.oddities.len(), 1);
+    store.set_odd(Some("10.3.5.0-24"));
+    node.until(|cluster| cluster.store.oddities.iter().any(|oddity| oddity.place == "10.3.5.0-24")).await;
+    pass(100).await;
+    assert_eq!(node.said().iter().filter(|(_, text)| text.contains("half a file")).count(), 2, "{:?}", node.said());
+    store.set_odd(None);
+    node.until(|cluster| cluster.store.oddities.is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_watch_never_told_is_found_in_the_end() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let (node, own) = running(&store, &state, 86_400).await;
+    store.delete_silently(&own);
+    pass(700).await;
+    assert_eq!(store.leases().iter().map(|lease| lease.subnets).collect::<Vec<_>>(), [own]);
+    assert_eq!(node.own().await, own);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_broke_down_is_started_anew() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let (node, _) = running(&store, &state, 86_400).await;
+    store.break_watch();
+    pass(1).await;
+    assert!(node.has_said(Weight::Error, "broke down"), "{:?}", node.said());
+    store.put(lease("c", "10.3.10.0/24", "192.0.2.10"));
+    node.until(|cluster| cluster.peers.len() == 1).await;
+}

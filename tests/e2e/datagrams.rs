@@ -1,0 +1,78 @@
+//! What arrives at the tunnel's port and is no honest packet of a peer: dropped, counted by reason, and never delivered.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lab::harness::Test;
+use lab::inject::Ear;
+use lab::{Node, packet, wait_until};
+
+use crate::story::{SOON, cluster};
+
+/// The tests of this subject.
+pub const TESTS: &[Test] =
+    &[Test::new("datagrams: malformed, forged, foreign, truncated and oversize ones are dropped and counted by reason", hostile)];
+
+/// flannel's UDP port.
+const PORT: u16 = 8285;
+
+/// One datagram that must not be delivered.
+struct Case {
+    what: &'static str,
+    from: Ipv4Addr,
+    payload: Vec<u8>,
+    reason: &'static str,
+}
+
+fn hostile() -> Result<()> {
+    let (lab, [a, b], [p, q]) = cluster(["a", "b"])?;
+    let outsider = lab.node("outsider")?;
+    let ear = p.listen()?;
+    let honest = |inner: &[u8]| packet::udp(SocketAddrV4::new(q.address(), 4000), ear.address(), inner);
+    // The control: the same datagram, honestly made, arrives.
+    deliver(&b, &a, b.address(), &honest(b"honest"))?;
+    ensure!(ear.hear(SOON)?.as_deref() == Some(b"honest"), "an honest datagram made by hand does not arrive: the test would prove nothing");
+    for case in cases(&b, &outsider, &ear, &honest) {
+        let counted = a.drops(case.reason)?;
+        deliver(&outsider, &a, case.from, &case.payload)?;
+        wait_until(&format!("{} to be counted as {}", case.what, case.reason), SOON, || {
+            ensure!(a.drops(case.reason)? > counted, "{}", a.api("tunnels")?);
+            Ok(())
+        })?;
+        ensure!(ear.hear(Duration::from_millis(50))?.is_none(), "{} was delivered", case.what);
+    }
+    deliver(&b, &a, b.address(), &honest(b"still honest"))?;
+    ensure!(ear.hear(SOON)?.as_deref() == Some(b"still honest"), "after all that an honest datagram no longer arrives");
+    Ok(())
+}
+
+fn deliver(by: &Node, to: &Node, claimed: Ipv4Addr, payload: &[u8]) -> Result<()> {
+    by.inject(SocketAddrV4::new(claimed, PORT), SocketAddrV4::new(to.address(), PORT), payload)
+}
+
+fn cases(b: &Node, outsider: &Node, ear: &Ear, honest: &dyn Fn(&[u8]) -> Vec<u8>) -> Vec<Case> {
+    let peer = b.address();
+    let case = |what, from, payload, reason| Case { what, from, payload, reason };
+    let from_elsewhere = packet::udp("10.50.200.9:4000".parse().expect("an address"), ear.address(), b"x");
+    let from_own_subnet = packet::udp(SocketAddrV4::new(*ear.address().ip(), 4000), ear.address(), b"x");
+    let changed = |at: usize, value: u8| {
+        let mut packet = honest(b"x");
+        packet[at] = value;
+        packet
+    };
+    let mut cut = honest(b"xxxxxxxxxxxxxxxx");
+    cut.truncate(30);
+    vec![
+        case("a sender without a lease", outsider.address(), honest(b"x"), "unknown-sender"),
+        case("a spoofed sender that nobody leased", Ipv4Addr::new(192, 168, 50, 199), honest(b"x"), "unknown-sender"),
+        case("an inner source outside the sender's lease", peer, from_elsewhere, "inner-source"),
+        case("an inner source of the receiver's own subnet", peer, from_own_subnet, "inner-source"),
+        case("an empty datagram", peer, vec![], "malformed"),
+        case("random bytes", peer, (0..200u8).map(|byte| byte.wrapping_mul(151)).collect(), "malformed"),
+        case("a wrong header checksum", peer, changed(10, 0xab), "malformed"),
+        case("a header length under 20", peer, changed(0, 0x44), "malformed"),
+        case("a packet cut short", peer, cut, "truncated"),
+        case("a packet longer than the MTU", peer, honest(&[7; 1_500]), "oversize"),
+    ]
+}

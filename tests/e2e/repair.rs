@@ -1,0 +1,103 @@
+//! What is deleted or replaced by hand is back at once, traffic with it, and the log says once what was lost.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use lab::harness::{Test, long};
+use lab::{Lab, Launch, Node, wait_until};
+
+use crate::story::{NETWORK, SOON, cluster};
+
+/// The tests of this subject.
+pub const TESTS: &[Test] = &[
+    Test::new("repair: a deleted link, address or route is back, traffic resumes, and it is logged once", each_kind),
+    Test::new("repair: the 99th percentile is under 200 ms", percentile).alone(),
+];
+
+/// The link that the udp backend plans.
+const LINK: &str = "flannel0";
+
+fn each_kind() -> Result<()> {
+    let (_lab, [a, _b], [p, q]) = cluster(["a", "b"])?;
+    let address = base_address(&a)?;
+    let damages = [
+        (format!("route delete {NETWORK} dev {LINK}"), NETWORK.to_string()),
+        (format!("address delete {address} dev {LINK}"), address.trim_end_matches("/32").to_string()),
+        (format!("link set {LINK} down"), LINK.to_string()),
+        (format!("link set {LINK} mtu 1300"), LINK.to_string()),
+        (format!("link delete {LINK}"), LINK.to_string()),
+        (format!("route replace {NETWORK} dev eth0"), NETWORK.to_string()),
+    ];
+    for (damage, lost) in damages {
+        let before = a.events()?.len();
+        a.ip(&damage)?;
+        wait_until(&format!("the repair after `ip {damage}`"), SOON, || whole(&a))?;
+        p.reaches(&q, SOON)?;
+        q.reaches(&p, SOON)?;
+        wait_until("word of the repair", SOON, || {
+            let told = a.events()?.split_off(before).into_iter().filter(|event| event.contains(&lost)).count();
+            ensure!(told >= 1, "no event after `ip {damage}` names {lost}: {:?}", a.events()?);
+            ensure!(told == 1, "`ip {damage}` was told {told} times: {:?}", a.events()?);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn percentile() -> Result<()> {
+    let lab = Lab::new("percentile")?;
+    lab.network(NETWORK)?;
+    let a = lab.node("a")?;
+    a.start(Launch::now().flags(&["--repair-limit", "100000"]))?;
+    a.ready(SOON)?;
+    let address = base_address(&a)?;
+    let damages = [
+        format!("route delete {NETWORK} dev {LINK}"),
+        format!("route replace {NETWORK} dev eth0"),
+        format!("address delete {address} dev {LINK}"),
+        format!("link delete {LINK}"),
+    ];
+    let rounds = if long() { 200 } else { 40 };
+    let mut took = Vec::new();
+    for damage in damages.iter().cycle().take(rounds) {
+        whole(&a)?;
+        a.ip(damage)?;
+        let start = Instant::now();
+        while whole(&a).is_err() {
+            ensure!(
+                start.elapsed() < SOON,
+                "no repair after `ip {damage}`: {:#}",
+                whole(&a).err().unwrap_or_else(|| anyhow::anyhow!("mended now"))
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        took.push(start.elapsed());
+    }
+    took.sort();
+    let p99 = took[(took.len() * 99).div_ceil(100) - 1];
+    ensure!(p99 < Duration::from_millis(200), "p99 of {} repairs is {p99:?}, median {:?}", took.len(), took[took.len() / 2]);
+    Ok(())
+}
+
+/// The node's base address with its length, as the udp backend assigns it.
+fn base_address(node: &Node) -> Result<String> {
+    let subnet = node.subnet()?;
+    Ok(format!("{}/32", subnet.split('/').next().unwrap_or_default()))
+}
+
+/// Everything that the udp backend planned is in the kernel.
+fn whole(node: &Node) -> Result<()> {
+    let links = node.ip_json(&format!("address show dev {LINK}"))?;
+    let address = base_address(node)?;
+    let has = links[0]["addr_info"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|info| format!("{}/{}", info["local"].as_str().unwrap_or(""), info["prefixlen"]) == address);
+    ensure!(has, "no address {address}: {links}");
+    let up = links[0]["flags"].as_array().into_iter().flatten().any(|flag| flag == "UP");
+    ensure!(up && links[0]["mtu"] == 1472, "{links}");
+    let routes = node.ip_json(&format!("route show {NETWORK}"))?;
+    ensure!(routes.as_array().is_some_and(|routes| routes.len() == 1) && routes[0]["dev"] == LINK, "{routes}");
+    Ok(())
+}

@@ -1,0 +1,75 @@
+import { describe, expect, it } from "vitest";
+import type { LeaseStatus, Snapshot } from "./api";
+import { snapshot as sample, takenMs } from "./fixtures/snapshot";
+import { account } from "./sentence";
+
+/** The sample without its troubles. */
+function well(): Snapshot {
+  const snapshot = structuredClone(sample);
+  snapshot.node.problems = [];
+  Object.assign(snapshot.node.store, { reachable: true, remembered: false, error: null, oddities: [] });
+  snapshot.leases = snapshot.leases.filter((lease) => lease.own || lease.way !== null);
+  snapshot.state = snapshot.state.filter((item) => item.standing === "present");
+  snapshot.plugins = snapshot.plugins.filter((plugin) => plugin.state === "active");
+  return snapshot;
+}
+
+const peer = (change: Partial<LeaseStatus>): LeaseStatus => ({ ...sample.leases[1]!, ...change });
+const tell = (snapshot: Snapshot) => {
+  const { tone, headline, others } = account(snapshot, takenMs);
+  return [tone, headline, ...others].map((text) => text.replaceAll("\u00a0", " "));
+};
+
+describe("when all is well", () => {
+  it("counts the peers", () => {
+    expect(tell(well())).toEqual(["ok", "All 3 peers have a way, and all is in place."]);
+  });
+  it("knows one peer from many, and from none", () => {
+    const one = { ...well(), leases: [sample.leases[0]!, peer({})] };
+    expect(tell(one)[1]).toBe("The one peer has a way, and all is in place.");
+    expect(tell({ ...one, leases: [sample.leases[0]!] })).toEqual(["ok", "This node is ready, and alone so far."]);
+  });
+  it("adds what is worth knowing", () => {
+    expect(account(well(), takenMs).background).toEqual(["This node holds 10.123.7.0/24 and fd00:123:7::/64.", "The last packet from a peer came just now."]);
+  });
+});
+
+describe("when something is wrong", () => {
+  it("puts what is broken before what is being mended", () => {
+    const lines = tell(sample);
+    expect(lines[0]).toBe("bad");
+    expect(lines[1]).toBe("The peer 192.0.2.48 has no way from here: no plugin for vxlan is loaded here, and udp has no road to 192.0.2.48.");
+    expect(lines[2]).toBe("The store does not answer: cannot list /srv/twill/leases: permission denied.");
+    expect(lines.slice(3)).toEqual([
+      "2 pieces of network state are not as planned; twill is mending them.",
+      "The plugin my-backend failed and will be tried again.",
+      "The plugin old.wasm cannot be used here.",
+      "1 entry in the store is not a lease, and passed over.",
+    ]);
+  });
+  it("says that a node starts", () => {
+    const snapshot = well();
+    Object.assign(snapshot.node, { ready: false, subnets: null });
+    expect(tell(snapshot)).toEqual(["warn", "This node is starting: it has no lease yet."]);
+  });
+  it("calls a problem of a node that is not ready broken", () => {
+    const snapshot = well();
+    Object.assign(snapshot.node, { ready: false, problems: ["cannot open /dev/net/tun: permission denied"] });
+    expect(tell(snapshot)).toEqual(["bad", "Cannot open /dev/net/tun: permission denied."]);
+  });
+  it("names the store once, whether the node did or not", () => {
+    const snapshot = well();
+    Object.assign(snapshot.node.store, { reachable: false, error: "connection refused" });
+    expect(tell(snapshot)).toEqual(["warn", "The store store-file does not answer: connection refused."]);
+    snapshot.node.problems = ["The store is away"];
+    expect(tell(snapshot)).toEqual(["warn", "The store is away."]);
+  });
+  it("counts peers without a way", () => {
+    const leases = [peer({ way: null }), peer({ way: null }), peer({})];
+    expect(tell({ ...well(), leases })[1]).toBe("2 of 3 peers have no way from here.");
+  });
+  it("tells why the kernel refused", () => {
+    const state = sample.state.filter((item) => item.standing === "failed");
+    expect(tell({ ...well(), state })[1]).toBe("The sysctl net/ipv4/ip_forward is not as planned, since the kernel refused it: read-only file system.");
+  });
+});
