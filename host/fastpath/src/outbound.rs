@@ -4,10 +4,10 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering::Relaxed;
 
 use nix::poll::PollFlags;
-use std::os::fd::AsFd;
 
 use crate::clock;
 use crate::drops::DropReason;

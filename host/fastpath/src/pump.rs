@@ -1,5 +1,5 @@
-//! The pumps of a tunnel: two threads a queue, one that carries packets from the TUN device to peers ([`crate::outbound`]), one that carries
-//! datagrams from the network to the TUN device ([`crate::inbound`]).
+//! The pumps of a tunnel: two threads a queue, one that carries packets from the TUN device to peers (`outbound`), one that carries
+//! datagrams from the network to the TUN device (`inbound`).
 //!
 //! A pump drains its source in batches without sleeping, takes the table once a batch, and sleeps only when its source is empty. It takes
 //! no lock, allocates nothing and logs nothing per packet. It ends when told, or when the device was deleted under it; it never spins.

@@ -49,7 +49,7 @@ pub enum PluginError {
 
 /// How a call overran what it is allowed; ends the call, and with it the instance.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Overrun {
+pub(crate) enum Overrun {
     /// It computed too long without asking the host for anything.
     #[error("it computed for {0} ms without a pause, as if in an endless loop")]
     Stretch(u128),

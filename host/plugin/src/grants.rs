@@ -8,7 +8,7 @@ use crate::wit::{CONTRACT, PACKAGE};
 
 /// The two kinds of plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum World {
+pub(crate) enum World {
     /// Holds config and leases.
     Store,
     /// Turns leases into items.
@@ -17,7 +17,7 @@ pub enum World {
 
 impl World {
     /// "store" or "backend".
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             World::Store => "store",
             World::Backend => "backend",

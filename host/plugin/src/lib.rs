@@ -25,8 +25,8 @@ mod store;
 mod wit;
 
 pub use backend::{Backends, RefusedItem, Refusals};
-pub use error::{Overrun, PluginError};
-pub use grants::{Grants, World};
+pub use error::PluginError;
+pub use grants::Grants;
 pub use limits::Limits;
 pub use plugins::{Digests, PluginSettings, Plugins, StoreOffer};
 pub use store::StoreHandle;

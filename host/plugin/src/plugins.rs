@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, We
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use twill_lease::store::{Abilities, StoreError};
+use twill_lease::store::Abilities;
 use twill_model::status::PluginStatus;
 
 use crate::actor::Actor;
@@ -303,11 +303,4 @@ fn granted(name: &str, plugin: &Plugin, grants: &Grants) -> Result<(), PluginErr
 
 fn plugin_name(file: &File) -> String {
     file.plugin.as_ref().map_or_else(|_| file.path.display().to_string(), Plugin::name)
-}
-
-/// An error of a store that was never reached is the plugin's own.
-impl From<PluginError> for StoreError {
-    fn from(error: PluginError) -> StoreError {
-        StoreError::Plugin(error.to_string())
-    }
 }

@@ -56,7 +56,7 @@ fn of_plugin(table: &Table, file: &File, plugin: &Plugin, stores: &[String], bla
         version: plugin.version.to_string(),
         summary: plugin.summary.clone(),
         state: if resting || (used && count.failing) { PluginState::Backoff } else if used { PluginState::Active } else { PluginState::Idle },
-        error: count.last_failure.or(note),
+        error: note.or(count.last_failure),
         calls: count.calls,
         failures: count.failures,
         restarts: count.restarts,

@@ -1,12 +1,12 @@
 //! Packets that should pass do, whole and in order.
 
 use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket};
-use std::os::fd::AsRawFd;
 use twill_fastpath::{Settings, clock};
 use twill_reconcile::ports::Forwarder;
 
