@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Command, ValueEnum};
-use twill_model::Addresses;
 
 /// Where the settings file is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/twill/twill.toml";
@@ -126,13 +125,6 @@ pub struct RunSettings {
     /// Log lines for people or for machines.
     #[arg(long, env = "TWILL_LOG_FORMAT", value_enum, default_value = "text", help_heading = "API and logs")]
     pub log_format: LogFormat,
-}
-
-impl RunSettings {
-    /// The published addresses that the operator gave.
-    pub fn public(&self) -> Addresses {
-        Addresses { v4: self.public_ip, v6: self.public_ipv6 }
-    }
 }
 
 /// Inner sources accepted from a peer.

@@ -23,6 +23,10 @@ impl Control for NoLease {
     fn release(&self) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async { Err("a preview has no lease to release".into()) })
     }
+
+    fn accept_config(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async { Err("a preview has no config to accept".into()) })
+    }
 }
 
 #[tokio::main]

@@ -24,6 +24,8 @@ pub use serve::{BindError, bind_unix, serve_tcp, serve_unix};
 pub trait Control: Send + Sync {
     /// Gives the own lease back to the store. The answer is one sentence for people, of success or of what went wrong.
     fn release(&self) -> BoxFuture<'_, Result<String, String>>;
+    /// Puts a network config in force that waits because it would tear the running network down.
+    fn accept_config(&self) -> BoxFuture<'_, Result<String, String>>;
 }
 
 /// What is served: the newest snapshot, and a way to ask for changes. Clones share everything.

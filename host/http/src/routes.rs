@@ -6,6 +6,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +42,8 @@ pub fn router(api: Api, door: Door, shutdown: CancellationToken) -> Router {
         .route("/events", get(|api| part(api, "events")))
         .route("/snapshot", get(snapshot))
         .route("/stream", get(follow))
-        .route("/release", post(release));
+        .route("/release", post(release))
+        .route("/config/accept", post(accept_config));
     Router::new()
         .route("/healthz", get("twill is running\n"))
         .route("/readyz", get(ready))
@@ -78,15 +80,23 @@ async fn follow(State(served): State<Served>) -> Response {
     stream::changes(served.api, served.shutdown).into_response()
 }
 
-/// Gives the own lease back. Only through the Unix socket: a browser cannot reach that, whatever page it shows.
 async fn release(State(served): State<Served>) -> Result<Response, Problem> {
+    change(&served, served.api.control.release()).await
+}
+
+async fn accept_config(State(served): State<Served>) -> Result<Response, Problem> {
+    change(&served, served.api.control.accept_config()).await
+}
+
+/// Does what an operator asks. Only through the Unix socket: a browser cannot reach that, whatever page it shows.
+async fn change(served: &Served, act: BoxFuture<'_, Result<String, String>>) -> Result<Response, Problem> {
     if served.door != Door::Unix {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
             "changes are made through the Unix socket only; use the twill command on this machine",
         ));
     }
-    let done = served.api.control.release().await.map_err(|reason| Problem::new(StatusCode::CONFLICT, reason))?;
+    let done = act.await.map_err(|reason| Problem::new(StatusCode::CONFLICT, reason))?;
     Ok(json_text(json!({ "done": done }).to_string()))
 }
 

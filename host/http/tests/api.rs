@@ -64,6 +64,7 @@ async fn errors_have_one_shape() {
         (server.send(&post("/leases")).await, 405, "Method Not Allowed"),
         (server.get("/api/v1/release").await, 405, "Method Not Allowed"),
         (server.send(&post("/api/v1/release")).await, 403, "Forbidden"),
+        (server.send(&post("/api/v1/config/accept")).await, 403, "Forbidden"),
     ];
     for (answer, status, title) in cases {
         assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/problem+json")));

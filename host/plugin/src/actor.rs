@@ -78,9 +78,12 @@ trait Call<W>: Send {
     fn abandoned(&self) -> bool;
     /// Answers without the instance.
     fn refuse(self: Box<Self>, error: CallError);
-    /// Asks the instance and answers.
-    fn run<'a>(self: Box<Self>, plugin: &'a str, store: &'a mut Store<Guest>, world: &'a W) -> Boxed<'a, Outcome>;
+    /// Asks the instance. What came of it is to be noted before the answer is sent, so that status is never behind.
+    fn run<'a>(self: Box<Self>, plugin: &'a str, store: &'a mut Store<Guest>, world: &'a W) -> Boxed<'a, (Outcome, Reply)>;
 }
+
+/// Sends the answer.
+type Reply = Box<dyn FnOnce() + Send>;
 
 /// What a call leaves behind.
 enum Outcome {
@@ -113,21 +116,20 @@ where
         let _ = self.answer.send(Err(error));
     }
 
-    fn run<'a>(self: Box<Self>, plugin: &'a str, store: &'a mut Store<Guest>, world: &'a W) -> Boxed<'a, Outcome> {
+    fn run<'a>(self: Box<Self>, plugin: &'a str, store: &'a mut Store<Guest>, world: &'a W) -> Boxed<'a, (Outcome, Reply)> {
         Box::pin(async move {
             let Asked { wall, ask, mut answer } = *self;
             begin(store);
             let ended = tokio::select! {
                 ended = within(wall, ask(store, world)) => ended,
-                () = answer.closed() => return Outcome::Cancelled,
+                () = answer.closed() => return (Outcome::Cancelled, Box::new(|| ()) as Reply),
             };
             let (outcome, result) = match ended.map_err(|error| why(store, &error)) {
                 Ok(value) => (Outcome::Fine, Ok(value)),
                 Err(cause) => (Outcome::Failed(cause.clone()), Err(CallError::Failed { plugin: plugin.into(), cause })),
             };
             // A caller that went away meanwhile loses nothing.
-            let _ = answer.send(result);
-            outcome
+            (outcome, Box::new(|| drop(answer.send(result))))
         })
     }
 }
@@ -178,13 +180,14 @@ impl<W: World> Stage<W> {
             return call.refuse(error);
         }
         let Some((store, world)) = &mut self.instance else { return };
-        let outcome = call.run(&self.nursery.plugin, store, world).await;
+        let (outcome, reply) = call.run(&self.nursery.plugin, store, world).await;
         self.counters.called(&store.data().account);
         match outcome {
             Outcome::Fine => self.recovered(),
             Outcome::Cancelled => self.instance = None,
             Outcome::Failed(cause) => self.failed(cause),
         }
+        reply();
     }
 
     /// Sees that there is an instance.

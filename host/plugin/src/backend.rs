@@ -81,7 +81,9 @@ impl Backends {
     async fn ask<T, F>(&self, backend: &str, ask: F) -> Result<T, PlanError>
     where
         T: Send + 'static,
-        F: for<'a> FnOnce(&'a mut Store<Guest>, &'a backend_api::Guest) -> Boxed<'a, wasmtime::Result<Result<T, backend_api::Refusal>>> + Send + 'static,
+        F: for<'a> FnOnce(&'a mut Store<Guest>, &'a backend_api::Guest) -> Boxed<'a, wasmtime::Result<Result<T, backend_api::Refusal>>>
+            + Send
+            + 'static,
     {
         let actor = self.shared.backend(backend).ok_or_else(|| PlanError::Absent(backend.into()))?;
         let wall = self.shared.settings.limits.plan_wall;
@@ -93,7 +95,10 @@ impl Backends {
     fn items(&self, backend: &str, lease: Option<Prefixes>, items: Vec<backend_api::Item>) -> Result<Vec<Item>, PlanError> {
         let most = self.shared.settings.limits.items;
         if items.len() > most {
-            return Err(PlanError::Plugin(format!("backend-{backend} planned {} items in one answer, more than {most}: all are refused", items.len())));
+            return Err(PlanError::Plugin(format!(
+                "backend-{backend} planned {} items in one answer, more than {most}: all are refused",
+                items.len()
+            )));
         }
         let (good, refused) = convert::items(items);
         for (item, reason) in refused {
@@ -135,7 +140,8 @@ impl Planner for Backends {
     async fn local(&self, backend: &str, context: Context) -> Result<Base, PlanError> {
         let context = convert::to_context(&context);
         let base = self.ask(backend, move |store, guest| Box::pin(async move { guest.call_local(store, &context).await })).await?;
-        let pod_mtu = convert::pod_mtu(base.pod_mtu).map_err(|bad| PlanError::Plugin(format!("backend-{backend} answered nonsense: {bad}")))?;
+        let pod_mtu =
+            convert::pod_mtu(base.pod_mtu).map_err(|bad| PlanError::Plugin(format!("backend-{backend} answered nonsense: {bad}")))?;
         Ok(Base { items: self.items(backend, None, base.items)?, pod_mtu })
     }
 
@@ -152,7 +158,8 @@ impl Planner for Backends {
     async fn receive_from(&self, backend: &str, context: Context, peer: Lease) -> Result<Vec<Item>, PlanError> {
         let subnets = peer.subnets;
         let (context, peer) = (convert::to_context(&context), convert::to_lease(&peer));
-        let items = self.ask(backend, move |store, guest| Box::pin(async move { guest.call_receive_from(store, &context, &peer).await })).await?;
+        let items =
+            self.ask(backend, move |store, guest| Box::pin(async move { guest.call_receive_from(store, &context, &peer).await })).await?;
         self.items(backend, Some(subnets), items)
     }
 }

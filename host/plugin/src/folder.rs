@@ -85,7 +85,9 @@ pub(crate) fn files(folders: &[PathBuf]) -> Result<Vec<PathBuf>, PluginError> {
     for folder in folders {
         match wasm_files(folder) {
             Ok(found) => files.extend(found),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => tracing::debug!(folder = %folder.display(), "no such plugin folder"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                tracing::debug!(folder = %folder.display(), "no such plugin folder")
+            }
             Err(cause) => return Err(PluginError::Folder { path: folder.clone(), cause }),
         }
     }
@@ -145,7 +147,8 @@ async fn fit(host: &Host, component: &Component, sight: &mut Sight) -> Result<Pl
     let world = world_of(kind.exports(&host.engine).map(|(name, _)| name)).map_err(|misfit| misfit.to_string())?;
     sight.world = Some(world);
     check_imports(world, sight.imports.iter().map(String::as_str)).map_err(|misfit| misfit.to_string())?;
-    let linked = host.link(world, component).map_err(|error| format!("it does not fit the world \"{}\": {}", world.word(), error.root_cause()))?;
+    let linked =
+        host.link(world, component).map_err(|error| format!("it does not fit the world \"{}\": {}", world.word(), error.root_cause()))?;
     let nursery = host.nursery(format!("the new {}", world.word()), world, Grants::default());
     let (about, needs) = describe(&nursery, &linked).await.map_err(|cause| format!("it cannot describe itself: {cause}"))?;
     let (name, version) = named(world, &about)?;
@@ -177,7 +180,8 @@ async fn describe_store(linked: &StorePre<Guest>, instance: &mut Instance<Guest>
 fn named(world: World, about: &About) -> Result<(String, Version), String> {
     let prefix = format!("{}-", world.word());
     let name = about.name.strip_prefix(&prefix).unwrap_or(&about.name);
-    let fits = (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let fits =
+        (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     if !fits {
         return Err(format!("its name {:?} is not 1 to 32 of a-z 0-9 -", &about.name[..about.name.floor_char_boundary(64)]));
     }

@@ -50,7 +50,9 @@ pub struct Grants {
 /// Why a component does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Misfit {
-    #[error("it is no twill plugin: it exports neither {PACKAGE}/store-api@{CONTRACT} nor {PACKAGE}/backend-api@{CONTRACT}, only {0}; build it for the world \"store\" or \"backend\"")]
+    #[error(
+        "it is no twill plugin: it exports neither {PACKAGE}/store-api@{CONTRACT} nor {PACKAGE}/backend-api@{CONTRACT}, only {0}; build it for the world \"store\" or \"backend\""
+    )]
     Foreign(String),
     #[error("it speaks version {0} of the contract, this twill speaks {CONTRACT}: build it against wit/{CONTRACT}, or use a newer twill")]
     Contract(String),
@@ -133,14 +135,22 @@ mod tests {
         let clock = "twill:plugin/clock@0.1.0";
         assert_eq!(check_imports(World::Store, [clock]), Ok(()));
         assert!(check_imports(World::Backend, [clock]).is_err());
-        for foreign in ["wasi:http/outgoing-handler@0.2.3", "wasi:cli/stdin@0.3.0", "wasi:cli/stdin", "acme:thing/api@1.0.0", "twill:plugin/log@0.2.0"] {
+        for foreign in
+            ["wasi:http/outgoing-handler@0.2.3", "wasi:cli/stdin@0.3.0", "wasi:cli/stdin", "acme:thing/api@1.0.0", "twill:plugin/log@0.2.0"]
+        {
             assert!(check_imports(World::Store, [foreign]).is_err(), "{foreign} was let in");
         }
     }
 
     #[test]
     fn any_release_of_wasi_0_2_is_let_in() {
-        let imports = ["wasi:cli/environment@0.2.3", "wasi:clocks/wall-clock@0.2.9", "wasi:io/poll@0.2.12", "twill:plugin/types@0.1.0", "twill:plugin/log@0.1.0"];
+        let imports = [
+            "wasi:cli/environment@0.2.3",
+            "wasi:clocks/wall-clock@0.2.9",
+            "wasi:io/poll@0.2.12",
+            "twill:plugin/types@0.1.0",
+            "twill:plugin/log@0.1.0",
+        ];
         assert_eq!(check_imports(World::Backend, imports), Ok(()));
     }
 }

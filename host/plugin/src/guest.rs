@@ -1,9 +1,10 @@
 //! What stands behind one instance on the host's side: its account, its log, its clock, its directory, and an empty WASI.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, Store};
+use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::directory::Directory;
@@ -13,6 +14,9 @@ use crate::imports::clock::Clock;
 use crate::imports::log::Log;
 use crate::imports::wasi;
 use crate::limits::{Account, Limits};
+
+/// How long a guest that computes without end steps aside each tick. A mere yield would let other tasks run, and neither timers nor sockets where the runtime has one worker.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The data of an instance's store.
 pub(crate) struct Guest {
@@ -56,7 +60,10 @@ impl Nursery {
             }
             Ok(())
         });
-        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().account.tick()?));
+        store.epoch_deadline_callback(|mut store| {
+            store.data_mut().account.tick()?;
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(PAUSE))))
+        });
         store
     }
 }

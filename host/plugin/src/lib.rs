@@ -24,7 +24,7 @@ mod store;
 #[allow(missing_docs, reason = "generated; wit/ documents it")]
 mod wit;
 
-pub use backend::{Backends, RefusedItem, Refusals};
+pub use backend::{Backends, Refusals, RefusedItem};
 pub use error::PluginError;
 pub use grants::Grants;
 pub use limits::Limits;

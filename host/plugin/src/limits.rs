@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use wasmtime::{CallHook, ResourceLimiter, UpdateDeadline};
+use wasmtime::{CallHook, ResourceLimiter};
 
 use crate::engine::Running;
 use crate::error::Overrun;
@@ -130,8 +130,8 @@ impl Account {
         }
     }
 
-    /// The epoch callback: yields to other tasks, or ends the call.
-    pub(crate) fn tick(&mut self) -> Result<UpdateDeadline, Overrun> {
+    /// The epoch callback: the guest has computed for a tick more.
+    pub(crate) fn tick(&mut self) -> Result<(), Overrun> {
         self.ticked = true;
         let now = self.entered.map_or(Duration::ZERO, |entered| entered.elapsed());
         let (stretch, computing) = (self.stretch + now, self.computing + now);
@@ -141,7 +141,7 @@ impl Account {
         if computing > self.limits.computing {
             return Err(Overrun::Computing(computing.as_millis()));
         }
-        Ok(UpdateDeadline::Yield(1))
+        Ok(())
     }
 
     fn enter(&mut self) -> bool {

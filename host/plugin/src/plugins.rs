@@ -100,7 +100,8 @@ impl Plugins {
     /// The store plugins that are loaded.
     pub fn stores(&self) -> Vec<StoreOffer> {
         let table = self.0.table();
-        let stores = table.active.values().filter_map(|active| active.file.plugin.as_ref().ok()).filter(|plugin| plugin.world == World::Store);
+        let stores =
+            table.active.values().filter_map(|active| active.file.plugin.as_ref().ok()).filter(|plugin| plugin.world == World::Store);
         stores.map(offer).collect()
     }
 
@@ -142,7 +143,13 @@ impl Plugins {
                 self.0.reopen(&opened).await;
             }
         }
-        let digests = self.0.table().active.iter().map(|((world, kind), active)| (format!("{}-{kind}", world.word()), active.file.digest.clone())).collect();
+        let digests = self
+            .0
+            .table()
+            .active
+            .iter()
+            .map(|((world, kind), active)| (format!("{}-{kind}", world.word()), active.file.digest.clone()))
+            .collect();
         self.0.digests.send_if_modified(|now| {
             let differs = *now != digests;
             *now = digests;
@@ -154,7 +161,12 @@ impl Plugins {
 
 fn offer(plugin: &Plugin) -> StoreOffer {
     let needs = &plugin.needs;
-    StoreOffer { name: plugin.kind.clone(), summary: plugin.summary.clone(), directory: needs.directory, upstreams: needs.upstreams.clone() }
+    StoreOffer {
+        name: plugin.kind.clone(),
+        summary: plugin.summary.clone(),
+        directory: needs.directory,
+        upstreams: needs.upstreams.clone(),
+    }
 }
 
 impl Shared {
@@ -252,7 +264,9 @@ impl Shared {
             Actor::spawn(nursery, linked.clone(), setup.clone(), counters.clone())
         };
         let (ordinary, watching) = (spawn(), spawn());
-        let asked = ask_instance(&ordinary, self.settings.limits.store_wall, |store, guest| Box::pin(async move { Ok(Ok(guest.call_describe(store).await?)) }));
+        let asked = ask_instance(&ordinary, self.settings.limits.store_wall, |store, guest| {
+            Box::pin(async move { Ok(Ok(guest.call_describe(store).await?)) })
+        });
         let abilities = asked.await.map_err(|cause| PluginError::Configure { plugin: name.clone(), cause })?;
         Ok(Pair { ordinary, watching, abilities: Abilities { name, assigns: abilities.assigns, reserves: abilities.reserves } })
     }

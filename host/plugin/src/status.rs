@@ -55,7 +55,13 @@ fn of_plugin(table: &Table, file: &File, plugin: &Plugin, stores: &[String], bla
         name: plugin.name(),
         version: plugin.version.to_string(),
         summary: plugin.summary.clone(),
-        state: if resting || (used && count.failing) { PluginState::Backoff } else if used { PluginState::Active } else { PluginState::Idle },
+        state: if resting || (used && count.failing) {
+            PluginState::Backoff
+        } else if used {
+            PluginState::Active
+        } else {
+            PluginState::Idle
+        },
         error: note.or(count.last_failure),
         calls: count.calls,
         failures: count.failures,
@@ -68,7 +74,9 @@ fn of_plugin(table: &Table, file: &File, plugin: &Plugin, stores: &[String], bla
 
 /// What there is instead of the store that was asked for, in words.
 pub(crate) fn instead_of(table: &Table, kind: &str, folders: &[PathBuf]) -> String {
-    let named = |file: &&std::sync::Arc<File>| file.path.file_stem().is_some_and(|stem| stem == kind || stem.to_str() == Some(&format!("store-{kind}")));
+    let named = |file: &&std::sync::Arc<File>| {
+        file.path.file_stem().is_some_and(|stem| stem == kind || stem.to_str() == Some(&format!("store-{kind}")))
+    };
     if let Some((file, reason)) = table.files.iter().filter(named).find_map(|file| Some((file, file.plugin.as_ref().err()?))) {
         return format!("{} was refused: {reason}", file.path.display());
     }

@@ -124,8 +124,10 @@ impl Store for StoreHandle {
     async fn watch(&self, cursor: String, wait_ms: u32) -> Result<Changes, StoreError> {
         let wall = Duration::from_millis(wait_ms.into()) + self.0.limits.watch_slack;
         let pair = self.pair();
-        let changes =
-            ask_instance(&pair.watching, wall, move |store, guest| Box::pin(async move { guest.call_watch(store, &cursor, wait_ms).await })).await?;
+        let changes = ask_instance(&pair.watching, wall, move |store, guest| {
+            Box::pin(async move { guest.call_watch(store, &cursor, wait_ms).await })
+        })
+        .await?;
         Ok(convert::changes(changes))
     }
 

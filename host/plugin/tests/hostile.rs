@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use support::{Home, Text, component, context, lease, status};
 use twill_model::status::PluginState;
-use twill_plugin::{Backends, Grants, PluginSettings, Plugins, RefusedItem, Refusals};
+use twill_plugin::{Backends, Grants, PluginSettings, Plugins, Refusals, RefusedItem};
 use twill_reconcile::ports::{PlanError, Planner};
 
 /// Loads one backend.
@@ -254,7 +254,11 @@ async fn a_new_file_is_swapped_in_and_a_broken_one_is_not() {
     assert!(!changed.has_changed().expect("open"));
     assert_eq!(planner.receive_from("test", context(), lease(2)).await, Ok(vec![]));
 
-    home.put("backend-test.wasm", &Text { version: "1.0.1", local: "(i32.store (i32.const 65548) (i32.const 1400)) (i32.const 65536)", ..Text::default() }.component());
+    home.put(
+        "backend-test.wasm",
+        &Text { version: "1.0.1", local: "(i32.store (i32.const 65548) (i32.const 1400)) (i32.const 65536)", ..Text::default() }
+            .component(),
+    );
     plugins.rescan().await.expect("scanned");
     assert!(changed.has_changed().expect("open"));
     assert_ne!(planner.digest("test"), before);

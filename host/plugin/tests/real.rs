@@ -107,7 +107,8 @@ async fn a_dropped_watch_makes_room_for_the_next() {
     let cursor = store.read().await.expect("read").cursor;
     let dropped = tokio::time::timeout(Duration::from_millis(50), store.watch(cursor.clone(), 60_000)).await;
     assert!(dropped.is_err(), "nothing changed");
-    let changes = tokio::time::timeout(Duration::from_secs(5), store.watch(cursor, 100)).await.expect("not behind the old watch").expect("an answer");
+    let changes =
+        tokio::time::timeout(Duration::from_secs(5), store.watch(cursor, 100)).await.expect("not behind the old watch").expect("an answer");
     assert!(changes.changes.is_empty());
     assert_eq!(status(&plugins, "store-file").failures, 0, "a cancelled call is no failure");
 }

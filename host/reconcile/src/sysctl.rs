@@ -12,6 +12,7 @@ use crate::{Inputs, Settings};
 /// * Forwarding, since pods are reached through this host.
 /// * `rp_filter` 2 (loose) on own links: while ways change, paths are asymmetric, and strict filtering drops them.
 /// * `accept_local` on tunnels: the fast path answers pods with ICMP errors whose source is the tunnel's own address.
+/// * No IPv6 on tunnels of an IPv4 network: the kernel would send router solicitations that nobody can carry.
 pub fn wanted(desired: &Desired, inputs: &Inputs, settings: &Settings) -> Vec<Sysctl> {
     let mut wanted = Vec::new();
     if settings.forwarding {
@@ -19,7 +20,7 @@ pub fn wanted(desired: &Desired, inputs: &Inputs, settings: &Settings) -> Vec<Sy
     }
     for (item, _) in desired.items.values() {
         if let Item::Link(link) = item {
-            per_link(link, &mut wanted);
+            per_link(link, inputs, &mut wanted);
         }
     }
     wanted
@@ -36,11 +37,14 @@ fn forwarding(inputs: &Inputs, wanted: &mut Vec<Sysctl>) {
     }
 }
 
-fn per_link(link: &Link<LinkName>, wanted: &mut Vec<Sysctl>) {
+fn per_link(link: &Link<LinkName>, inputs: &Inputs, wanted: &mut Vec<Sysctl>) {
     let conf = format!("net/ipv4/conf/{}", link.on);
     wanted.push(sysctl(format!("{conf}/rp_filter"), "2"));
     if matches!(link.kind, LinkKind::Tunnel { .. }) {
         wanted.push(sysctl(format!("{conf}/accept_local"), "1"));
+        if inputs.mine.subnets.v6.is_none() {
+            wanted.push(sysctl(format!("net/ipv6/conf/{}/disable_ipv6", link.on), "1"));
+        }
     }
 }
 

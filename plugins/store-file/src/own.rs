@@ -1,14 +1,14 @@
 //! The own lease: adopt, publish, release. Every write names the version that it was decided on, so that a lease which has passed to another
 //! is never written over.
 
-use twill_guest::store::directory::{Entry, Failure};
+use twill_guest::store::directory::Failure;
 use twill_guest::store::{Held, Lease, Trouble};
 
 use crate::claim::{held, term_of};
 use crate::dir::{self, Dir};
 use crate::name::Subnets;
 use crate::record::Record;
-use crate::view::lease_file;
+use crate::view::{LeaseFile, lease_file};
 
 /// Takes the lease that the host recognised as this node's, as it stands, for a new term of the length that it has.
 pub fn adopt(dir: &impl Dir, mine: &Lease) -> Result<Held, Trouble> {
@@ -51,7 +51,7 @@ fn is_reserved(dir: &impl Dir, subnets: &Subnets, mine: &Held) -> Result<bool, T
 }
 
 /// The record, if it is the one that this node wrote last; else a conflict that says whose it is now.
-fn still_mine(subnets: &Subnets, (record, entry): (Result<Record, String>, Entry), mine: &Held) -> Result<Record, Trouble> {
+fn still_mine(subnets: &Subnets, (record, entry): LeaseFile, mine: &Held) -> Result<Record, Trouble> {
     let name = subnets.file_name();
     match record {
         Ok(record) if entry.version == mine.token => Ok(record),

@@ -16,10 +16,10 @@ const TERM_AFTER_RESERVATION: u32 = 86_400;
 /// Reserves the lease's subnets for its node: makes the file, or turns the node's lease into a reservation.
 pub fn reserve(dir: &impl Dir, lease: &Lease) -> Result<(), Trouble> {
     let subnets = Subnets::parse(&lease.subnets)?;
-    if let Some((Ok(record), entry)) = lease_file(dir, &subnets)? {
-        if record.belongs_to(lease) || record.same_public(lease) {
-            return write(dir, &subnets, &record.lease(0), None, &entry.version).map(|_| ());
-        }
+    if let Some((Ok(record), entry)) = lease_file(dir, &subnets)?
+        && (record.belongs_to(lease) || record.same_public(lease))
+    {
+        return write(dir, &subnets, &record.lease(0), None, &entry.version).map(|_| ());
     }
     match take(dir, &subnets, lease, None)? {
         Ok(_) => Ok(()),

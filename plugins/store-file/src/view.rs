@@ -159,7 +159,7 @@ fn identity(dir: &impl Dir, by: &str) -> Result<String, Trouble> {
         if let Some((content, _)) = dir::read(dir, IDENTITY)? {
             return Ok(String::from_utf8_lossy(&content).trim().into());
         }
-        let text = serde_json::json!({ "made": dir.now() as u64, "by": by }).to_string() + "\n";
+        let text = format!("{{\"made\":{},\"by\":{}}}\n", dir.now() as u64, serde_json::Value::from(by));
         match dir.create(IDENTITY, text.as_bytes()) {
             Ok(_) | Err(Failure::Exists) => {}
             Err(failure) => return Err(dir::trouble(IDENTITY, failure)),
@@ -187,8 +187,11 @@ pub fn write_config(dir: &impl Dir, config: &str, replacing: Option<&str>) -> Re
     written.map(|_| ()).map_err(|failure| dir::trouble(CONFIG, failure))
 }
 
-/// What a file says of its lease: the record, or why it is none.
-pub fn lease_file(dir: &impl Dir, subnets: &Subnets) -> Result<Option<(Result<Record, String>, Entry)>, Trouble> {
+/// A lease's file: the record in it, or why there is none, and its entry.
+pub type LeaseFile = (Result<Record, String>, Entry);
+
+/// The file of these subnets; none when there is no such file.
+pub fn lease_file(dir: &impl Dir, subnets: &Subnets) -> Result<Option<LeaseFile>, Trouble> {
     let found = dir::read(dir, &subnets.file_name())?;
     Ok(found.map(|(content, entry)| (Record::decode(&content, subnets), entry)))
 }
@@ -221,7 +224,7 @@ mod tests {
         let dir = Memory::default();
         let first = read(&dir, "a").expect("readable");
         assert_eq!((first.config, first.leases, first.oddities), (None, vec![], vec![]));
-        assert_eq!(first.identity, r#"{"by":"a","made":0}"#);
+        assert_eq!(first.identity, r#"{"made":0,"by":"a"}"#);
         assert_eq!(read(&dir, "bb").expect("readable").identity, first.identity);
     }
 

@@ -28,14 +28,11 @@ pub async fn get<T: DeserializeOwned>(instance: &InstanceSettings, path: &str) -
 /// Nobody answers on the socket, or the daemon refused.
 pub async fn post(instance: &InstanceSettings, path: &str) -> Result<String, Exit> {
     let (status, body) = ask(instance, Method::POST, path).await?;
-    let text = String::from_utf8_lossy(&body).into_owned();
-    if status.is_success() { Ok(text) } else { Err(Exit::failed(problem(&body).unwrap_or(text))) }
-}
-
-/// The sentence in a problem document (RFC 9457).
-fn problem(body: &[u8]) -> Option<String> {
-    let document: serde_json::Value = serde_json::from_slice(body).ok()?;
-    Some(document.get("detail").or_else(|| document.get("title"))?.as_str()?.to_owned())
+    // What was done, or a problem document (RFC 9457).
+    let document: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let sentence = ["done", "detail", "title"].iter().find_map(|key| document.get(key)?.as_str().map(str::to_owned));
+    let sentence = sentence.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+    if status.is_success() { Ok(sentence) } else { Err(Exit::failed(sentence)) }
 }
 
 async fn ask(instance: &InstanceSettings, method: Method, path: &str) -> Result<(StatusCode, Bytes), Exit> {

@@ -7,10 +7,11 @@ use twill_lease::store::{Store, StoreError};
 use twill_model::NetworkConfig;
 use twill_model::network::Range;
 
+use super::client::post;
 use super::wait_for;
 use crate::exit::Exit;
 use crate::node::store::open_store;
-use crate::settings::StoreSettings;
+use crate::settings::{InstanceSettings, StoreSettings};
 
 /// Read, check and write the cluster's network config.
 #[derive(Debug, Args)]
@@ -46,6 +47,12 @@ enum Act {
         #[command(flatten)]
         store: StoreSettings,
     },
+    /// Put the stored config in force on this host, although it changes the network or does not fit the own lease; until then the daemon goes on with the last
+    /// good one.
+    Accept {
+        #[command(flatten)]
+        instance: InstanceSettings,
+    },
 }
 
 impl Config {
@@ -59,6 +66,10 @@ impl Config {
                 Ok(())
             }),
             Act::Set { text, store } => wait_for(set(read_text(text)?, store)),
+            Act::Accept { instance } => wait_for(async {
+                println!("{}", post(&instance, "/api/v1/config/accept").await?);
+                Ok(())
+            }),
         }
     }
 }

@@ -18,7 +18,7 @@ impl Release {
     /// Asks the daemon and prints what it says.
     pub fn main(self) -> Result<(), Exit> {
         wait_for(async {
-            println!("{}", post(&self.instance, "/api/v1/release").await?.trim_end());
+            println!("{}", post(&self.instance, "/api/v1/release").await?);
             Ok(())
         })
     }

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use twill_model::Prefixes;
 
 /// The file's content.
@@ -54,16 +54,6 @@ impl SubnetEnv {
         file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
         file.persist(path).map(drop).map_err(|error| error.error)
     }
-
-    /// The subnets in a file that flannel or twill left; what cannot be read is none.
-    pub fn read_subnets(path: &Path) -> Prefixes {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).map(str::trim);
-        Prefixes {
-            v4: value("FLANNEL_SUBNET").and_then(|text| text.parse::<Ipv4Net>().ok()).map(|net| net.trunc()),
-            v6: value("FLANNEL_IPV6_SUBNET").and_then(|text| text.parse::<Ipv6Net>().ok()).map(|net| net.trunc()),
-        }
-    }
 }
 
 /// The subnet's first host address with the subnet's length.
@@ -97,20 +87,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn the_file_is_readable_by_all_and_nothing_else_is_left() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("deep/subnet.env");
         dual().write(&path).expect("written");
-        assert_eq!(SubnetEnv::read_subnets(&path), dual().subnets);
+        assert_eq!(std::fs::read_to_string(&path).expect("readable"), dual().text());
         assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o644);
         assert_eq!(std::fs::read_dir(path.parent().expect("a folder")).expect("readable").count(), 1, "no temporary file is left");
-    }
-
-    #[test]
-    fn nonsense_in_the_file_is_no_subnet() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("subnet.env");
-        std::fs::write(&path, "FLANNEL_SUBNET=10.10.0.1/24,10.11.0.1/24\nFLANNEL_IPV6_SUBNET=word\n").expect("written");
-        assert_eq!(SubnetEnv::read_subnets(&path), Prefixes::default());
     }
 }

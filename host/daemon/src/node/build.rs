@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use nix::sys::stat::{Mode, umask};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -12,6 +11,7 @@ use twill_fastpath::Tunnels;
 use twill_http::{Api, bind_unix, serve_tcp, serve_unix};
 use twill_kernel::lock::InstanceLock;
 use twill_kernel::{Netlink, ROUTE_PROTOCOL};
+use twill_lease::cluster::Cluster;
 use twill_lease::identity::identity;
 use twill_lease::keeper::{Handle, Keeper, Settings as KeeperSettings};
 use twill_lease::store::Store;
@@ -41,6 +41,8 @@ pub struct Running {
     pub tasks: TaskTracker,
     /// The keeper; it ends early only when it cannot go on, or the lease was given back.
     pub keeper: JoinHandle<Result<(), Exit>>,
+    /// What the keeper knows.
+    pub cluster: watch::Receiver<Arc<Cluster>>,
     /// The instance's lock.
     pub lock: InstanceLock,
 }
@@ -71,8 +73,6 @@ pub async fn build(settings: RunSettings, shutdown: CancellationToken) -> Result
 
 async fn gather(settings: RunSettings) -> Result<Parts, Exit> {
     facts::require_root()?;
-    // Files of ours are for their owner alone unless they say otherwise.
-    umask(Mode::from_bits_truncate(0o022));
     let plugins = store::open_plugins(&settings.store).await?;
     let store = Arc::new(store::choose_store(&plugins, &settings.store).await?);
     let lock = InstanceLock::take(&settings.instance.run_dir.join(&settings.instance.instance)).map_err(Exit::failed)?;
@@ -138,11 +138,8 @@ fn start(parts: Parts, shutdown: CancellationToken) -> Running {
         tell: parts.events.voice("reconcile"),
     };
     tasks.spawn(run::run(wiring, reads, again, outcome, shutdown.clone()));
-    let ended = async move {
-        let config_or_loss = |error| Exit::config(error);
-        keeper.run(shutdown).await.map_err(config_or_loss)
-    };
-    Running { tasks, keeper: tokio::spawn(ended), lock: parts.lock }
+    let ended = async move { keeper.run(shutdown).await.map_err(Exit::config) };
+    Running { tasks, keeper: tokio::spawn(ended), cluster: handle.cluster(), lock: parts.lock }
 }
 
 fn keeper(parts: &Parts) -> (Keeper<StoreHandle, Advertised<twill_plugin::Backends, Netlink>>, Handle) {

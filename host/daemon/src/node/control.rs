@@ -17,4 +17,11 @@ impl Control for Operator {
             Ok(format!("{subnets} was given back and the daemon ends; `twill down` takes its network state away"))
         })
     }
+
+    fn accept_config(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async {
+            self.0.accept_config().await.map_err(|error| format!("cannot put the config in force: {error}"))?;
+            Ok("the config in the store is in force; the own subnet changes where it no longer fits".to_owned())
+        })
+    }
 }

@@ -1,6 +1,11 @@
 //! What the machine says of itself before anything is started.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use nix::unistd::{Uid, gethostname};
+use tokio::sync::watch;
+use twill_lease::cluster::Cluster;
 
 use crate::exit::Exit;
 
@@ -23,17 +28,16 @@ pub fn require_root() -> Result<(), Exit> {
     }
 }
 
-/// The data path of backend udp needs the kernel's TUN driver.
-///
-/// # Errors
-/// The device file is missing.
-pub fn require_tun() -> Result<(), Exit> {
-    let device = std::path::Path::new("/dev/net/tun");
-    if device.exists() {
-        Ok(())
-    } else {
-        Err(Exit::lacking(
-            "/dev/net/tun is missing, so no tunnel can be made: load the driver (modprobe tun), or in a container pass the device (--device /dev/net/tun)",
-        ))
+/// Ends, with a sentence, once the config asks for backend udp and the kernel's TUN driver is missing.
+pub async fn tun_is_missing(mut cluster: watch::Receiver<Arc<Cluster>>) -> Exit {
+    // A keeper that ended says why by itself.
+    let Ok(_) = cluster.wait_for(|cluster| cluster.config.as_ref().is_some_and(|config| config.backend == "udp")).await else {
+        return std::future::pending().await;
+    };
+    if Path::new("/dev/net/tun").exists() {
+        return std::future::pending().await;
     }
+    Exit::lacking(
+        "/dev/net/tun is missing, so no tunnel can be made: load the driver (modprobe tun), or in a container pass the device (--device /dev/net/tun)",
+    )
 }

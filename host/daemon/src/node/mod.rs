@@ -36,9 +36,10 @@ pub async fn run(settings: RunSettings) -> Result<(), Exit> {
         node = build::build(settings, shutdown.clone()) => node?,
         () = told_to_end() => return Ok(()),
     };
-    let build::Running { tasks, keeper, lock } = node;
+    let build::Running { tasks, keeper, cluster, lock } = node;
     let ended = tokio::select! {
         ended = keeper => ended.map_err(|error| Exit::failed(format!("the keeper of leases broke down: {error}")))?,
+        lacking = facts::tun_is_missing(cluster) => Err(lacking),
         () = told_to_end() => Ok(()),
     };
     tracing::info!("ending; leases and network state stay as they are");

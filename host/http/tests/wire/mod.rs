@@ -14,13 +14,17 @@ use tokio_util::sync::CancellationToken;
 use twill_http::{Api, Control, bind_unix, serve_tcp, serve_unix};
 use twill_model::status::Snapshot;
 
-/// A store that can be given leases back to while `answers` says so.
-struct Releases {
+/// A daemon that answers every request for a change alike.
+struct Answers {
     answer: Result<String, String>,
 }
 
-impl Control for Releases {
+impl Control for Answers {
     fn release(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async { self.answer.clone() })
+    }
+
+    fn accept_config(&self) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async { self.answer.clone() })
     }
 }
@@ -43,7 +47,7 @@ impl Server {
     /// A server whose release ends with `answer`.
     pub async fn with(snapshot: Snapshot, answer: Result<String, String>) -> Server {
         let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
-        let api = Api::new(receiver, Arc::new(Releases { answer }));
+        let api = Api::new(receiver, Arc::new(Answers { answer }));
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("api.sock");
         let shutdown = CancellationToken::new();

@@ -110,7 +110,10 @@ fn handle(text: &str) -> Result<Device, Bad> {
 /// What the kernel takes for an interface name (`dev_valid_name` in net/core/dev.c), with at most one `%d`.
 fn link_name(text: &str) -> Result<String, Bad> {
     let plain = text.replacen("%d", "", 1);
-    let fits = (1..=15).contains(&text.len()) && plain != "." && plain != ".." && plain.chars().all(|c| c.is_ascii_graphic() && !"/:%".contains(c));
+    let fits = (1..=15).contains(&text.len())
+        && plain != "."
+        && plain != ".."
+        && plain.chars().all(|c| c.is_ascii_graphic() && !"/:%".contains(c));
     if fits { Ok(text.into()) } else { Err(super::bad("name", text, "an interface name of 1 to 15 characters")) }
 }
 

@@ -93,7 +93,10 @@ pub(crate) fn hints(from: store_api::AddressHints) -> Result<AddressHints, Bad> 
 fn lease_or_oddity(from: types::Lease) -> Result<Lease, Oddity> {
     let place = |prefixes: &types::Prefixes| [&prefixes.v4, &prefixes.v6].into_iter().flatten().cloned().collect::<Vec<_>>().join(" and ");
     let named = place(&from.subnets);
-    lease_from(from).map_err(|bad| Oddity { place: format!("the lease of {}", if named.is_empty() { "nothing" } else { &named }), reason: bad.to_string() })
+    lease_from(from).map_err(|bad| Oddity {
+        place: format!("the lease of {}", if named.is_empty() { "nothing" } else { &named }),
+        reason: bad.to_string(),
+    })
 }
 
 fn oddity(from: store_api::Oddity) -> Oddity {

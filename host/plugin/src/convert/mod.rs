@@ -52,7 +52,11 @@ fn interface(field: &str, text: &str) -> Result<IpNet, Bad> {
 fn prefix(field: &str, text: &str) -> Result<IpNet, Bad> {
     let wanted = "a prefix such as 10.1.2.0/24";
     let net: IpNet = parsed(field, text, wanted)?;
-    if net.trunc() == net { Ok(net) } else { Err(bad(field, text, &format!("{wanted}: its host bits are not zero, {} is meant?", net.trunc()))) }
+    if net.trunc() == net {
+        Ok(net)
+    } else {
+        Err(bad(field, text, &format!("{wanted}: its host bits are not zero, {} is meant?", net.trunc())))
+    }
 }
 
 fn within<T: PartialOrd + Display>(field: &str, value: T, range: RangeInclusive<T>) -> Result<T, Bad> {

@@ -17,8 +17,20 @@ const GOOD_FOR: Duration = Duration::from_secs(10);
 
 /// `f_type` of file systems whose files others may write without this kernel knowing (statfs(2), linux/magic.h): NFS, SMB2, CIFS, SMB, FUSE, 9P, Ceph, AFS, Coda, GFS2,
 /// OCFS2, Lustre.
-const NETWORK: [u32; 12] =
-    [0x6969, 0xFE53_4D42, 0xFF53_4D42, 0x517B, 0x6573_5546, 0x0102_1997, 0x00C3_6400, 0x5346_414F, 0x7375_7245, 0x0116_1970, 0x7461_636F, 0x0BD0_0BD0];
+const NETWORK: [u32; 12] = [
+    0x6969,
+    0xFE53_4D42,
+    0xFF53_4D42,
+    0x517B,
+    0x6573_5546,
+    0x0102_1997,
+    0x00C3_6400,
+    0x5346_414F,
+    0x7375_7245,
+    0x0116_1970,
+    0x7461_636F,
+    0x0BD0_0BD0,
+];
 
 /// True where other machines may change files unseen by this kernel. A folder that cannot be asked counts as local.
 pub(super) fn on_network(folder: &OwnedFd) -> bool {

@@ -147,7 +147,9 @@ impl Disk {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => return Ok(lock),
                 Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if since.elapsed() < LOCK_WAIT => file = back,
-                Err((_, Errno::EWOULDBLOCK)) => return Err(Failure::Broken(format!("the lock {}/.lock is not let go of", self.path.display()))),
+                Err((_, Errno::EWOULDBLOCK)) => {
+                    return Err(Failure::Broken(format!("the lock {}/.lock is not let go of", self.path.display())));
+                }
                 Err((_, errno)) => return Err(failure("lock", ".lock", errno)),
             }
             std::thread::sleep(Duration::from_millis(1));

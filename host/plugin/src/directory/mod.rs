@@ -32,7 +32,10 @@ impl Directory {
 }
 
 impl Guest {
-    async fn on_disk<T: Send + 'static>(&mut self, act: impl FnOnce(&Disk) -> Result<T, Failure> + Send + 'static) -> wasmtime::Result<Result<T, Failure>> {
+    async fn on_disk<T: Send + 'static>(
+        &mut self,
+        act: impl FnOnce(&Disk) -> Result<T, Failure> + Send + 'static,
+    ) -> wasmtime::Result<Result<T, Failure>> {
         let Some(disk) = self.directory.as_ref().map(|directory| directory.disk.clone()) else {
             return Ok(Err(Failure::NotGranted));
         };

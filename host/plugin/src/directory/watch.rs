@@ -125,7 +125,9 @@ fn drain(inotify: &mut Inotify) -> io::Result<Option<Seen>> {
         match inotify.read_events(&mut buffer) {
             Ok(events) => {
                 for event in events {
-                    if event.mask.intersects(EventMask::IGNORED | EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::Q_OVERFLOW | EventMask::UNMOUNT) {
+                    if event.mask.intersects(
+                        EventMask::IGNORED | EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::Q_OVERFLOW | EventMask::UNMOUNT,
+                    ) {
                         return Ok(Some(Seen::Lost));
                     }
                     if event.name.is_some_and(visible) {

@@ -123,7 +123,12 @@ impl Text {
         let Text { name, version, local, receive } = self;
         let (n, v) = (name.len(), version.len());
         let about = [(256, n), (256 + n, v), (256 + n + v, 0), (256 + n + v, 2)];
-        let words: String = about.iter().flat_map(|(at, len)| [*at, *len]).flat_map(|word| (word as u32).to_le_bytes()).map(|b| format!("\\{b:02x}")).collect();
+        let words: String = about
+            .iter()
+            .flat_map(|(at, len)| [*at, *len])
+            .flat_map(|word| (word as u32).to_le_bytes())
+            .map(|b| format!("\\{b:02x}"))
+            .collect();
         let api = "twill:plugin/backend-api@0.1.0";
         format!(
             r#"(module
@@ -133,6 +138,7 @@ impl Text {
               (data (i32.const 16) "{words}")
               (data (i32.const 256) "{name}{version}{{}}")
               (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+                (if (i32.gt_u (global.get $free) (i32.const 12582912)) (then (global.set $free (i32.const 8388608))))
                 (global.set $free (i32.and (i32.add (global.get $free) (i32.const 15)) (i32.const -16)))
                 (global.get $free)
                 (global.set $free (i32.add (global.get $free) (local.get 3))))
