@@ -93,8 +93,8 @@ fn forget_everything(lab: &Lab, nodes: &[Node]) -> Result<()> {
             std::fs::remove_dir_all(node.dir(dir))?;
             std::fs::create_dir(node.dir(dir))?;
         }
-        // Links of a killed daemon end with it; anything else of ours would be in the way of the next round.
-        ensure!(!node.has_link("flannel0"), "flannel0 outlived the daemon of {}", node.name());
+        // The tunnel of a killed daemon ends with it, as soon as the kernel gets to it.
+        wait_until("the end of flannel0", PATIENCE, || Ok(ensure!(!node.has_link("flannel0"), "it is still on {}", node.name())))?;
     }
     lab.config(CONFIG)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use lab::harness::Test;
 use lab::process::{outcome, said};
 use lab::{Lab, Node, artifacts};
@@ -40,11 +40,11 @@ fn refuses(command: &mut Command, code: i32, words: &[&str]) -> Result<()> {
     let output = outcome(command)?;
     let told = said(&output);
     ensure!(output.status.code() == Some(code), "{} instead of code {code}: {told}", output.status);
-    let last = told.lines().last().unwrap_or_default();
-    ensure!(last.starts_with("twill: "), "the last line is no sentence of twill's: {told}");
+    let Some((_, sentence)) = told.split_once("twill: ") else { bail!("there is no sentence of twill's: {told}") };
     for word in words {
-        ensure!(last.to_lowercase().contains(&word.to_lowercase()), "\"{word}\" is not in: {last}");
+        ensure!(sentence.to_lowercase().contains(&word.to_lowercase()), "\"{word}\" is not in: {sentence}");
     }
+    ensure!(sentence.lines().count() <= 4, "that is no sentence but a page: {sentence}");
     ensure!(!told.contains("panicked") && !told.contains("RUST_BACKTRACE"), "{told}");
     Ok(())
 }

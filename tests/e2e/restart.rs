@@ -62,7 +62,7 @@ fn resumes(node: &Node, streams: [Stream; 2], pods: &[Pod]) -> Result<()> {
     let before = streams.each_ref().map(Stream::newest);
     wait_until("both directions to carry traffic again", SOON, || {
         let now = streams.each_ref().map(Stream::newest);
-        ensure!(now[0] > before[0] + 5 && now[1] > before[1] + 5, "{before:?} became {now:?}");
+        ensure!(now[0] > before[0] + 5 && now[1] > before[1] + 5, "{before:?} became {now:?}; {}", node.api("tunnels")?);
         Ok(())
     })?;
     let took = up.elapsed();

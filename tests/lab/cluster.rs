@@ -42,7 +42,7 @@ impl Lab {
     /// An empty lab with this underlay.
     pub fn with(name: &str, underlay: Underlay) -> Result<Lab> {
         let switch = NetNs::create("switch")?;
-        switch.ip("link add br0 type bridge")?;
+        switch.ip("link add br0 type bridge forward_delay 0")?;
         switch.ip(&format!("link set br0 mtu {} up", underlay.mtu))?;
         switch.ip(&format!("address add {}/24 dev br0", address(254)))?;
         Ok(Lab { name: name.into(), switch, underlay })

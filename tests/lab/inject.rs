@@ -10,12 +10,19 @@ use crate::node::Node;
 use crate::packet;
 use crate::pod::Pod;
 
+/// What fits through every underlay of the lab; longer datagrams go in fragments.
+const MTU: usize = 1400;
+
 impl Node {
     /// Sends `payload` in a UDP datagram whose source is whatever `from` says, on this node's underlay.
     pub fn inject(&self, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Result<()> {
         let raw = self.net().inside(|| Ok(Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?))?;
         let whole = packet::udp(from, to, payload);
-        raw.send_to(&whole, &SocketAddr::V4(to).into()).map(drop).with_context(|| format!("cannot inject a datagram from {from} to {to}"))
+        let parts = if whole.len() > MTU { packet::fragments(&whole, MTU) } else { vec![whole] };
+        for part in parts {
+            raw.send_to(&part, &SocketAddr::V4(to).into()).with_context(|| format!("cannot inject a datagram from {from} to {to}"))?;
+        }
+        Ok(())
     }
 }
 

@@ -30,6 +30,25 @@ fn ipv4(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// The same packet in fragments of at most `mtu` bytes, as a router makes them.
+pub fn fragments(packet: &[u8], mtu: usize) -> Vec<Vec<u8>> {
+    let (header, payload) = packet.split_at(20);
+    let step = (mtu - header.len()) / 8 * 8;
+    let pieces = payload.chunks(step).count();
+    let fragment = |(number, piece): (usize, &[u8])| {
+        let more = if number + 1 < pieces { 0x2000 } else { 0 };
+        let mut whole = [header, piece].concat();
+        whole[2..4].copy_from_slice(&((20 + piece.len()) as u16).to_be_bytes());
+        whole[4..6].copy_from_slice(&[0x7e, 0x57]);
+        whole[6..8].copy_from_slice(&((number * step / 8) as u16 | more).to_be_bytes());
+        whole[10..12].fill(0);
+        let sum = checksum(&whole[..20]);
+        whole[10..12].copy_from_slice(&sum.to_be_bytes());
+        whole
+    };
+    payload.chunks(step).enumerate().map(fragment).collect()
+}
+
 /// The Internet checksum (RFC 1071).
 pub fn checksum(bytes: &[u8]) -> u16 {
     let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
@@ -43,6 +62,15 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fragments_hold_the_whole_payload() {
+        let packet = udp("10.0.0.1:7".parse().expect("address"), "10.0.0.2:9".parse().expect("address"), &[3; 3000]);
+        let parts = fragments(&packet, 1500);
+        assert_eq!(parts.iter().map(|part| part.len() - 20).sum::<usize>(), 3008);
+        assert!(parts.iter().all(|part| part.len() <= 1500 && checksum(&part[..20]) == 0));
+        assert_eq!((parts[0][6], parts[1][6..8].to_vec()), (0x20, vec![0x20, 185]));
+    }
 
     #[test]
     fn a_correct_header_sums_to_zero() {

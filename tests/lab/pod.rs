@@ -73,7 +73,8 @@ impl Pod {
 }
 
 fn add_bridge(node: &Node, address: &str, mtu: &str) -> Result<()> {
-    node.ip(&format!("link add {BRIDGE} mtu {mtu} type bridge"))?;
+    // Without a forwarding delay the bridge's ports are done with their changes at once.
+    node.ip(&format!("link add {BRIDGE} mtu {mtu} type bridge forward_delay 0"))?;
     node.ip(&format!("address add {address} dev {BRIDGE}"))?;
     node.ip(&format!("link set {BRIDGE} up"))?;
     Ok(())

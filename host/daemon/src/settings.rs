@@ -40,7 +40,7 @@ impl StoreSettings {
         let beside = std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_path_buf));
         let mut folders = Vec::new();
         if let Some(beside) = beside {
-            folders.push(beside.join("../plugins"));
+            folders.extend(beside.parent().map(|above| above.join("plugins")));
             folders.push(beside.join("plugins"));
         }
         folders.push(PathBuf::from("/usr/lib/twill/plugins"));

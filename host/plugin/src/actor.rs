@@ -1,7 +1,9 @@
 //! One task owns one instance; callers hold a [`Actor`] and send it calls.
 //!
-//! An instance that trapped, overran its time or was cancelled amid a call cannot be entered again: it is thrown away, and the next call makes a new one (for stores `configure` first).
-//! The first failures cost nothing but that, so one lease that a plugin cannot bear spoils only itself; after [`PATIENCE`] in a row the plugin rests for a while, ever longer.
+//! An instance that trapped, overran its time or was cancelled amid a call cannot be entered again: it is thrown away, and the next call
+//! makes a new one (for stores `configure` first).
+//! The first failures cost nothing but that, so one lease that a plugin cannot bear spoils only itself; after [`PATIENCE`] in a row the
+//! plugin rests for a while, ever longer.
 //! A caller that goes away cancels its call.
 
 use std::future::Future;

@@ -1,6 +1,7 @@
 //! Backends: the implementation of [`Planner`] by the loaded backend plugins.
 //!
-//! A call carries all that it depends on; nothing hidden reaches a backend. Items that make no sense are left out of the answer and told to [`Refusals`].
+//! A call carries all that it depends on; nothing hidden reaches a backend. Items that make no sense are left out of the answer and told
+//! to [`Refusals`].
 
 use std::sync::Arc;
 

@@ -1,7 +1,9 @@
 //! Compiled components on disk, so that only the first start compiles.
 //!
-//! A file is named by the component's digest, the engine's flags and version, and the digest of its own content. Loading machine code means trusting it: the
-//! folder and the file must be this user's and writable by nobody else, and the content must match its name. Anything else is compiled again; without a usable
+//! A file is named by the component's digest, the engine's flags and version, and the digest of its own content. Loading machine code
+//! means trusting it: the
+//! folder and the file must be this user's and writable by nobody else, and the content must match its name. Anything else is compiled
+//! again; without a usable
 //! folder everything is compiled at each start, which is slower and no less right.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -34,7 +36,8 @@ impl Cache {
         Cache { folder: usable.is_ok().then(|| folder.to_owned()), flags: format!("{:016x}", hasher.finish()) }
     }
 
-    /// The component of `bytes`: loaded when it was compiled before, else compiled and kept. Blocks; compiling takes from 0.1 s to many seconds.
+    /// The component of `bytes`: loaded when it was compiled before, else compiled and kept. Blocks; compiling takes from 0.1 s to many
+    /// seconds.
     pub(crate) fn component(&self, engine: &Engine, name: &str, digest: &str, bytes: &[u8]) -> wasmtime::Result<Component> {
         let stem = format!("{digest}-{}", self.flags);
         if let Some(component) = self.load(engine, &stem) {
@@ -114,7 +117,8 @@ fn read_trusted(path: &Path, engine: &Engine) -> io::Result<Component> {
     let same_file = format!("/proc/self/fd/{}", file.as_raw_fd());
     // SAFETY: `deserialize_file` trusts the bytes to be machine code that this engine's compiler wrote.
     // - The file and its folder belong to this user and nobody else may write to them (checked on the open file and on the folder).
-    // - Its content has the digest that its name carries, so it is whole; the name carries the engine's flags too, and wasmtime compares them again.
+    // - Its content has the digest that its name carries, so it is whole; the name carries the engine's flags too, and wasmtime compares
+    // them again.
     // - It is replaced by renaming only, never rewritten, so the mapping cannot change while it is in use.
     unsafe { Component::deserialize_file(engine, same_file) }.map_err(|error| io::Error::other(error.root_cause().to_string()))
 }

@@ -1,6 +1,7 @@
 //! The WebAssembly engine, and the ticker that lets it interrupt a guest.
 //!
-//! The flags make plans repeatable (canonical NaNs, no relaxed SIMD), keep address space small and allow a call to be ended. The ticker is a thread of its own, since a
+//! The flags make plans repeatable (canonical NaNs, no relaxed SIMD), keep address space small and allow a call to be ended. The ticker
+//! is a thread of its own, since a
 //! guest that computes holds a worker of the runtime; it sleeps whenever no guest computes, so that an idle daemon costs nothing.
 
 use std::sync::Arc;

@@ -1,7 +1,9 @@
 //! The plugin folders: which files there are, what each is, and which of several with one name is used.
 //!
-//! A file is known by what its component says of itself, not by its file's name. Its world, contract version and imports are read from the compiled component without running it;
-//! only a file whose imports are allowed is then asked to describe itself. One that does not fit is kept with the reason, and the rest load.
+//! A file is known by what its component says of itself, not by its file's name. Its world, contract version and imports are read from
+//! the compiled component without running it;
+//! only a file whose imports are allowed is then asked to describe itself. One that does not fit is kept with the reason, and the rest
+//! load.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -15,7 +15,8 @@ use crate::imports::log::Log;
 use crate::imports::wasi;
 use crate::limits::{Account, Limits};
 
-/// How long a guest that computes without end steps aside each tick. A mere yield would let other tasks run, and neither timers nor sockets where the runtime has one worker.
+/// How long a guest that computes without end steps aside each tick. A mere yield would let other tasks run, and neither timers nor
+/// sockets where the runtime has one worker.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The data of an instance's store.

@@ -1,8 +1,11 @@
-//! The plugin host: finds WebAssembly components, checks them, runs them contained, and speaks for them as [`twill_lease::store::Store`] and
+//! The plugin host: finds WebAssembly components, checks them, runs them contained, and speaks for them as [`twill_lease::store::Store`]
+//! and
 //! [`twill_reconcile::ports::Planner`].
 //!
-//! [`Plugins::open`] loads the folders; [`Plugins::open_store`] and [`Plugins::planner`] give the two ports. A plugin gets what its world imports and its operator grants ([`Grants`]), and no more
-//! time and memory than [`Limits`] say; when it fails, the call fails with its name, and the next call finds a fresh instance. This room knows no kernel and no lease book.
+//! [`Plugins::open`] loads the folders; [`Plugins::open_store`] and [`Plugins::planner`] give the two ports. A plugin gets what its
+//! world imports and its operator grants ([`Grants`]), and no more
+//! time and memory than [`Limits`] say; when it fails, the call fails with its name, and the next call finds a fresh instance. This room
+//! knows no kernel and no lease book.
 
 mod actor;
 mod backend;

@@ -1,7 +1,9 @@
 //! What a plugin may use: the settings, and the account of one instance.
 //!
-//! Time is charged while the guest computes and never while it waits in the host. The call hook starts and stops the watch, the epoch callback
-//! looks at it every tick. The callback is itself a call into the host, as `memory.grow` is; so a *stretch* of computing that the callback interrupted goes
+//! Time is charged while the guest computes and never while it waits in the host. The call hook starts and stops the watch, the epoch
+//! callback
+//! looks at it every tick. The callback is itself a call into the host, as `memory.grow` is; so a *stretch* of computing that the
+//! callback interrupted goes
 //! on afterwards, and the whole call has a limit too.
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,7 @@
 //! All plugins of a daemon: opened once, looked through again on request.
 //!
-//! [`Plugins::open`] loads every file of the folders; [`Plugins::rescan`] loads what is new and swaps it in, while a file that went or broke leaves the loaded one in place.
+//! [`Plugins::open`] loads every file of the folders; [`Plugins::rescan`] loads what is new and swaps it in, while a file that went or
+//! broke leaves the loaded one in place.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -81,7 +82,8 @@ pub(crate) struct Active {
 }
 
 impl Plugins {
-    /// Loads all plugins of the folders, compiling what was never compiled before. A file that does not fit is refused by name (see [`Plugins::status`]) and the rest load.
+    /// Loads all plugins of the folders, compiling what was never compiled before. A file that does not fit is refused by name (see
+    /// [`Plugins::status`]) and the rest load.
     pub async fn open(settings: PluginSettings) -> Result<Plugins, PluginError> {
         let host = Arc::new(Host::new(&settings.cache, settings.limits.clone())?);
         let shared = Shared {
@@ -105,7 +107,8 @@ impl Plugins {
         stores.map(offer).collect()
     }
 
-    /// Opens the store of that name ("file" or "store-file") with the JSON text of its options. It is configured at once; nothing is asked of it yet.
+    /// Opens the store of that name ("file" or "store-file") with the JSON text of its options. It is configured at once; nothing is
+    /// asked of it yet.
     pub async fn open_store(&self, name: &str, options: &str, node_name: &str, grants: Grants) -> Result<StoreHandle, PluginError> {
         let kind = name.strip_prefix("store-").unwrap_or(name);
         let file = self.0.store_file(kind)?;

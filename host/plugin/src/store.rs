@@ -1,6 +1,7 @@
 //! Stores: the implementation of [`twill_lease::store::Store`] by a store plugin.
 //!
-//! A store runs in two instances, one for ordinary calls and one for the watch, so that a long watch never holds up a renewal. Nothing is kept in either: a watch goes on from its cursor in
+//! A store runs in two instances, one for ordinary calls and one for the watch, so that a long watch never holds up a renewal. Nothing
+//! is kept in either: a watch goes on from its cursor in
 //! any instance, also of a newer version of the plugin.
 
 use std::sync::{Arc, PoisonError, RwLock};

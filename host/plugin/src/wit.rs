@@ -1,4 +1,5 @@
-//! The contract in Rust, generated from `wit/0.1.0`: one module a world. Both share the types of the backend world, so that a lease is one type.
+//! The contract in Rust, generated from `wit/0.1.0`: one module a world. Both share the types of the backend world, so that a lease is
+//! one type.
 
 /// The world `backend`.
 pub mod backend {

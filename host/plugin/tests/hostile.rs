@@ -84,7 +84,8 @@ async fn a_log_flood_ends_the_call() {
     answers_again(&plugins, &planner).await;
 }
 
-/// A `local` that answers with so many items of zeros: links without handle and name. The result's tag lies at 131072, list and mtu behind it.
+/// A `local` that answers with so many items of zeros: links without handle and name. The result's tag lies at 131072, list and mtu
+/// behind it.
 fn zeros(items: &str) -> String {
     format!(
         "(i32.store (i32.const 131076) (i32.const 196608)) (i32.store (i32.const 131080) (i32.const {items}))

@@ -20,8 +20,8 @@ const IPV6_NO_METRIC: u32 = 1024;
 pub struct Ownership<'a> {
     /// Our route protocol.
     pub protocol: u8,
-    /// The cluster's networks.
-    pub networks: &'a Prefixes,
+    /// The cluster's networks, and those it had before in this run.
+    pub networks: &'a [Prefixes],
     /// The links that we made.
     pub links: &'a BTreeSet<LinkName>,
     /// Tunnel links that the fast path holds open as planned.
@@ -94,11 +94,11 @@ fn unwanted(desired: &Desired, observed: &Observed, own: &Ownership) -> Vec<Host
 }
 
 fn ours(there: &ObservedRoute, own: &Ownership) -> bool {
-    plain(there) && there.protocol == own.protocol && own.networks.cover(there.route.to)
+    plain(there) && there.protocol == own.protocol && own.networks.iter().any(|networks| networks.cover(there.route.to))
 }
 
 fn inside(there: &Assignment<LinkName>, own: &Ownership) -> bool {
-    own.links.contains(&there.on) && own.networks.contains(there.address.addr())
+    own.links.contains(&there.on) && own.networks.iter().any(|networks| networks.contains(there.address.addr()))
 }
 
 /// Where a step stands in the order law.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use twill_model::Prefixes;
 use twill_model::event::Weight;
 use twill_model::item::LinkName;
 use twill_model::state::{Desired, HostItem, HostKey, Observed, Step};
@@ -45,6 +46,8 @@ pub struct Pass<P, K, F> {
     leaving: Leaving,
     draining: Draining,
     in_force: BTreeMap<LinkName, Forwarding>,
+    /// The networks of this run, the newest last: what stands inside an old one is still ours to remove.
+    networks: Vec<Prefixes>,
     told: BTreeSet<String>,
 }
 
@@ -73,12 +76,15 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
             leaving: Leaving::default(),
             draining: Draining::default(),
             in_force: BTreeMap::new(),
+            networks: Vec::new(),
             told: BTreeSet::new(),
         }
     }
 
     /// Makes the node so. Answers with what came of it, and when to come again if nothing happens before.
     pub async fn run(&mut self, inputs: &Inputs) -> (Outcome, Option<Instant>) {
+        self.networks.retain(|networks| *networks != inputs.networks);
+        self.networks.push(inputs.networks);
         let mut sysctls = Vec::new();
         let mut last = None;
         for _ in 0..ROUNDS {
@@ -111,7 +117,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         self.keep_names();
         let links = self.names.ours().cloned().collect();
         let held = self.held(&united.desired);
-        let own = Ownership { protocol: self.wiring.settings.protocol, networks: &inputs.networks, links: &links, held: &held };
+        let own = Ownership { protocol: self.wiring.settings.protocol, networks: &self.networks, links: &links, held: &held };
         let steps = diff(&united.desired, &observed, &own);
         let open: BTreeSet<HostKey> = steps.iter().filter_map(concerned).map(HostItem::key).collect();
         self.failures.keep_only(|key| open.contains(key));
@@ -255,7 +261,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         };
         let links = self.names.ours().cloned().collect();
         let held = self.held(&round.united.desired);
-        let own = Ownership { protocol: self.wiring.settings.protocol, networks: &inputs.networks, links: &links, held: &held };
+        let own = Ownership { protocol: self.wiring.settings.protocol, networks: &self.networks, links: &links, held: &held };
         let wanted = round.united.desired.items.values().map(|(item, _)| item);
         self.repairs.settle(wanted.filter(|item| present(item, &observed, &own)).map(HostItem::key).collect());
         View { inputs, planned: &round.planned, united: &round.united, observed: &observed, own: &own, failures: &self.failures }.outcome()

@@ -175,6 +175,23 @@ async fn foreign_routes_are_left_alone_and_a_lost_peer_drains() {
 }
 
 #[tokio::test]
+async fn what_stood_in_the_old_network_goes_with_it() {
+    let lab = Lab::new();
+    let mut pass = lab.pass();
+    pass.run(&inputs(&[])).await;
+    let mut moved = inputs(&[]);
+    moved.networks = Prefixes { v4: "10.2.0.0/16".parse().ok(), v6: None };
+    moved.mine.subnets = Prefixes { v4: "10.2.1.0/24".parse().ok(), v6: None };
+    pass.run(&moved).await;
+    assert_eq!(lab.kernel.routes(), BTreeSet::from(["10.2.0.0/16 dev flannel0".to_owned()]));
+    let (_, wake) = pass.run(&moved).await;
+    tokio::time::sleep_until(wake.expect("the old address drains").into()).await;
+    pass.run(&moved).await;
+    let addresses: Vec<String> = lock(&lab.kernel.state).addresses.iter().map(|a| a.address.to_string()).collect();
+    assert_eq!(addresses, ["10.2.1.0/32"]);
+}
+
+#[tokio::test]
 async fn a_restarted_daemon_finds_its_own_device_again() {
     let lab = Lab::new();
     lab.pass().run(&inputs(&[2])).await;

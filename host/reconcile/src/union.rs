@@ -60,14 +60,20 @@ pub fn unite(planned: Vec<(Origin, Item)>, inputs: &Inputs, check: SourceCheck, 
 static NO_LINKS: Declared = Declared::new();
 
 impl United {
-    /// Of two items that want one place the first keeps it: the host's own, then the older lease's.
+    /// Of two items that want one place the first keeps it: the host's own, then the older lease's. Senders are put together instead: a node that
+    /// changed its subnet has two leases at one address until the old one ends.
     fn place(&mut self, item: HostItem, origin: Origin) {
-        match self.desired.items.get(&item.key()) {
-            None => {
+        match (self.desired.items.get_mut(&item.key()), &item) {
+            (None, _) => {
                 self.desired.items.insert(item.key(), (item, origin));
             }
-            Some((there, _)) if *there == item => {}
-            Some((there, owner)) => {
+            (Some((Item::Sender(there), _)), Item::Sender(more)) => {
+                there.inner.extend(&more.inner);
+                there.inner.sort();
+                there.inner.dedup();
+            }
+            (Some((there, _)), item) if there == item => {}
+            (Some((there, owner)), _) => {
                 let whose = owner.lease.map_or_else(|| owner.backend.clone(), |lease| lease.to_string());
                 let reason = format!("{there}, planned for {whose}, has its place");
                 self.refuse(&item, origin, reason);
@@ -137,4 +143,58 @@ fn widen(item: HostItem, check: SourceCheck) -> HostItem {
 /// True for a link that the fast path forwards.
 pub fn is_tunnel(item: &HostItem) -> bool {
     matches!(item, Item::Link(Link { kind: LinkKind::Tunnel { .. }, .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use twill_model::item::{Endpoint, Sender};
+
+    use super::*;
+    use crate::testing::{ip, lease, link_name, net};
+
+    fn origin(number: u8) -> Origin {
+        Origin { backend: "udp".into(), lease: Some(lease(number).subnets) }
+    }
+
+    fn sender(inner: &str) -> HostItem {
+        Item::Sender(Sender { on: link_name("flannel0"), peer: ip("192.0.2.2"), inner: vec![net(inner)] })
+    }
+
+    fn endpoint(peer: &str) -> HostItem {
+        Item::Endpoint(Endpoint { on: link_name("flannel0"), to: net("10.1.2.0/24"), peer: ip(peer), port: 8285 })
+    }
+
+    #[test]
+    fn a_node_with_two_leases_may_send_from_both() {
+        let mut united = United::default();
+        united.place(sender("10.1.2.0/24"), origin(2));
+        united.place(sender("10.1.3.0/24"), origin(3));
+        assert_eq!(united.refused, []);
+        let Some((Item::Sender(sender), _)) = united.desired.items.values().next() else { panic!("no sender") };
+        assert_eq!(sender.inner, [net("10.1.2.0/24"), net("10.1.3.0/24")]);
+    }
+
+    #[test]
+    fn of_two_that_want_one_place_the_older_keeps_it_and_the_other_is_named() {
+        let mut united = United::default();
+        united.place(endpoint("192.0.2.2"), origin(2));
+        united.place(endpoint("192.0.2.2"), origin(2));
+        united.place(endpoint("192.0.2.3"), origin(3));
+        assert_eq!(united.desired.items.values().map(|(item, _)| item.clone()).collect::<Vec<_>>(), [endpoint("192.0.2.2")]);
+        assert_eq!(united.refused.len(), 1);
+        assert!(united.refused[0].reason.contains("10.1.2.0/24"), "{:?}", united.refused);
+    }
+
+    #[test]
+    fn the_source_check_widens_or_narrows_what_was_planned() {
+        let item =
+            Item::Sender(Sender { on: link_name("flannel0"), peer: ip("192.0.2.2"), inner: vec![net("10.1.2.0/24"), net("192.0.2.2/32")] });
+        let inner = |check| match widen(item.clone(), check) {
+            Item::Sender(sender) => sender.inner,
+            other => panic!("{other}"),
+        };
+        assert_eq!(inner(SourceCheck::Strict), [net("10.1.2.0/24")]);
+        assert_eq!(inner(SourceCheck::Lease).len(), 2);
+        assert_eq!(inner(SourceCheck::Off), [net("0.0.0.0/0"), net("::/0")]);
+    }
 }

@@ -40,7 +40,9 @@ impl Run {
 }
 
 fn start_logging(settings: &RunSettings) -> Result<(), Exit> {
-    let filter = EnvFilter::try_new(&settings.log).map_err(|error| Exit::usage(format!("--log \"{}\": {error}", settings.log)))?;
+    // The netlink library warns of its own end.
+    let filter = format!("netlink_proto=error,{}", settings.log);
+    let filter = EnvFilter::try_new(filter).map_err(|error| Exit::usage(format!("--log \"{}\": {error}", settings.log)))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     match settings.log_format {
         LogFormat::Text => lines.with_target(false).init(),

@@ -1,4 +1,5 @@
-//! Leases, ways, and the answers of stores. A lease that cannot be read becomes an oddity of the snapshot, so one bad entry never hides the others.
+//! Leases, ways, and the answers of stores. A lease that cannot be read becomes an oddity of the snapshot, so one bad entry never hides
+//! the others.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,5 @@
-//! Between the contract's types and the model's. What goes to a plugin always fits; what comes back is text and numbers of a stranger, so each value is parsed and its
+//! Between the contract's types and the model's. What goes to a plugin always fits; what comes back is text and numbers of a stranger,
+//! so each value is parsed and its
 //! range checked, and a bad one is named.
 
 mod item;

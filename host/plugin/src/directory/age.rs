@@ -1,6 +1,7 @@
 //! How old a file is, by the clock of the file system that keeps it.
 //!
-//! On a local file system that is this machine's clock. On a network file system it is the server's: a file just written there tells it. So nodes whose clocks differ agree on
+//! On a local file system that is this machine's clock. On a network file system it is the server's: a file just written there tells it.
+//! So nodes whose clocks differ agree on
 //! ages, and an age never depends on when a node last set its clock.
 
 use std::os::fd::OwnedFd;
@@ -15,7 +16,8 @@ use super::disk::Temporary;
 /// How long what the server's clock said is good for.
 const GOOD_FOR: Duration = Duration::from_secs(10);
 
-/// `f_type` of file systems whose files others may write without this kernel knowing (statfs(2), linux/magic.h): NFS, SMB2, CIFS, SMB, FUSE, 9P, Ceph, AFS, Coda, GFS2,
+/// `f_type` of file systems whose files others may write without this kernel knowing (statfs(2), linux/magic.h): NFS, SMB2, CIFS, SMB,
+/// FUSE, 9P, Ceph, AFS, Coda, GFS2,
 /// OCFS2, Lustre.
 const NETWORK: [u32; 12] = [
     0x6969,

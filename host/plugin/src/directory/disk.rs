@@ -1,7 +1,9 @@
 //! Whole, synced, atomic writes to one directory, and reads that never see half a file.
 //!
-//! A file is written beside its place and then linked (must not exist) or renamed (must be as expected) there. Expecting and renaming are one act under `flock` of `.lock`, which other
-//! nodes honour, also over NFS. Symbolic links are never followed. A file's version is its inode, size and modification time, whose lowest digits are random: so two writes within one
+//! A file is written beside its place and then linked (must not exist) or renamed (must be as expected) there. Expecting and renaming
+//! are one act under `flock` of `.lock`, which other
+//! nodes honour, also over NFS. Symbolic links are never followed. A file's version is its inode, size and modification time, whose
+//! lowest digits are random: so two writes within one
 //! tick of the file system's clock differ too.
 
 use std::fs::File;

@@ -1,6 +1,7 @@
 //! The interface `directory`: one flat directory that the operator granted.
 //!
-//! [`disk`] does the writes and reads (blocking, so each runs on a blocking thread), [`age`] knows by whose clock files age, [`watch`] waits for changes. The directory
+//! [`disk`] does the writes and reads (blocking, so each runs on a blocking thread), [`age`] knows by whose clock files age, [`watch`]
+//! waits for changes. The directory
 //! is opened anew for each act: it may be missing, be deleted or be mounted over while the daemon runs.
 
 mod age;

@@ -1,7 +1,9 @@
 //! Waits until something in the directory may have changed.
 //!
-//! On local file systems the kernel tells (inotify); its watch stays between calls, so nothing that happens between two waits is missed, and the first wait answers at once. On
-//! network file systems other machines write unseen: there every two seconds count as a change. A directory that is missing is looked for ten times a second.
+//! On local file systems the kernel tells (inotify); its watch stays between calls, so nothing that happens between two waits is missed,
+//! and the first wait answers at once. On
+//! network file systems other machines write unseen: there every two seconds count as a change. A directory that is missing is looked
+//! for ten times a second.
 
 use std::ffi::OsStr;
 use std::io;

@@ -1,4 +1,5 @@
-//! The interface `http`. An upstream is granted by name in the operator's settings; there is no kind of upstream yet that could be granted, so every request
+//! The interface `http`. An upstream is granted by name in the operator's settings; there is no kind of upstream yet that could be
+//! granted, so every request
 //! is answered with `not-granted`, and nothing leaves the machine.
 
 use wasmtime::component::Resource;

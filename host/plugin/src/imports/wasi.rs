@@ -1,5 +1,7 @@
-//! WASI 0.2, linked empty: no arguments, environment, files or sockets. Tooling of Python and JavaScript imports it, so it is there; what a plugin writes to its standard
-//! streams goes to its log, so that tracebacks are not lost. For backends clocks stand still and random numbers are the same in each instance.
+//! WASI 0.2, linked empty: no arguments, environment, files or sockets. Tooling of Python and JavaScript imports it, so it is there;
+//! what a plugin writes to its standard
+//! streams goes to its log, so that tracebacks are not lost. For backends clocks stand still and random numbers are the same in each
+//! instance.
 
 use std::io;
 use std::pin::Pin;

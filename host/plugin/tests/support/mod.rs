@@ -1,4 +1,5 @@
-//! What the tests of the plugin host share: a folder to load plugins from, values to ask with, and small backends written in WebAssembly text.
+//! What the tests of the plugin host share: a folder to load plugins from, values to ask with, and small backends written in WebAssembly
+//! text.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
@@ -95,7 +96,8 @@ pub fn context() -> Context {
     Context { network: network(), node: node(), mine: lease(1), way: way(), primary: true }
 }
 
-/// A backend in WebAssembly text; each body stands in a function from the address of its arguments to the address of its answer. Memory is zero from 64 KiB on,
+/// A backend in WebAssembly text; each body stands in a function from the address of its arguments to the address of its answer. Memory
+/// is zero from 64 KiB on,
 /// and an answer of zeros is a success without items.
 pub struct Text {
     pub name: &'static str,
