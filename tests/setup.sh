@@ -64,7 +64,7 @@ deny() {
 
 case "${1:-build}" in
     build) rust; wasm ;;
-    lab) need ip=iproute2 nft=nftables ping=iputils-ping unshare=util-linux ps=procps ;;
+    lab) need ip=iproute2 nft=nftables ping=iputils-ping unshare=util-linux ps=procps etcd=etcd-server etcdctl=etcd-client ;;
     web) have npm || say 'npm is missing: the dashboard is not built, the daemon serves a page of one line instead' ;;
     deny) deny ;;
     *) echo "usage: $0 build|lab|web|deny" >&2; exit 64 ;;

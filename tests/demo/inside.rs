@@ -98,15 +98,13 @@ fn invite(lab: &Lab, nodes: &[Node]) -> Result<()> {
     let mut first = String::new();
     std::io::stdin().lock().read_line(&mut first).context("cannot hear from outside")?;
     let page = std::env::var(PAGE).context("no page was announced")?;
-    let sudo = if std::fs::read_to_string("/proc/self/uid_map")?.split_whitespace().nth(1) == Some("0") { "sudo " } else { "" };
-    let door =
-        format!("{sudo}nsenter -t {} -a --preserve-credentials {}/release/twill-demo in", first.trim(), artifacts::inside().display());
+    let door = format!("nsenter -t {} -a --preserve-credentials {}/release/twill-demo in", first.trim(), artifacts::inside().display());
     println!("\n  page          {page}    (node a's, in a browser on this machine)");
     println!("  on a node     {door} a");
     println!("  in a pod      {door} a.p1 ping 10.50.…");
     println!("  store         {} holds the cluster's leases, as files", lab.store().display());
     println!("  daemons' logs {} nodes, below target/lab-logs/demo", nodes.len());
-    println!("\nCtrl-C ends it all.");
+    println!("\nThe commands are for the user who started the demo. Ctrl-C ends it all.");
     Ok(())
 }
 

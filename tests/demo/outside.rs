@@ -2,13 +2,16 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::{wait_until, world};
+use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 
 use crate::{inside, page};
 
@@ -17,6 +20,8 @@ pub fn run(args: &[&str]) -> Result<ExitCode> {
     // Blocked before any thread is made, so that `wait` below gets them and nobody else.
     let ends = signals();
     ends.thread_block().context("cannot block signals")?;
+    // When unshare is killed, its child becomes ours.
+    prctl::set_child_subreaper(true).context("cannot adopt the lab's processes")?;
     let listener = page::listen().context("cannot listen on the loopback address")?;
     let page = format!("http://{}", listener.local_addr()?);
     let mut command = world::again("demo")?;
@@ -34,10 +39,8 @@ pub fn run(args: &[&str]) -> Result<ExitCode> {
             0
         }
     };
-    wait_until("the end of the lab", Duration::from_secs(10), || {
-        ensure!(!Path::new("/proc").join(&first).exists(), "process {first} is still there");
-        Ok(())
-    })?;
+    // Whoever ends, the lab's first process ends last: the rest is gone then.
+    let _ = waitpid(first, None);
     Ok(ExitCode::from(status))
 }
 
@@ -58,11 +61,11 @@ fn attend(ends: &SigSet, lab: &mut Child) -> Result<Option<ExitStatus>> {
 }
 
 /// The first process of the lab, by its id outside.
-fn first_process(lab: &mut Child) -> Result<String> {
+fn first_process(lab: &mut Child) -> Result<Pid> {
     let unshare = lab.id();
     wait_until("the lab's first process", Duration::from_secs(10), || {
         ensure!(lab.try_wait()?.is_none(), "unshare has ended");
         let children = std::fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children"))?;
-        Ok(children.split_whitespace().next().context("unshare has no child yet")?.to_string())
+        Ok(Pid::from_raw(children.split_whitespace().next().context("unshare has no child yet")?.parse()?))
     })
 }

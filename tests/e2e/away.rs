@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use lab::harness::Test;
 use lab::{Launch, Node, artifacts, wait_until};
 
-use crate::story::{SOON, cluster};
+use crate::story::{SOON, cluster, remembers};
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
@@ -27,7 +27,8 @@ fn killed_with_a_trace(node: &Node) -> Result<String> {
 }
 
 fn store_away() -> Result<()> {
-    let (lab, [a, _b], pods) = cluster(["a", "b"])?;
+    let (lab, [a, b], pods) = cluster(["a", "b"])?;
+    remembers(&a, &[&a, &b])?;
     let trace = killed_with_a_trace(&a)?;
     lab.take_store_away()?;
     a.start(Launch::now())?;

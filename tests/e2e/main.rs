@@ -4,8 +4,12 @@ mod away;
 mod claims;
 mod config;
 mod datagrams;
+mod etcd;
 mod expiry;
+mod families;
 mod farewell;
+mod firewall;
+mod host_gw;
 mod hostile;
 mod idle;
 mod instruments;
@@ -15,17 +19,20 @@ mod refusals;
 mod repair;
 mod restart;
 mod story;
+mod vxlan;
 
 use std::process::ExitCode;
 
 use lab::harness::{Test, main as run};
 
 fn main() -> ExitCode {
-    let subjects: [&[Test]; 14] = [
+    let subjects: [&[Test]; 18] = [
         instruments::TESTS,
         joining::TESTS,
         restart::TESTS,
         path::TESTS,
+        vxlan::TESTS,
+        host_gw::TESTS,
         datagrams::TESTS,
         repair::TESTS,
         hostile::TESTS,
@@ -34,7 +41,9 @@ fn main() -> ExitCode {
         config::TESTS,
         refusals::TESTS,
         farewell::TESTS,
+        firewall::TESTS,
         claims::TESTS,
+        etcd::TESTS,
         idle::TESTS,
     ];
     run(&subjects.concat())

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use lab::harness::Test;
 use lab::{Launch, Node, Pod, Stream, wait_until};
 
-use crate::story::{SOON, cluster, flowing};
+use crate::story::{SOON, cluster, flowing, remembers};
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
@@ -34,6 +34,7 @@ fn after_kill() -> Result<()> {
 fn without_store() -> Result<()> {
     let (lab, nodes, pods) = cluster(["a", "b", "c"])?;
     let subnet = nodes[1].subnet()?;
+    remembers(&nodes[1], &nodes.each_ref())?;
     let (to, from) = (flowing(&pods[0], &pods[1])?, flowing(&pods[1], &pods[2])?);
     lab.take_store_away()?;
     nodes[1].kill()?;

@@ -47,3 +47,15 @@ pub fn goes_on(stream: &Stream) -> Result<()> {
         Ok(())
     })
 }
+
+/// Waits until what a node keeps on disk for times without a store holds the leases of all these nodes; it may be a second behind.
+pub fn remembers(node: &Node, all: &[&Node]) -> Result<()> {
+    let book = node.dir("lib").join("twill/twill/book.json");
+    wait_until("the remembered leases", SOON, || {
+        let text = std::fs::read_to_string(&book)?;
+        for other in all {
+            ensure!(text.contains(&other.subnet()?), "{text}");
+        }
+        Ok(())
+    })
+}

@@ -1,4 +1,4 @@
-//! The direction of dependencies between the rooms of the host: model <- lease, reconcile <- kernel, plugin, fastpath, http <- daemon, never sideways.
+//! The direction of dependencies between the rooms of the host: model <- lease, reconcile, firewall <- kernel, plugin, fastpath, http <- daemon, never sideways.
 //! A room's outer ring may use its inner ones; `http` is told everything by the model's snapshot and needs nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,11 +11,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("twill-model", &[]),
     ("twill-lease", &["twill-model"]),
     ("twill-reconcile", &["twill-model"]),
-    ("twill-kernel", &["twill-model", "twill-reconcile"]),
+    ("twill-firewall", &["twill-model"]),
+    ("twill-kernel", &["twill-model", "twill-reconcile", "twill-firewall"]),
     ("twill-plugin", &["twill-model", "twill-lease", "twill-reconcile"]),
     ("twill-fastpath", &["twill-model", "twill-reconcile"]),
     ("twill-http", &["twill-model"]),
-    ("twill", &["twill-model", "twill-lease", "twill-reconcile", "twill-kernel", "twill-plugin", "twill-fastpath", "twill-http"]),
+    (
+        "twill",
+        &[
+            "twill-model",
+            "twill-lease",
+            "twill-reconcile",
+            "twill-kernel",
+            "twill-firewall",
+            "twill-plugin",
+            "twill-fastpath",
+            "twill-http",
+        ],
+    ),
     ("twill-guest", &[]),
     ("twill-componentize", &[]),
     ("twill-tests", &[]),

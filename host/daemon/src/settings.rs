@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use clap::{Args, Command, ValueEnum};
 
+mod etcd;
+
+pub use etcd::EtcdSettings;
+
 /// Where the settings file is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/twill/twill.toml";
 
@@ -15,12 +19,16 @@ pub const DEFAULT_FILE: &str = "/etc/twill/twill.toml";
 pub struct StoreSettings {
     /// Store plugin that keeps the cluster's config and leases, such as "file".
     ///
-    /// "file" keeps them as files in --store-dir: on one machine, or on a directory that all nodes share.
+    /// "file" keeps them as files in --store-dir: on one machine, or on a directory that all nodes share. "etcd" keeps them in etcd at --etcd-endpoints, as flannel
+    /// does.
     #[arg(long, env = "TWILL_STORE", value_name = "NAME", help_heading = "Store")]
     pub store: Option<String>,
     /// Directory that the store plugin may use.
     #[arg(long, env = "TWILL_STORE_DIR", value_name = "DIR", help_heading = "Store")]
     pub store_dir: Option<PathBuf>,
+    /// Where etcd is.
+    #[command(flatten)]
+    pub etcd: EtcdSettings,
     /// Options of the store plugin, as JSON.
     #[arg(long, env = "TWILL_STORE_OPTIONS", value_name = "JSON", default_value = "{}", help_heading = "Store")]
     pub store_options: String,
@@ -113,12 +121,38 @@ pub struct RunSettings {
     /// Set the kernel's forwarding switches (put back by `twill down`), or leave them alone.
     #[arg(long, env = "TWILL_FORWARDING", value_enum, default_value = "manage", help_heading = "Network")]
     pub forwarding: Forwarding,
+    /// Masquerade what pods send out of the cluster, and give what enters it from outside this node's own overlay address. Tell Docker not to:
+    /// `dockerd --ip-masq=false`.
+    #[arg(
+        long, env = "TWILL_IP_MASQ", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false,
+        default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Network"
+    )]
+    pub ip_masq: bool,
+    /// Masquerade with source ports as they are, where they are free, instead of random ones.
+    #[arg(
+        long, env = "TWILL_IP_MASQ_FULLY_RANDOM_DISABLE", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false,
+        default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Network"
+    )]
+    pub ip_masq_fully_random_disable: bool,
+    /// Accept forwarded packets from and to the cluster in a table of our own (taken away by `twill down`), or leave that to others.
+    #[arg(
+        long,
+        env = "TWILL_FORWARD_RULES",
+        alias = "iptables-forward-rules",
+        value_enum,
+        default_value = "manage",
+        help_heading = "Network"
+    )]
+    pub forward_rules: ForwardRules,
     /// The same link, address or route repaired more often than this in a minute is left alone for half a minute.
     #[arg(long, env = "TWILL_REPAIR_LIMIT", value_name = "N", default_value_t = 10, help_heading = "Network")]
     pub repair_limit: usize,
     /// Address of the HTTP API and dashboard, or "off". The Unix socket is always there.
     #[arg(long, env = "TWILL_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:4646", help_heading = "API and logs")]
     pub listen: Listen,
+    /// Address that answers /healthz and /readyz alone, in flannel's words, or "off". The API answers them too.
+    #[arg(long, env = "TWILL_HEALTHZ", value_name = "ADDR:PORT", default_value = "off", help_heading = "API and logs")]
+    pub healthz: Listen,
     /// What is logged: error, warn, info, debug, trace, or a filter such as "info,twill_kernel=debug".
     #[arg(long, env = "TWILL_LOG", value_name = "FILTER", default_value = "info", help_heading = "API and logs")]
     pub log: String,
@@ -144,6 +178,17 @@ pub enum Forwarding {
     /// twill does.
     Manage,
     /// Somebody else does.
+    Leave,
+}
+
+/// Who accepts forwarded packets of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ForwardRules {
+    /// twill does.
+    #[value(alias = "true")]
+    Manage,
+    /// Somebody else does.
+    #[value(alias = "false")]
     Leave,
 }
 
@@ -256,6 +301,11 @@ pub fn with_file(command: Command, named: Option<PathBuf>) -> Result<Command, Fi
         defaults.insert(key, words);
     }
     Ok(set_defaults(command, &defaults))
+}
+
+/// Makes these values, by long flag without dashes, the defaults of `command`'s subcommands: weaker than the file.
+pub fn with_defaults(command: Command, defaults: &[(&'static str, String)]) -> Command {
+    set_defaults(command, &defaults.iter().map(|(key, value)| ((*key).to_owned(), vec![value.clone()])).collect())
 }
 
 fn set_defaults(command: Command, defaults: &BTreeMap<String, Vec<String>>) -> Command {

@@ -1,6 +1,9 @@
 //! How fast one tunnel is: two nodes in namespaces joined by a wire, pods as addresses on their loopback, iperf3 between them. As root:
 //!
 //!     cargo run --release -p twill-fastpath --example throughput -- [iperf3 arguments for the client]
+//!
+//! `OFFLOADS=off` in the environment leaves all offloads off, any other value takes the named ones ("tso,gso"). `WIRE=nic` makes the wire like a
+//! plain network card: no tunnel offloads, no UDP segmentation, GRO on.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Stdio};
@@ -8,7 +11,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
-use twill_fastpath::{Settings, Tunnels};
+use twill_fastpath::{Offloads, Settings, Tunnels};
 use twill_model::Addresses;
 use twill_model::item::{Link, LinkKind, LinkName};
 use twill_reconcile::ports::{Forwarder, Forwarding};
@@ -43,6 +46,25 @@ fn open(tunnels: &Tunnels, node: u8, peer: u8) {
     ip(&format!("route add 10.5.0.0/16 dev flannel0 src 10.5.{node}.2"));
 }
 
+fn settings() -> Settings {
+    let offloads = match std::env::var("OFFLOADS") {
+        Err(_) => Offloads::ALL,
+        Ok(names) => {
+            let has = |name| names.split(',').any(|one| one == name);
+            Offloads { tso: has("tso"), uso: has("uso"), gso: has("gso"), gro: has("gro") }
+        }
+    };
+    Settings { offloads, ..Settings::default() }
+}
+
+/// Makes the wire's end like a plain network card, where that is asked for.
+fn dress_wire() {
+    if std::env::var("WIRE").is_ok_and(|wire| wire == "nic") {
+        let features = ["-K", "under0", "tx-udp-segmentation", "off", "tx-udp_tnl-segmentation", "off", "gro", "on"];
+        assert!(Command::new("ethtool").args(features).status().expect("ethtool is installed").success());
+    }
+}
+
 fn enter() -> i32 {
     unshare(CloneFlags::CLONE_NEWNET).expect("root");
     ip("link set lo up");
@@ -55,7 +77,8 @@ fn serve(told: Sender<i32>, wired: std::sync::mpsc::Receiver<()>, ready: Sender<
     wired.recv().expect("main wires");
     ip("address add 192.0.2.2/24 dev under0");
     ip("link set under0 up");
-    let tunnels = Tunnels::new(Settings::default());
+    dress_wire();
+    let tunnels = Tunnels::new(settings());
     open(&tunnels, 2, 1);
     let mut server = Command::new("iperf3").args(["-s", "-1", "--forceflush"]).stdout(Stdio::piped()).spawn().expect("iperf3 is installed");
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(server.stdout.take().expect("piped")));
@@ -63,7 +86,7 @@ fn serve(told: Sender<i32>, wired: std::sync::mpsc::Receiver<()>, ready: Sender<
     ready.send(()).expect("main waits");
     lines.for_each(drop);
     server.wait().expect("the server ends");
-    println!("receiver: {:?}", tunnels.counters()[0]);
+    println!("receiver: {:?} {:?}", tunnels.counters()[0].drops, tunnels.offloading()[0]);
 }
 
 fn main() {
@@ -74,7 +97,8 @@ fn main() {
     ip(&format!("link add under0 type veth peer name under0 netns /proc/{}/task/{other}/ns/net", std::process::id()));
     ip("address add 192.0.2.1/24 dev under0");
     ip("link set under0 up");
-    let tunnels = Tunnels::new(Settings::default());
+    dress_wire();
+    let tunnels = Tunnels::new(settings());
     wired.send(()).expect("the server waits");
     serving.recv().expect("the server listens");
     open(&tunnels, 1, 2);
@@ -82,5 +106,5 @@ fn main() {
     let client = Command::new("iperf3").args(["-c", "10.5.2.2"]).args(&arguments).status().expect("iperf3 is installed");
     assert!(client.success(), "iperf3 failed");
     server.join().expect("the server ends");
-    println!("sender: {:?}", tunnels.counters()[0]);
+    println!("sender: {:?} {:?}", tunnels.counters()[0].drops, tunnels.offloading()[0]);
 }

@@ -1,20 +1,37 @@
 //! The Internet checksum (RFC 1071): the complement of the ones' complement sum of 16-bit big-endian words.
 //!
 //! Sums are kept unfolded in a `u32`, so that pieces (pseudo header, header, data) can be added up; only a piece of even length may be
-//! followed by another. Inputs are at most 64 KiB, so that 32 bits suffice.
+//! followed by another. A piece adds at most 16 bits to the sum, so that thousands of them fit.
 
 /// Adds the words of `bytes` to `sum`; an odd last byte counts as the high half of a word.
+///
+/// Eight bytes a step: the sum may be made of wider words in any byte order, if it is folded and turned round in the end (RFC 1071,
+/// section 2). The high half of the accumulator gathers the carries.
 pub fn add(sum: u32, bytes: &[u8]) -> u32 {
-    let words = bytes.chunks_exact(2);
-    let rest = words.remainder().first().map_or(0, |&last| u32::from(last) << 8);
-    words.fold(sum + rest, |sum, word| sum + u32::from(u16::from_be_bytes([word[0], word[1]])))
+    let (words, rest) = bytes.as_chunks::<8>();
+    let wide = words.iter().fold(0u128, |sum, word| sum + u128::from(u64::from_ne_bytes(*word)));
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let wide = wide + u128::from(u64::from_ne_bytes(last));
+    let halves = (wide as u64 & 0xffff_ffff) + (wide as u64 >> 32) + (wide >> 64) as u64;
+    let folded = (halves & 0xffff) + (halves >> 16 & 0xffff) + (halves >> 32);
+    sum + u32::from(u16::from_be(fold(folded as u32)))
+}
+
+/// Adds one word.
+pub fn add_word(sum: u32, word: u16) -> u32 {
+    sum + u32::from(word)
+}
+
+/// The sum in 16 bits, not complemented: what a checksum's place holds before it is completed.
+pub fn fold(sum: u32) -> u16 {
+    let folded = (sum & 0xffff) + (sum >> 16);
+    ((folded & 0xffff) + (folded >> 16)) as u16
 }
 
 /// The checksum of what was added up: folded to 16 bits and complemented.
 pub fn finish(sum: u32) -> u16 {
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let folded = (folded & 0xffff) + (folded >> 16);
-    !(folded as u16)
+    !fold(sum)
 }
 
 /// The checksum of `bytes`. Zero for bytes that already hold their right checksum.
@@ -49,6 +66,16 @@ mod tests {
             let sum = of(&bytes);
             bytes[..2].copy_from_slice(&sum.to_be_bytes());
             proptest::prop_assert_eq!(of(&bytes), 0);
+        }
+
+        #[test]
+        fn agrees_with_adding_word_by_word(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+            let word = |pair: &[u8]| u64::from(pair[0]) * 256 + pair.get(1).map_or(0, |&low| u64::from(low));
+            let mut sum: u64 = bytes.chunks(2).map(word).sum();
+            while sum > 0xffff {
+                sum = sum % 0x1_0000 + sum / 0x1_0000;
+            }
+            proptest::prop_assert_eq!(fold(add(0, &bytes)), sum as u16);
         }
     }
 }

@@ -18,9 +18,9 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Counts a packet of `bytes`. Only for the thread that owns the lane.
-    pub fn add(&self, bytes: usize) {
-        bump(&self.packets, 1);
+    /// Counts so many packets of so many bytes in all. Only for the thread that owns the lane.
+    pub fn add(&self, packets: usize, bytes: usize) {
+        bump(&self.packets, packets as u64);
         bump(&self.bytes, bytes as u64);
     }
 
@@ -35,12 +35,40 @@ impl Lane {
     }
 }
 
+/// How much one crossing into the kernel carried: what the offloads are worth.
+#[derive(Debug, Default)]
+pub struct Crossings {
+    batches: AtomicU64,
+    super_packets: AtomicU64,
+    segments: AtomicU64,
+}
+
+impl Crossings {
+    /// Counts a batch that was drained from the source.
+    pub fn add_batch(&self) {
+        bump(&self.batches, 1);
+    }
+
+    /// Counts a super-packet of so many packets, read from the TUN device or written to it.
+    pub fn add_super_packet(&self, segments: usize) {
+        bump(&self.super_packets, 1);
+        bump(&self.segments, segments as u64);
+    }
+
+    /// Batches, super-packets, and the packets in those.
+    pub fn read(&self) -> (u64, u64, u64) {
+        (self.batches.load(Relaxed), self.super_packets.load(Relaxed), self.segments.load(Relaxed))
+    }
+}
+
 /// What one pump counts apart from peers: its whole traffic, and drops by reason with the last offender of each.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Tally {
     /// All that this pump carried.
     pub traffic: Lane,
+    /// How it crossed into the kernel.
+    pub crossings: Crossings,
     drops: [AtomicU64; DropReason::ALL.len()],
     offenders: [AtomicU64; DropReason::ALL.len()],
     told: [AtomicU64; DropReason::ALL.len()],
@@ -49,14 +77,19 @@ pub struct Tally {
 impl Default for Tally {
     fn default() -> Self {
         let zeros = || std::array::from_fn(|_| AtomicU64::new(0));
-        Tally { traffic: Lane::default(), drops: zeros(), offenders: zeros(), told: zeros() }
+        Tally { traffic: Lane::default(), crossings: Crossings::default(), drops: zeros(), offenders: zeros(), told: zeros() }
     }
 }
 
 impl Tally {
     /// Counts a drop and notes the addresses: outer, and the inner one that is the matter; unspecified where there is none.
     pub fn note_drop(&self, reason: DropReason, outer: Ipv4Addr, inner: Ipv4Addr) {
-        bump(&self.drops[reason as usize], 1);
+        self.note_drops(1, reason, outer, inner);
+    }
+
+    /// Counts the drop of so many packets that went together.
+    pub fn note_drops(&self, count: usize, reason: DropReason, outer: Ipv4Addr, inner: Ipv4Addr) {
+        bump(&self.drops[reason as usize], count as u64);
         let pair = u64::from(outer.to_bits()) << 32 | u64::from(inner.to_bits());
         self.offenders[reason as usize].store(pair, Relaxed);
     }

@@ -16,6 +16,7 @@ use twill_reconcile::ports::{Forwarder, Forwarding, Refused};
 
 use crate::counters::{Lane, Tally};
 use crate::drops::{DropReason, Offender};
+use crate::offload::{Crossed, Offloading, Offloads};
 use crate::peer::Peers;
 use crate::pump::{Ends, Pumps, Shared};
 use crate::signal::Signal;
@@ -31,11 +32,13 @@ pub struct Settings {
     pub source_check: SourceCheck,
     /// Queues of each TUN device; each has a socket and two threads. At least one.
     pub queues: usize,
+    /// The offloads to try.
+    pub offloads: Offloads,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { source_check: SourceCheck::default(), queues: 1 }
+        Settings { source_check: SourceCheck::default(), queues: 1, offloads: Offloads::ALL }
     }
 }
 
@@ -63,6 +66,7 @@ struct Tunnel {
 struct Running {
     pumps: Pumps,
     queues: Vec<Arc<Queue>>,
+    sockets: Vec<Arc<Socket>>,
     local: SocketAddrV4,
 }
 
@@ -85,6 +89,11 @@ impl Tunnels {
         self.lock().iter().flat_map(|(link, tunnel)| tunnel.offenders(link)).collect()
     }
 
+    /// Which offloads each tunnel has in force, and what they were worth so far.
+    pub fn offloading(&self) -> Vec<Offloading> {
+        self.lock().iter().map(|(link, tunnel)| tunnel.offloading(link)).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<LinkName, Tunnel>> {
         self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,19 +106,28 @@ impl Tunnels {
             return Ok(());
         }
         let queues = tunnel.stop(&link.on);
-        let sockets = self.bind(local)?;
+        let sockets: Vec<Arc<Socket>> = self.bind(local)?.into_iter().map(Arc::new).collect();
         let queues = match queues {
             Some(queues) => queues,
-            None => tun::open(&link.on.0, self.settings.queues)?.into_iter().map(Arc::new).collect(),
+            None => tun::open(&link.on.0, self.settings.queues, self.settings.offloads)?.into_iter().map(Arc::new).collect(),
         };
-        let pumps = tunnel.start(self.shared(tunnel)?, &link.on, &queues, sockets)?;
-        tunnel.running = Some(Running { pumps, queues, local });
+        let pumps = tunnel.start(self.shared(tunnel)?, &link.on, &queues, &sockets)?;
+        tunnel.running = Some(Running { pumps, queues, sockets, local });
+        self.tell_of_missing(&link.on, tunnel);
         tracing::info!(link = %link.on, %local, "tunnel opened");
         Ok(())
     }
 
+    /// Says once, on opening, which of the offloads asked for the kernel has not.
+    fn tell_of_missing(&self, link: &LinkName, tunnel: &Tunnel) {
+        let (wanted, has) = (self.settings.offloads, tunnel.offloads());
+        if wanted != has {
+            tracing::info!(%link, ?wanted, ?has, "the kernel has not all offloads: packets cross it in smaller lots");
+        }
+    }
+
     fn bind(&self, local: SocketAddrV4) -> Result<Vec<Socket>, Refused> {
-        (0..self.settings.queues).map(|_| Socket::bind(local, self.settings.queues > 1)).collect()
+        (0..self.settings.queues).map(|_| Socket::bind(local, self.settings.queues > 1, self.settings.offloads)).collect()
     }
 
     fn shared(&self, tunnel: &Tunnel) -> Result<Arc<Shared>, Refused> {
@@ -189,12 +207,12 @@ impl Tunnel {
         running.has_device(link).then_some(running.queues)
     }
 
-    fn start(&self, shared: Arc<Shared>, link: &LinkName, queues: &[Arc<Queue>], sockets: Vec<Socket>) -> Result<Pumps, Refused> {
-        let pairs = queues.iter().zip(sockets.into_iter().map(Arc::new)).enumerate();
+    fn start(&self, shared: Arc<Shared>, link: &LinkName, queues: &[Arc<Queue>], sockets: &[Arc<Socket>]) -> Result<Pumps, Refused> {
+        let pairs = queues.iter().zip(sockets).enumerate();
         let ends = pairs.map(|(lane, (queue, socket))| {
             let end = |tally: &Arc<Tally>| Ends {
                 queue: Arc::clone(queue),
-                socket: Arc::clone(&socket),
+                socket: Arc::clone(socket),
                 lane,
                 tally: Arc::clone(tally),
                 shared: Arc::clone(&shared),
@@ -203,6 +221,28 @@ impl Tunnel {
         });
         let ends = ends.collect();
         Pumps::start(&link.0, shared, ends)
+    }
+
+    /// The offloads in force: all queues and sockets have them. None while the tunnel is not open.
+    fn offloads(&self) -> Offloads {
+        let Some(Running { queues, sockets, .. }) = &self.running else { return Offloads::NONE };
+        Offloads {
+            tso: queues.iter().all(|queue| queue.joins().tcp),
+            uso: queues.iter().all(|queue| queue.joins().udp),
+            gso: sockets.iter().all(|socket| socket.longest_run() > 1),
+            gro: sockets.iter().all(|socket| socket.is_merging()),
+        }
+    }
+
+    fn offloading(&self, link: &LinkName) -> Offloading {
+        let sum = |tallies: &[Arc<Tally>]| {
+            tallies.iter().map(|tally| tally.crossings.read()).fold(Crossed::default(), |sum, (batches, super_packets, segments)| Crossed {
+                batches: sum.batches + batches,
+                super_packets: sum.super_packets + super_packets,
+                segments: sum.segments + segments,
+            })
+        };
+        Offloading { link: link.clone(), in_force: self.offloads(), sent: sum(&self.outbound), received: sum(&self.inbound) }
     }
 
     fn tallies(&self) -> impl Iterator<Item = &Arc<Tally>> {

@@ -3,31 +3,49 @@
 //!
 //! The control plane talks to [`Tunnels`] alone, which implements [`twill_reconcile::ports::Forwarder`]; what the packets are forwarded by
 //! comes in as one immutable table, swapped at once. The way of a packet is told by [`pump`]; what becomes of it is decided in [`verdict`],
-//! which is pure, as are the modules below it (header, checksum, vnet, fragment, icmp, lookup, table, peer, counters).
+//! which is pure, as are the modules below it (header, checksum, vnet, transport, split, merge, coalesce, run, fragment, icmp, lookup, table,
+//! peer, counters).
+//!
+//! One crossing into the kernel carries many packets where [`offload`] finds that it can: super-packets from pods are split into runs for
+//! UDP_SEGMENT, datagrams that UDP_GRO gives at once are checked one by one and joined again for the TUN device. On the wire none of it is
+//! seen.
 //!
 //! Not here: addresses, routes, MTU and state of the TUN device (the kernel room's), and every decision on who is a peer.
 
 pub mod checksum;
 pub mod clock;
+pub mod coalesce;
 pub mod counters;
 pub mod drops;
 pub mod fragment;
 pub mod header;
 pub mod icmp;
 pub mod lookup;
+pub mod merge;
+pub mod offload;
 pub mod peer;
 pub mod pump;
+pub mod receiving;
+pub mod run;
+pub mod sending;
+pub mod split;
 pub mod table;
+pub mod transport;
 pub mod tun;
 pub mod udp;
 pub mod verdict;
 pub mod vnet;
 
 mod forwarder;
+mod frames;
 mod inbound;
 mod outbound;
+mod outbox;
+#[cfg(test)]
+mod packets;
 mod signal;
 
 pub use drops::{DropReason, Offender};
 pub use forwarder::{Settings, Tunnels};
+pub use offload::{Crossed, Offloading, Offloads};
 pub use verdict::SourceCheck;

@@ -122,9 +122,9 @@ mod tests {
     #[test]
     fn lanes_are_summed() {
         let peer = peer();
-        peer.sent[0].add(100);
-        peer.sent[1].add(50);
-        peer.received[1].add(7);
+        peer.sent[0].add(1, 100);
+        peer.sent[1].add(1, 50);
+        peer.received[1].add(1, 7);
         peer.received[1].heard(42);
         let (traffic, heard) = peer.traffic();
         assert_eq!((traffic.sent_packets, traffic.sent_bytes, traffic.received_packets, traffic.received_bytes), (2, 150, 1, 7));

@@ -171,7 +171,7 @@ mod tests {
     fn counters_outlive_a_swap() {
         let mut peers = Peers::new(1);
         let before = Table::new(&forwarding(), &mut peers);
-        before.target(0).peer.sent[0].add(10);
+        before.target(0).peer.sent[0].add(1, 10);
         let after = Table::new(&forwarding(), &mut peers);
         drop(before);
         peers.forget_unused();

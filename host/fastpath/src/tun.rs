@@ -3,10 +3,11 @@
 //! A device is made with IFF_TUN, IFF_NO_PI, IFF_VNET_HDR and IFF_MULTI_QUEUE and is persistent: after a SIGKILL it stays with its address
 //! and routes, and the next daemon attaches to it again. A leftover TUN device of that name with other flags is deleted and made anew;
 //! anything else of that name is refused. Each frame is a ten-byte virtio-net header (see [`crate::vnet`]) and one packet.
+//! With offloads a frame may be a super-packet; they are the device's, so that all queues are given the same ones.
 //! Since several queues may attach to one device, the kernel does not keep a second daemon out: the lock of the instance does.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,6 +15,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use nix::errno::Errno;
 use twill_reconcile::ports::Refused;
 
+use crate::coalesce::Joins;
+use crate::offload::Offloads;
 use crate::vnet;
 
 const DEVICE: &str = "/dev/net/tun";
@@ -24,10 +27,11 @@ const WANTED: i32 = PLAIN | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
 #[derive(Debug)]
 pub struct Queue {
     file: File,
+    joins: Joins,
 }
 
-/// Opens `count` queues of the device called `name`, making it if it is not there.
-pub fn open(name: &str, count: usize) -> Result<Vec<Queue>, Refused> {
+/// Opens `count` queues of the device called `name`, making it if it is not there, with those of `offloads` that the kernel has.
+pub fn open(name: &str, count: usize, offloads: Offloads) -> Result<Vec<Queue>, Refused> {
     let refused = |cause| Refused { act: format!("open TUN device {name}"), cause };
     check_name(name).map_err(refused)?;
     let first = match Queue::attach(name, WANTED) {
@@ -38,8 +42,8 @@ pub fn open(name: &str, count: usize) -> Result<Vec<Queue>, Refused> {
     while queues.len() < count {
         queues.push(Queue::attach(name, WANTED).map_err(|fault| refused(fault.words(name)))?);
     }
-    for queue in &queues {
-        queue.set_up().map_err(|error| refused(error.to_string()))?;
+    for queue in &mut queues {
+        queue.set_up(offloads).map_err(|error| refused(error.to_string()))?;
     }
     queues[0].set_persistent(true).map_err(|error| refused(error.to_string()))?;
     Ok(queues)
@@ -69,9 +73,14 @@ impl Queue {
         (&self.file).read(frame)
     }
 
-    /// Writes one frame: the kernel takes its packet as received on the device.
-    pub fn write(&self, frame: &[u8]) -> io::Result<()> {
-        (&self.file).write(frame).map(|_| ())
+    /// Writes one frame, in pieces: the kernel takes its packet as received on the device.
+    pub fn write(&self, frame: &[IoSlice<'_>]) -> io::Result<()> {
+        (&self.file).write_vectored(frame).map(|_| ())
+    }
+
+    /// Which super-packets may be written to it.
+    pub fn joins(&self) -> Joins {
+        self.joins
     }
 
     /// The name that the device has now; an error once it was deleted.
@@ -95,15 +104,26 @@ impl Queue {
         let file = open.map_err(|error| Fault::Device(errno(&error)))?;
         let mut request = request(name, flags);
         interface_call(&file, libc::TUNSETIFF as _, &mut request).map_err(|error| Fault::At("TUNSETIFF", errno(&error)))?;
-        Ok(Queue { file })
+        Ok(Queue { file, joins: Joins { tcp: false, udp: false } })
     }
 
-    /// The header's size is set and offloads are off, whatever an earlier daemon left.
-    fn set_up(&self) -> io::Result<()> {
+    /// Sets the header's size, and the offloads, whatever an earlier daemon left.
+    fn set_up(&mut self, offloads: Offloads) -> io::Result<()> {
         let mut size = vnet::HEADER as libc::c_int;
         // SAFETY: the descriptor is open; TUNSETVNETHDRSZ reads one int through the pointer, and `size` lives until the call is over.
         Errno::result(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETVNETHDRSZ as _, &raw mut size) })?;
-        number_call(&self.file, libc::TUNSETOFFLOAD as _, 0)
+        let wanted = Joins { tcp: offloads.tso, udp: offloads.uso };
+        let mut refused = None;
+        for joins in tries(wanted) {
+            match number_call(&self.file, libc::TUNSETOFFLOAD as _, flags(joins)) {
+                Ok(()) => {
+                    self.joins = joins;
+                    return Ok(());
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        refused.map_or(Ok(()), Err)
     }
 
     fn set_persistent(&self, persistent: bool) -> io::Result<()> {
@@ -114,6 +134,22 @@ impl Queue {
 impl AsFd for Queue {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+/// What to ask for, one after the other, until the kernel takes it (it refuses what it does not know, all of it): USO came with Linux 6.2.
+fn tries(wanted: Joins) -> [Joins; 3] {
+    [wanted, Joins { udp: false, ..wanted }, Joins { tcp: false, udp: false }]
+}
+
+/// TUN_F_* of linux/if_tun.h. Without any of them the kernel completes all checksums itself.
+fn flags(joins: Joins) -> libc::c_ulong {
+    const CHECKSUM: libc::c_ulong = 0x01;
+    const TCP: libc::c_ulong = 0x02 | 0x04 | 0x08;
+    const UDP: libc::c_ulong = 0x20 | 0x40;
+    match (joins.tcp, joins.udp) {
+        (false, false) => 0,
+        (tcp, udp) => CHECKSUM | if tcp { TCP } else { 0 } | if udp { UDP } else { 0 },
     }
 }
 
@@ -226,9 +262,17 @@ mod tests {
     #[test]
     fn names_that_the_kernel_would_change_are_refused() {
         for bad in ["", "flannel%d", "a/b", "a:b", "name with space", "sixteen-bytes-xx"] {
-            let refused = open(bad, 1).expect_err("a bad name");
+            let refused = open(bad, 1, Offloads::ALL).expect_err("a bad name");
             assert!(refused.to_string().contains("is not the name of an interface"), "{refused}");
         }
+    }
+
+    #[test]
+    fn offloads_are_asked_for_down_to_none() {
+        let all = Joins { tcp: true, udp: true };
+        assert_eq!(tries(all).map(flags), [0x6f, 0x0f, 0], "what Linux 6.2 has, what 5.4 has, and none");
+        assert_eq!(tries(Joins { tcp: false, ..all }).map(flags)[..2], [0x61, 0]);
+        assert_eq!(tries(Joins { udp: false, ..all }).map(flags)[0], 0x0f);
     }
 
     #[test]

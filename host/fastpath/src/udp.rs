@@ -1,22 +1,24 @@
-//! The tunnel's UDP socket: bound to the underlay address and port, used both ways, many datagrams a system call.
+//! The tunnel's UDP socket: bound to the underlay address and port, used both ways (see [`crate::sending`] and [`crate::receiving`]).
 //!
 //! The "don't fragment" flag is set on all that leaves (IP_MTU_DISCOVER = DO), and what routers and the kernel say about it comes from the
 //! error queue (IP_RECVERR) as [`Report`]s. Nothing here blocks.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use twill_reconcile::ports::Refused;
 
-use crate::vnet;
+use crate::offload::{self, Offloads};
+use crate::run;
 
-/// Datagrams a system call, and frames a turn of a pump.
+/// Sends and receives a system call, and frames a turn of a pump.
 pub const BATCH: usize = 32;
-/// Room for a frame: a virtio-net header and the longest IP packet, in whole pages.
+/// Room for what one call gives at most: 65 535 bytes and a virtio-net header, in whole pages.
 pub const SLOT: usize = 68 * 1024;
 /// Asked of the kernel for both of the socket's buffers, in bytes.
 const BUFFER: usize = 4 << 20;
@@ -29,6 +31,8 @@ const LEAST_FROM_ROUTERS: u32 = 552;
 #[derive(Debug)]
 pub struct Socket {
     socket: socket2::Socket,
+    segments: AtomicBool,
+    merges: bool,
 }
 
 /// What the network or the kernel said about a datagram of ours.
@@ -52,12 +56,14 @@ pub enum News {
 }
 
 impl Socket {
-    /// Binds a socket to `local`. With `shared`, several sockets may be bound to it, and the kernel spreads the peers over them.
-    pub fn bind(local: SocketAddrV4, shared: bool) -> Result<Self, Refused> {
-        Self::try_bind(local, shared).map_err(|error| Refused { act: format!("bind UDP socket {local}"), cause: words(&error, local) })
+    /// Binds a socket to `local`. With `shared`, several sockets may be bound to it, and the kernel spreads the peers over them. Of
+    /// `offloads` it has those that the kernel has.
+    pub fn bind(local: SocketAddrV4, shared: bool, offloads: Offloads) -> Result<Self, Refused> {
+        Self::try_bind(local, shared, offloads)
+            .map_err(|error| Refused { act: format!("bind UDP socket {local}"), cause: words(&error, local) })
     }
 
-    fn try_bind(local: SocketAddrV4, shared: bool) -> io::Result<Self> {
+    fn try_bind(local: SocketAddrV4, shared: bool, offloads: Offloads) -> io::Result<Self> {
         let socket = socket2::Socket::new(Domain::IPV4, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
         socket.set_reuse_port(shared)?;
         set_always_dont_fragment(&socket)?;
@@ -68,50 +74,25 @@ impl Socket {
             socket.set_send_buffer_size(BUFFER)?;
         }
         socket.bind(&SockAddr::from(local))?;
-        Ok(Socket { socket })
+        // Setting zero changes nothing, and shows whether the kernel knows the option.
+        let segments = offloads.gso && !offload::is_run_mangled_here() && setsockopt(&socket, sockopt::UdpGsoSegment, &0).is_ok();
+        let merges = offloads.gro && setsockopt(&socket, sockopt::UdpGroSegment, &true).is_ok();
+        Ok(Socket { socket, segments: AtomicBool::new(segments), merges })
     }
 
-    /// Sends up to [`BATCH`] datagrams and tells how many left. An error is about the first one, or about an earlier one that the network
-    /// spoke of meanwhile.
-    pub fn send<'a>(&self, datagrams: impl Iterator<Item = (SocketAddrV4, &'a [u8])>) -> io::Result<usize> {
-        // SAFETY: all three are plain data, for which all zeros is a value.
-        let (mut names, mut slices, mut headers): ([libc::sockaddr_in; BATCH], [libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
-            unsafe { std::mem::zeroed() };
-        let mut count = 0;
-        for ((to, bytes), ((name, slice), header)) in datagrams.zip(names.iter_mut().zip(&mut slices).zip(&mut headers)) {
-            *name = raw_address(to);
-            *slice = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-            point(&mut header.msg_hdr, name, slice);
-            count += 1;
-        }
-        // SAFETY: the first `count` headers point to a name and a slice on this stack frame, and those to bytes that `datagrams` borrows for
-        // 'a, longer than the call; the kernel only reads them and writes `msg_len`.
-        let sent = unsafe { libc::sendmmsg(self.socket.as_raw_fd(), headers.as_mut_ptr(), count, 0) };
-        Ok(Errno::result(sent)? as usize)
+    /// The most packets that one send to a peer may carry: 1 while UDP_SEGMENT is off.
+    pub fn longest_run(&self) -> usize {
+        if self.segments.load(Relaxed) { run::MOST } else { 1 }
     }
 
-    /// Receives what has arrived, up to [`BATCH`] datagrams. `WouldBlock` when nothing has.
-    pub fn receive(&self, into: &mut Datagrams) -> io::Result<()> {
-        // SAFETY: all three are plain data, for which all zeros is a value.
-        let (mut names, mut slices, mut headers): ([libc::sockaddr_in; BATCH], [libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
-            unsafe { std::mem::zeroed() };
-        into.count = 0;
-        let slots = into.bytes.chunks_exact_mut(SLOT);
-        for (slot, ((name, slice), header)) in slots.zip(names.iter_mut().zip(&mut slices).zip(&mut headers)) {
-            let room = &mut slot[vnet::HEADER..];
-            *slice = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
-            point(&mut header.msg_hdr, name, slice);
-        }
-        // SAFETY: there are BATCH slots, so every header points to a name and a slice on this stack frame, and each slice to a slot of its
-        // own in `into`, borrowed mutably for the call; lengths are those of what they point to.
-        let received = unsafe {
-            libc::recvmmsg(self.socket.as_raw_fd(), headers.as_mut_ptr(), BATCH as u32, libc::MSG_DONTWAIT, std::ptr::null_mut())
-        };
-        into.count = Errno::result(received)? as usize;
-        for ((meta, name), header) in into.meta.iter_mut().zip(&names).zip(&headers).take(into.count) {
-            *meta = (Ipv4Addr::from_bits(u32::from_be(name.sin_addr.s_addr)), header.msg_len as usize);
-        }
-        Ok(())
+    /// Leaves UDP_SEGMENT off from now on, since the underlay cannot do it; false when it was off already.
+    pub fn stop_segmenting(&self) -> bool {
+        self.segments.swap(false, Relaxed)
+    }
+
+    /// True when one receive may give many datagrams.
+    pub fn is_merging(&self) -> bool {
+        self.merges
     }
 
     /// Clears the socket's pending error, which outlives an error queue that was too full for it.
@@ -136,6 +117,12 @@ impl Socket {
     }
 }
 
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -150,22 +137,6 @@ fn news(message: ControlMessageOwned) -> Option<News> {
         libc::ECONNREFUSED => News::Refused,
         _ => News::Unreachable,
     })
-}
-
-fn point(header: &mut libc::msghdr, name: &mut libc::sockaddr_in, slice: &mut libc::iovec) {
-    header.msg_name = std::ptr::from_mut(name).cast();
-    header.msg_namelen = size_of::<libc::sockaddr_in>() as u32;
-    header.msg_iov = slice;
-    header.msg_iovlen = 1;
-}
-
-fn raw_address(address: SocketAddrV4) -> libc::sockaddr_in {
-    libc::sockaddr_in {
-        sin_family: libc::AF_INET as libc::sa_family_t,
-        sin_port: address.port().to_be(),
-        sin_addr: libc::in_addr { s_addr: address.ip().to_bits().to_be() },
-        sin_zero: [0; 8],
-    }
 }
 
 fn set_always_dont_fragment(socket: &socket2::Socket) -> io::Result<()> {
@@ -188,38 +159,18 @@ fn words(error: &io::Error, local: SocketAddrV4) -> String {
     }
 }
 
-/// Room for a batch of datagrams, each with space before it for a virtio-net header of zeros, so that it can go on as a frame.
-#[derive(Debug)]
-pub struct Datagrams {
-    bytes: Box<[u8]>,
-    meta: [(Ipv4Addr, usize); BATCH],
-    count: usize,
-}
-
-impl Default for Datagrams {
-    fn default() -> Self {
-        Datagrams { bytes: vec![0; BATCH * SLOT].into_boxed_slice(), meta: [(Ipv4Addr::UNSPECIFIED, 0); BATCH], count: 0 }
-    }
-}
-
-impl Datagrams {
-    /// How many the last call received.
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Sender and frame (header of zeros, then the datagram) of each.
-    pub fn frames(&self) -> impl Iterator<Item = (Ipv4Addr, &[u8])> {
-        self.meta[..self.count].iter().zip(self.bytes.chunks_exact(SLOT)).map(|(&(from, len), slot)| (from, &slot[..vnet::HEADER + len]))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::receiving::Datagrams;
+    use crate::sending::Packet;
+
+    fn bound(offloads: Offloads) -> Socket {
+        Socket::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), false, offloads).expect("a loopback socket")
+    }
 
     fn loopback() -> Socket {
-        Socket::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), false).expect("a loopback socket")
+        bound(Offloads::ALL)
     }
 
     fn address(socket: &Socket) -> SocketAddrV4 {
@@ -231,31 +182,57 @@ mod tests {
         while nix::poll::poll(&mut polled, 5_000u16) == Err(Errno::EINTR) {}
     }
 
-    #[test]
-    fn a_batch_arrives_in_order_and_whole() {
-        let (from, to) = (loopback(), loopback());
-        let packets: Vec<Vec<u8>> = (0..BATCH).map(|n| vec![n as u8; n * 100]).collect();
-        let sent = from.send(packets.iter().map(|packet| (address(&to), &packet[..]))).expect("sent");
-        assert_eq!(sent, BATCH);
-        let mut datagrams = Datagrams::default();
-        let mut seen = Vec::new();
-        while seen.len() < BATCH {
-            wait(&to, nix::poll::PollFlags::POLLIN);
-            to.receive(&mut datagrams).expect("received");
-            seen.extend(datagrams.frames().map(|(sender, frame)| (sender, frame.to_vec())));
+    fn packets<'a>(packets: &'a [Vec<u8>], to: SocketAddrV4) -> impl Fn(usize) -> Packet<'a> {
+        move |number| {
+            let (head, data) = packets[number].split_at(packets[number].len() / 3);
+            Packet { target: 0, to, parts: [head, data] }
         }
-        for ((sender, frame), packet) in seen.iter().zip(&packets) {
-            assert_eq!(*sender, Ipv4Addr::LOCALHOST);
-            assert_eq!((&frame[..vnet::HEADER], &frame[vnet::HEADER..]), (&[0; vnet::HEADER][..], &packet[..]));
+    }
+
+    /// Sends all packets, which must all leave, and gives what arrives.
+    fn carry(from: &Socket, to: &Socket, all: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let mut sent = 0;
+        while sent < all.len() {
+            sent += from.send(all.len() - sent, packets(&all[sent..], address(to)), from.longest_run()).expect("sent");
+        }
+        let (mut datagrams, mut seen) = (Datagrams::default(), Vec::new());
+        while seen.len() < all.len() {
+            wait(to, nix::poll::PollFlags::POLLIN);
+            to.receive(&mut datagrams).expect("received");
+            let arrived = datagrams.places().inspect(|(sender, _)| assert_eq!(*sender, Ipv4Addr::LOCALHOST));
+            seen.extend(arrived.map(|(_, place)| place.of(datagrams.bytes()).to_vec()));
         }
         assert_eq!(to.receive(&mut datagrams).expect_err("empty").kind(), io::ErrorKind::WouldBlock);
+        seen
+    }
+
+    #[test]
+    fn packets_arrive_in_order_and_whole_with_and_without_offloads() {
+        let lengths = (0..BATCH).map(|n| n * 100).chain([1400; 100]).chain([900, 900, 60]).chain([60; 200]);
+        let all: Vec<Vec<u8>> = lengths.enumerate().map(|(n, len)| vec![n as u8; len]).collect();
+        for (sends, receives) in [(Offloads::ALL, Offloads::ALL), (Offloads::ALL, Offloads::NONE), (Offloads::NONE, Offloads::ALL)] {
+            assert_eq!(carry(&bound(sends), &bound(receives), &all), all, "{sends:?} to {receives:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_datagram_is_one() {
+        assert_eq!(carry(&loopback(), &loopback(), &[vec![]]), [vec![0u8; 0]]);
+    }
+
+    #[test]
+    fn segmenting_is_stopped_once_and_sending_goes_on() {
+        let (from, to) = (loopback(), loopback());
+        let all = vec![vec![7; 1000]; 50];
+        assert!(from.longest_run() > 1 && from.stop_segmenting() && !from.stop_segmenting());
+        assert_eq!((from.longest_run(), carry(&from, &to, &all)), (1, all));
     }
 
     #[test]
     fn a_closed_port_is_reported_once() {
         let socket = loopback();
         let closed = address(&loopback());
-        socket.send([(closed, &b"x"[..])].into_iter()).expect("sent");
+        socket.send(1, packets(&[b"x".to_vec()], closed), 1).expect("sent");
         wait(&socket, nix::poll::PollFlags::empty());
         assert_eq!(socket.next_report(), Some(Report { about: Ipv4Addr::LOCALHOST, news: News::Refused }));
         assert_eq!(socket.next_report(), None);
@@ -264,7 +241,7 @@ mod tests {
     #[test]
     fn a_taken_port_says_who_may_have_it() {
         let socket = loopback();
-        let refused = Socket::bind(address(&socket), false).expect_err("taken");
+        let refused = Socket::bind(address(&socket), false, Offloads::ALL).expect_err("taken");
         assert!(refused.to_string().contains("another program has UDP port"), "{refused}");
     }
 }

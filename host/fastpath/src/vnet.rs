@@ -8,7 +8,22 @@ use crate::checksum;
 /// Length of the header. Twelve, with `num_buffers`, says nothing to a TUN device.
 pub const HEADER: usize = 10;
 
-const NEEDS_CHECKSUM: u8 = 1;
+/// VIRTIO_NET_HDR_F_NEEDS_CSUM.
+pub const NEEDS_CHECKSUM: u8 = 1;
+/// VIRTIO_NET_HDR_GSO_ECN: a TCP super-packet with CWR set. Said beside the type.
+const WITH_CWR: u8 = 0x80;
+
+/// The types of super-packets that are understood (VIRTIO_NET_HDR_GSO_*). UFO (3), which stands for fragments, is never asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Gso {
+    /// TCP over IPv4.
+    Tcp4 = 1,
+    /// TCP over IPv6.
+    Tcp6 = 4,
+    /// UDP over either, one datagram a segment (since Linux 6.2).
+    Udp = 5,
+}
 
 /// A packet's offload state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,10 +73,20 @@ impl VnetHeader {
         self.gso_type != 0
     }
 
+    /// The type of a super-packet, if it is one of those understood.
+    pub fn gso(&self) -> Option<Gso> {
+        [Gso::Tcp4, Gso::Tcp6, Gso::Udp].into_iter().find(|&gso| gso as u8 == self.gso_type & !WITH_CWR)
+    }
+
+    /// True when the packet's checksum is still to be completed.
+    pub fn needs_checksum(&self) -> bool {
+        self.flags & NEEDS_CHECKSUM != 0
+    }
+
     /// Completes the packet's checksum when the kernel left that to us. The place holds the pseudo header's sum, as the kernel does it.
     /// False when the header points outside the packet.
     pub fn complete_checksum(&self, packet: &mut [u8]) -> bool {
-        if self.flags & NEEDS_CHECKSUM == 0 {
+        if !self.needs_checksum() {
             return true;
         }
         let start = usize::from(self.checksum_start);

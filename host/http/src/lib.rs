@@ -7,6 +7,7 @@
 mod assets;
 mod encoded;
 mod guard;
+mod health;
 mod problem;
 mod routes;
 mod serve;
@@ -18,6 +19,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use twill_model::status::Snapshot;
 
+pub use health::serve_health;
 pub use serve::{BindError, bind_unix, serve_tcp, serve_unix};
 
 /// What an operator can have the daemon do.

@@ -43,7 +43,8 @@ pub async fn serve_unix(listener: UnixListener, api: Api, shutdown: Cancellation
     serve(listener, router(api, Door::Unix, shutdown.clone()), shutdown).await
 }
 
-async fn serve<L>(listener: L, router: Router, shutdown: CancellationToken) -> io::Result<()>
+/// Serves `router` until `shutdown` is cancelled; requests under way may take [`DRAIN`].
+pub(crate) async fn serve<L>(listener: L, router: Router, shutdown: CancellationToken) -> io::Result<()>
 where
     L: Listener,
     L::Addr: std::fmt::Debug,

@@ -53,6 +53,27 @@ async fn health_is_about_the_process_and_readiness_about_the_node() {
 }
 
 #[tokio::test]
+async fn flannels_health_checks_have_flannels_words_and_tell_nothing_else() {
+    let mut snapshot = sample::snapshot();
+    snapshot.node.ready = false;
+    let server = Server::start(snapshot).await;
+    let probe = async |path| {
+        let answer = server.probe(path).await;
+        (answer.status, answer.body)
+    };
+    assert_eq!(probe("/healthz").await, (200, "flanneld is running".into()));
+    for (ready, wanted) in
+        [(false, (503, "flanneld is not ready yet")), (true, (200, "flanneld is ready")), (false, (503, "flanneld is not ready yet"))]
+    {
+        server.snapshots.send_modify(|snapshot| Arc::make_mut(snapshot).node.ready = ready);
+        assert_eq!(probe("/readyz").await, (wanted.0, wanted.1.into()));
+    }
+    for other in ["/", "/api/v1/node", "/healthz/x"] {
+        assert_eq!(probe(other).await, (404, String::new()), "{other}");
+    }
+}
+
+#[tokio::test]
 async fn errors_have_one_shape() {
     let server = Server::start(Snapshot::default()).await;
     let post = |path: &str| format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");

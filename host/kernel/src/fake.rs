@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use twill_model::firewall::{Filter, Ruleset};
 use twill_model::item::{Item, Key, Link, LinkKind, LinkName, Route};
 use twill_model::state::{Hop, HostItem, HostKey, Observed, ObservedLink, ObservedRoute, Step, Sysctl};
 use twill_reconcile::ports::{Kernel, Refused};
@@ -33,6 +34,7 @@ struct State {
     refusals: BTreeMap<HostKey, String>,
     steps: Vec<Step>,
     passes: usize,
+    rules: Option<Ruleset>,
 }
 
 impl FakeKernel {
@@ -129,6 +131,16 @@ impl Kernel for FakeKernel {
 
     async fn road(&self, to: IpAddr) -> Result<Hop, Refused> {
         Ok(self.state().roads.get(&to).copied().unwrap_or_default())
+    }
+
+    async fn filter(&self, wanted: Ruleset) -> Result<Filter, Refused> {
+        let ours = self.state().rules.clone().filter(|there| there.table == wanted.table);
+        Ok(Filter { ours: ours.unwrap_or(Ruleset { table: wanted.table, tables: Vec::new() }), obstacles: Vec::new() })
+    }
+
+    async fn replace_rules(&self, wanted: Ruleset) -> Result<(), Refused> {
+        self.state().rules = Some(wanted);
+        Ok(())
     }
 
     async fn changed(&self) {

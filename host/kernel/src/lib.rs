@@ -1,8 +1,9 @@
-//! The kernel's network state, by rtnetlink: observe it, change it, hear of changes by other hands. No netlink type leaves this room.
+//! The kernel's network state, by rtnetlink, and by nft: observe it, change it, hear of changes by other hands. No netlink type leaves this room.
 //!
 //! - [`Netlink`] implements [`twill_reconcile::ports::Kernel`] with two connections, one to ask (`ask`) and one to listen (`monitor`).
 //! - `link`, `address`, `route`, `neighbour` turn items into messages and messages into items; they do no I/O. `observe` joins what they read.
 //! - `ledger` knows which notifications tell of nothing new, so that our own writes wake nobody.
+//! - `filter` has nft write and read the packet filter's rules; `filter_news` hears of changes to them.
 //! - [`underlay`] chooses the interface that carries the tunnels; `interfaces` gathers what it chooses from.
 //! - [`sysctl`] sets kernel settings and puts them back; [`lock`] holds an instance; `fake` (feature `fake`) is a kernel in
 //!   memory, for tests of other rooms.
@@ -11,6 +12,8 @@ mod address;
 mod ask;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+mod filter;
+mod filter_news;
 mod interfaces;
 mod ledger;
 mod link;

@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
+use twill_model::firewall::{Filter, Ruleset};
 use twill_model::item::{Item, Link, LinkName, Route};
 use twill_model::state::{Hop, HostItem, Observed, ObservedLink, Sysctl};
 use twill_reconcile::ports::{Kernel, Refused};
 
 use crate::ask::{Asker, Change};
+use crate::filter::PacketFilter;
 use crate::ledger::Ledger;
 use crate::link::{SeenLink, adjust, alike, fits};
 use crate::monitor::Monitor;
@@ -30,6 +32,7 @@ pub struct Netlink {
     ledger: Arc<Mutex<Ledger>>,
     underlay: Mutex<Option<String>>,
     sysctls: Arc<Sysctls>,
+    filter: PacketFilter,
 }
 
 impl Netlink {
@@ -43,7 +46,14 @@ impl Netlink {
         let ledger = Arc::new(Mutex::new(Ledger::default()));
         let monitor = Monitor::open(ledger.clone()).map_err(refused)?;
         let asker = Asker::open().map_err(refused)?;
-        Ok(Self { asker, monitor, ledger, underlay: Mutex::new(None), sysctls: Arc::new(Sysctls::new(sysctl_record)) })
+        Ok(Self {
+            asker,
+            monitor,
+            ledger,
+            underlay: Mutex::new(None),
+            sysctls: Arc::new(Sysctls::new(sysctl_record)),
+            filter: PacketFilter::open(),
+        })
     }
 
     /// Names the interface that VXLAN links are made on. A VXLAN link on another one is then observed without a kind, and re-made.
@@ -244,11 +254,22 @@ impl Kernel for Netlink {
 
     async fn road(&self, to: IpAddr) -> Result<Hop, Refused> {
         let leaving = road::ask(&self.asker, to).await.map_err(|failure| failure.refused(format!("find the road to {to}")))?;
-        Ok(leaving.hop)
+        Ok(leaving.over(self.underlay_index()))
+    }
+
+    async fn filter(&self, wanted: Ruleset) -> Result<Filter, Refused> {
+        self.filter.look(&wanted).await
+    }
+
+    async fn replace_rules(&self, wanted: Ruleset) -> Result<(), Refused> {
+        self.filter.replace(&wanted).await
     }
 
     async fn changed(&self) {
-        self.monitor.news().await;
+        tokio::select! {
+            () = self.monitor.news() => {}
+            () = self.filter.news() => {}
+        }
     }
 }
 

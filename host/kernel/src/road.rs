@@ -24,6 +24,16 @@ pub(crate) struct Leaving {
     pub(crate) source: Option<IpAddr>,
 }
 
+impl Leaving {
+    /// The road as plans see it: a neighbour on another interface than the underlay is none that a route over the underlay could reach.
+    pub(crate) fn over(&self, underlay: Option<u32>) -> Hop {
+        match self.hop {
+            Hop::OnLink if underlay.is_some() && self.interface != underlay => Hop::Routed,
+            hop => hop,
+        }
+    }
+}
+
 /// Asks for the road to `to`.
 pub(crate) async fn ask(asker: &Asker, to: IpAddr) -> Result<Leaving, Failure> {
     let mut message = RouteMessage::default();
@@ -53,4 +63,18 @@ fn read(answer: &RouteMessage) -> Leaving {
         _ => None,
     });
     Leaving { hop, interface, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_neighbour_on_another_interface_is_not_on_the_link() {
+        let leaving = |hop| Leaving { hop, interface: Some(3), source: None };
+        assert_eq!(leaving(Hop::OnLink).over(Some(3)), Hop::OnLink);
+        assert_eq!(leaving(Hop::OnLink).over(Some(2)), Hop::Routed);
+        assert_eq!(leaving(Hop::OnLink).over(None), Hop::OnLink);
+        assert_eq!(leaving(Hop::Unreachable).over(Some(2)), Hop::Unreachable);
+    }
 }

@@ -1,10 +1,11 @@
-//! Taking down what is ours, for `twill down`: routes, then links. Goes on after a refusal and tells of all.
+//! Taking down what is ours, for `twill down`: routes, then links; and rules. Goes on after a refusal and tells of all.
 
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
+use twill_model::firewall::Ruleset;
 use twill_model::item::LinkName;
 use twill_model::state::route_words;
-use twill_reconcile::ports::Refused;
+use twill_reconcile::ports::{Kernel, Refused};
 
 use crate::route::SeenRoute;
 use crate::{Netlink, ROUTE_PROTOCOL, observe};
@@ -43,6 +44,20 @@ impl Netlink {
             taken.note(act, done.map_err(|failure| failure.refused(format!("remove link {name}"))));
         }
         taken
+    }
+
+    /// Removes the rules of the tables of that name. Without nft there are none.
+    ///
+    /// # Errors
+    /// nft does not do it.
+    pub async fn take_rules_down(&self, table: &str) -> Result<Option<String>, Refused> {
+        let none = Ruleset { table: table.to_owned(), tables: Vec::new() };
+        let there = self.filter(none.clone()).await?.ours;
+        if there.tables.is_empty() {
+            return Ok(None);
+        }
+        self.replace_rules(none).await?;
+        Ok(Some(there.to_string()))
     }
 
     async fn take_routes(

@@ -11,6 +11,18 @@ use twill_model::Addresses;
 use twill_model::node::Underlay;
 use twill_reconcile::ports::Refused;
 
+/// How much an address family matters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Want {
+    /// Not looked at.
+    #[default]
+    No,
+    /// Taken where the chosen interface has a global address of it. So a node is ready for whatever families the network turns out to have.
+    IfThere,
+    /// An interface without it will not do.
+    Must,
+}
+
 /// What the operator said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnderlaySettings {
@@ -24,10 +36,10 @@ pub struct UnderlaySettings {
     pub public_ip: Option<Ipv4Addr>,
     /// Published in the place of the interface's IPv6 address.
     pub public_ipv6: Option<Ipv6Addr>,
-    /// IPv4 is wanted.
-    pub v4: bool,
-    /// IPv6 is wanted.
-    pub v6: bool,
+    /// Whether IPv4 is wanted.
+    pub v4: Want,
+    /// Whether IPv6 is wanted.
+    pub v6: Want,
 }
 
 /// An address of an interface.
@@ -232,9 +244,7 @@ fn by_road(address: IpAddr, there: &Surroundings) -> Result<Pick<'_>, UnderlayEr
 fn by_default<'a>(settings: &UnderlaySettings, there: &'a Surroundings) -> Result<Pick<'a>, UnderlayError> {
     let public = preferred(&[], settings);
     let found: Vec<&Interface> = if public.is_empty() {
-        let v4 = settings.v4.then(|| default_interface(there.default_v4, "IPv4", there));
-        let v6 = settings.v6.then(|| default_interface(there.default_v6, "IPv6", there));
-        v4.into_iter().chain(v6).collect::<Result<_, _>>()?
+        by_default_routes(settings, there)?
     } else {
         public.iter().map(|address| owner(*address, there)).collect::<Result<_, _>>()?
     };
@@ -245,14 +255,26 @@ fn by_default<'a>(settings: &UnderlaySettings, there: &'a Surroundings) -> Resul
     }
 }
 
+/// The interfaces of the default routes of the families that must be; where none must, that of the first family that has one.
+fn by_default_routes<'a>(settings: &UnderlaySettings, there: &'a Surroundings) -> Result<Vec<&'a Interface>, UnderlayError> {
+    let of = |want: Want, index, family| (want != Want::No).then(|| (want, default_interface(index, family, there)));
+    let families: Vec<_> = of(settings.v4, there.default_v4, "IPv4").into_iter().chain(of(settings.v6, there.default_v6, "IPv6")).collect();
+    let must: Vec<_> = families.iter().filter(|(want, _)| *want == Want::Must).map(|(_, found)| found.clone()).collect();
+    if !must.is_empty() {
+        return must.into_iter().collect();
+    }
+    let (found, missing): (Vec<_>, Vec<_>) = families.into_iter().map(|(_, found)| found).partition(Result::is_ok);
+    found.into_iter().chain(missing).take(1).collect()
+}
+
 fn default_interface<'a>(index: Option<u32>, family: &'static str, there: &'a Surroundings) -> Result<&'a Interface, UnderlayError> {
     index.and_then(|index| by_index(index, there)).ok_or(UnderlayError::NoDefaultRoute { family })
 }
 
 /// The addresses that decide which of an interface's come first: the one asked for, then the public ones of wanted families.
 fn preferred(asked: &[IpAddr], settings: &UnderlaySettings) -> Vec<IpAddr> {
-    let v4 = settings.public_ip.filter(|_| settings.v4).map(IpAddr::V4);
-    let v6 = settings.public_ipv6.filter(|_| settings.v6).map(IpAddr::V6);
+    let v4 = settings.public_ip.filter(|_| settings.v4 != Want::No).map(IpAddr::V4);
+    let v6 = settings.public_ipv6.filter(|_| settings.v6 != Want::No).map(IpAddr::V6);
     asked.iter().copied().chain(v4).chain(v6).collect()
 }
 
@@ -280,13 +302,13 @@ fn complete(pick: &Pick<'_>, settings: &UnderlaySettings) -> Result<Chosen, Unde
     let mut own: Vec<&InterfaceAddress> = usable(interface).collect();
     own.sort_by_key(|address| rank(address, &pick.by));
     let addresses: Vec<IpNet> = own.iter().map(|address| address.net).collect();
-    let first = |v6: bool| addresses.iter().map(IpNet::addr).find(|address| address.is_ipv6() == v6);
     let missing = |family| UnderlayError::NoAddress { interface: interface.name.clone(), family };
     // An interface without an address of the family cannot carry it, whatever is published.
-    let v4 = if settings.v4 { Some(first(false).ok_or_else(|| missing("IPv4"))?) } else { None };
-    let v6 = if settings.v6 { Some(first(true).ok_or_else(|| missing("IPv6"))?) } else { None };
+    let v4 = own_address(&addresses, settings.v4, false).map_err(|()| missing("IPv4"))?;
+    let v6 = own_address(&addresses, settings.v6, true).map_err(|()| missing("IPv6"))?;
     if v4.is_none() && v6.is_none() {
-        return Err(UnderlayError::NoFamily);
+        let unasked = settings.v4 == Want::No && settings.v6 == Want::No;
+        return Err(if unasked { UnderlayError::NoFamily } else { missing("IPv4 or IPv6") });
     }
     let published = Addresses {
         v4: v4.and_then(|own| settings.public_ip.or(if let IpAddr::V4(own) = own { Some(own) } else { None })),
@@ -294,6 +316,16 @@ fn complete(pick: &Pick<'_>, settings: &UnderlaySettings) -> Result<Chosen, Unde
     };
     let underlay = Underlay { name: interface.name.clone(), index: interface.index, mtu: interface.mtu, addresses };
     Ok(Chosen { underlay, published })
+}
+
+/// The first address of a family; an error when it must be there and is not. One that nobody asked for is taken only if other links know it too.
+fn own_address(addresses: &[IpNet], want: Want, v6: bool) -> Result<Option<IpAddr>, ()> {
+    let mut of_family = addresses.iter().map(IpNet::addr).filter(|address| address.is_ipv6() == v6);
+    match want {
+        Want::No => Ok(None),
+        Want::IfThere => Ok(of_family.find(|address| !link_local(*address))),
+        Want::Must => of_family.next().map(Some).ok_or(()),
+    }
 }
 
 /// Addresses that something new may be bound to: global or link-local unicast, in use, and nobody else's.
@@ -309,7 +341,7 @@ fn rank(address: &InterfaceAddress, by: &[IpAddr]) -> (bool, bool, bool, bool, u
 }
 
 fn wanted(address: IpAddr, settings: &UnderlaySettings) -> bool {
-    if address.is_ipv6() { settings.v6 } else { settings.v4 }
+    (if address.is_ipv6() { settings.v6 } else { settings.v4 }) != Want::No
 }
 
 fn check_public(settings: &UnderlaySettings) -> Result<(), UnderlayError> {

@@ -31,15 +31,20 @@ fn there() -> Surroundings {
 }
 
 fn v4() -> UnderlaySettings {
-    UnderlaySettings { v4: true, ..UnderlaySettings::default() }
+    UnderlaySettings { v4: Want::Must, ..UnderlaySettings::default() }
 }
 
 fn v6() -> UnderlaySettings {
-    UnderlaySettings { v6: true, ..UnderlaySettings::default() }
+    UnderlaySettings { v6: Want::Must, ..UnderlaySettings::default() }
 }
 
 fn dual() -> UnderlaySettings {
-    UnderlaySettings { v4: true, v6: true, ..UnderlaySettings::default() }
+    UnderlaySettings { v4: Want::Must, v6: Want::Must, ..UnderlaySettings::default() }
+}
+
+/// What a daemon asks for that does not know the network's families yet.
+fn open() -> UnderlaySettings {
+    UnderlaySettings { v4: Want::IfThere, v6: Want::IfThere, ..UnderlaySettings::default() }
 }
 
 fn iface(base: UnderlaySettings, asked: &[&str]) -> UnderlaySettings {
@@ -175,4 +180,28 @@ fn a_changed_interface_is_followed_by_its_name() {
     assert_eq!(after.published.to_string(), "192.168.1.5");
     now.interfaces.remove(1);
     assert!(matches!(follow(&before, &settings, &now), Err(UnderlayError::UnknownInterface { .. })));
+}
+
+#[test]
+fn families_that_nobody_insists_on_are_taken_where_they_are() {
+    let published = |settings: &UnderlaySettings, there: &Surroundings| {
+        choose(settings, there).map(|chosen| format!("{}: {}", chosen.underlay.name, chosen.published)).map_err(|error| error.to_string())
+    };
+    let apart = Surroundings { default_v6: Some(3), ..there() };
+    let v6_alone = Surroundings { default_v4: None, default_v6: Some(3), ..there() };
+    assert_eq!(published(&open(), &there()).as_deref(), Ok("eth0: 192.168.1.5 and fd00:1::5"));
+    assert_eq!(published(&open(), &apart).as_deref(), Ok("eth0: 192.168.1.5 and fd00:1::5"));
+    assert_eq!(published(&open(), &v6_alone).as_deref(), Ok("eth1: 172.16.0.5 and fd00:2::6"));
+    assert_eq!(published(&iface(open(), &["wlan0"]), &there()).as_deref(), Ok("wlan0: 10.9.8.7"));
+    let nowhere = Surroundings { default_v4: None, default_v6: None, ..there() };
+    assert!(published(&open(), &nowhere).expect_err("a refusal").starts_with("there is no IPv4 default route"));
+    assert_eq!(published(&iface(open(), &["bare"]), &there()), Err(r#"the interface "bare" has no usable IPv4 or IPv6 address"#.into()));
+}
+
+#[test]
+fn an_address_that_only_its_link_knows_is_published_only_when_asked_for() {
+    let mut there = there();
+    there.interfaces[1].addresses = vec![address("192.168.1.5/24"), address("fe80::5/64")];
+    assert_eq!(choose(&open(), &there).expect("a choice").published.to_string(), "192.168.1.5");
+    assert_eq!(choose(&dual(), &there).expect("a choice").published.to_string(), "192.168.1.5 and fe80::5");
 }

@@ -3,10 +3,10 @@
 mod lab;
 
 use lab::{in_namespace, ip, kernel, wire};
-use twill_kernel::underlay::{UnderlayError, UnderlaySettings};
+use twill_kernel::underlay::{UnderlayError, UnderlaySettings, Want};
 
 fn both() -> UnderlaySettings {
-    UnderlaySettings { v4: true, v6: true, ..UnderlaySettings::default() }
+    UnderlaySettings { v4: Want::Must, v6: Want::Must, ..UnderlaySettings::default() }
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn the_road_to_an_address_decides() {
     in_namespace(|| async {
         wire();
         let (kernel, _directory) = kernel();
-        let to = |text: &str| UnderlaySettings { v6: false, iface_can_reach: Some(text.parse().expect("a good address")), ..both() };
+        let to = |text: &str| UnderlaySettings { v6: Want::No, iface_can_reach: Some(text.parse().expect("a good address")), ..both() };
         assert_eq!(kernel.choose_underlay(&to("10.0.0.77")).await.expect("a choice").underlay.name, "eth0");
         assert!(matches!(kernel.choose_underlay(&to("192.0.2.1")).await, Err(UnderlayError::NoRoad { .. })));
     });

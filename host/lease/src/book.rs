@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use twill_model::{Lease, Prefixes};
+use twill_model::{Lease, NetworkConfig, Prefixes};
 
 use crate::collision::{Claimant, Collision, collisions};
+use crate::fit::is_one_subnet;
 use crate::store::Change;
 
 /// How long vanished peers are held, in milliseconds.
@@ -51,7 +52,7 @@ pub struct Book {
 }
 
 impl Book {
-    /// A book from leases that were kept on disk, with the identity of the store that they came from.
+    /// A book from leases that were kept on disk, the oldest first, with the identity of the store that they came from.
     pub fn recalled(leases: Vec<Lease>, identity: Option<String>, now_ms: u64) -> Book {
         let mut book = Book { identity, ..Book::default() };
         for lease in leases {
@@ -62,7 +63,8 @@ impl Book {
 
     /// Takes over a complete snapshot. `own` tells this node's leases, which are never held.
     pub fn replace(&mut self, leases: Vec<Lease>, identity: &str, own: impl Fn(&Lease) -> bool, now_ms: u64) -> Difference {
-        let anew = self.identity.as_deref().is_some_and(|known| known != identity);
+        // From no identity to some is the same store, to which somebody has written since.
+        let anew = self.identity.as_deref().is_some_and(|known| !known.is_empty() && known != identity);
         self.identity = Some(identity.to_owned());
         let present: BTreeSet<Prefixes> = leases.iter().map(|lease| lease.subnets).collect();
         let vanished = self.entries.keys().filter(|subnets| !present.contains(subnets)).copied().collect();
@@ -124,6 +126,13 @@ impl Book {
         self.entries.values().map(|entry| &entry.lease)
     }
 
+    /// All leases, the oldest first: [`Book::recalled`] from them keeps who was there first.
+    pub fn by_arrival(&self) -> Vec<&Lease> {
+        let mut entries: Vec<&Entry> = self.entries.values().collect();
+        entries.sort_by_key(|entry| entry.arrival);
+        entries.into_iter().map(|entry| &entry.lease).collect()
+    }
+
     /// The leases that the store still has.
     pub fn standing(&self) -> impl Iterator<Item = &Lease> {
         self.entries.values().filter(|entry| entry.held_until.is_none()).map(|entry| &entry.lease)
@@ -144,11 +153,12 @@ impl Book {
         self.identity.as_deref()
     }
 
-    /// Leases that overlap an older one.
-    pub fn collisions(&self) -> Vec<Collision> {
+    /// Leases that overlap one that goes before them. Without a config the length of subnets is not known, and only age counts.
+    pub fn collisions(&self, config: Option<&NetworkConfig>) -> Vec<Collision> {
         collisions(self.entries.values().map(|entry| Claimant {
             lease: &entry.lease,
             held: entry.held_until.is_some(),
+            fits: config.is_none_or(|config| is_one_subnet(config, &entry.lease.subnets)),
             arrival: entry.arrival,
         }))
     }

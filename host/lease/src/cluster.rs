@@ -21,13 +21,15 @@ pub struct Cluster {
     pub config_waiting: Option<String>,
     /// The own lease. None before there is one, and at once when it was lost: then nothing may be sent from it.
     pub own: Option<Lease>,
+    /// The fast path may send now. False without an own lease, and while one is shown that ended, or came into doubt, before the store could confirm it.
+    pub permit: bool,
     /// The leases of all others by subnet, held ones included. Leases that lost a collision are left out.
     pub peers: Vec<Lease>,
     /// Peers that vanished from the store and are kept for a while.
     pub held: Vec<Prefixes>,
     /// When the store last spoke of each lease: milliseconds of the boot clock. `life` counts from there.
     pub told: BTreeMap<Prefixes, u64>,
-    /// Leases that overlap an older one.
+    /// Leases that overlap one that goes before them: one of the config's length, or an older one.
     pub collisions: Vec<Collision>,
     /// All this comes from the disk; the store was not read yet in this run.
     pub remembered: bool,

@@ -1,4 +1,4 @@
-//! Leases that overlap: the older one wins, and the other is reported. Pure.
+//! Leases that overlap: one of the length that the config gives wins over one of another, then the older one; the loser is reported. Pure.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -12,9 +12,9 @@ use twill_model::{Lease, Prefixes};
 /// Two leases that want the same addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Collision {
-    /// The newer one; nothing is planned for it.
+    /// Of another length than the config gives, or the newer one; nothing is planned for it.
     pub loser: Lease,
-    /// The older one.
+    /// The one that stays.
     pub winner: Lease,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for Collision {
         let Collision { loser, winner } = self;
         write!(
             f,
-            "lease {} of {} overlaps {} of {}, which was there first and wins",
+            "lease {} of {} overlaps {} of {}, which wins: it was there first, or is of the length that the config gives",
             loser.subnets,
             loser.owner(),
             winner.subnets,
@@ -39,6 +39,8 @@ pub struct Claimant<'a> {
     pub lease: &'a Lease,
     /// It has vanished from the store and is merely held: it yields to all others.
     pub held: bool,
+    /// Of the length that the config gives to subnets.
+    pub fits: bool,
     /// Counts up in the order of arrival.
     pub arrival: u64,
 }
@@ -48,7 +50,7 @@ pub fn collisions<'a>(claimants: impl Iterator<Item = Claimant<'a>>) -> Vec<Coll
     let claimants: Vec<Claimant<'a>> = claimants.collect();
     let overlapping = overlapping(claimants.iter().map(|claimant| &claimant.lease.subnets));
     let mut rivals: Vec<Claimant<'a>> = claimants.into_iter().filter(|claimant| overlapping.contains(&claimant.lease.subnets)).collect();
-    rivals.sort_by_key(|claimant| (claimant.held, claimant.arrival));
+    rivals.sort_by_key(|claimant| (claimant.held, !claimant.fits, claimant.arrival));
     let mut winners: Vec<&Lease> = Vec::new();
     let mut found = Vec::new();
     for Claimant { lease, .. } in rivals {
@@ -90,7 +92,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn losers(leases: &[Lease]) -> Vec<String> {
-        let claimants = leases.iter().zip(0..).map(|(lease, arrival)| Claimant { lease, held: false, arrival });
+        let claimants = leases.iter().zip(0..).map(|(lease, arrival)| Claimant { lease, held: false, fits: true, arrival });
         collisions(claimants).into_iter().map(|collision| collision.loser.subnets.to_string()).collect()
     }
 
@@ -115,8 +117,19 @@ mod tests {
     fn a_held_lease_yields_to_a_newer_one() {
         let gone = lease("a", "10.3.0.0/23", "192.0.2.1");
         let new = lease("b", "10.3.1.0/24", "192.0.2.2");
-        let both = [Claimant { lease: &gone, held: true, arrival: 1 }, Claimant { lease: &new, held: false, arrival: 2 }];
+        let both =
+            [Claimant { lease: &gone, held: true, fits: true, arrival: 1 }, Claimant { lease: &new, held: false, fits: false, arrival: 2 }];
         assert_eq!(collisions(both.into_iter())[0].loser, gone);
+    }
+
+    #[test]
+    fn one_of_the_configs_length_wins_over_an_older_one_of_another() {
+        let wide = lease("stray", "10.3.0.0/16", "192.0.2.1");
+        let peers = [lease("b", "10.3.1.0/24", "192.0.2.2"), lease("c", "10.3.2.0/24", "192.0.2.3")];
+        let misfit = Claimant { lease: &wide, held: false, fits: false, arrival: 0 };
+        let fitting = peers.iter().map(|lease| Claimant { lease, held: false, fits: true, arrival: 1 });
+        let found = collisions([misfit].into_iter().chain(fitting));
+        assert_eq!(found.iter().map(|collision| &collision.loser).collect::<Vec<_>>(), [&wide]);
     }
 
     proptest! {

@@ -64,6 +64,13 @@ fn fit_family<N: Prefix + Into<IpNet>>(
     }
 }
 
+/// True when each subnet has the length that the config gives to its family, wherever it lies: it is one subnet, and no more.
+pub fn is_one_subnet(config: &NetworkConfig, subnets: &Prefixes) -> bool {
+    let v4 = subnets.v4.is_none_or(|net| config.v4.is_some_and(|range| range.subnet_len == net.prefix_len()));
+    let v6 = subnets.v6.is_none_or(|net| config.v6.is_some_and(|range| range.subnet_len == net.prefix_len()));
+    v4 && v6
+}
+
 /// True when both configs speak of the same overlay networks, whatever else differs.
 pub fn same_networks(a: &NetworkConfig, b: &NetworkConfig) -> bool {
     a.v4.map(|range| range.network) == b.v4.map(|range| range.network) && a.v6.map(|range| range.network) == b.v6.map(|range| range.network)

@@ -20,7 +20,7 @@ use crate::book::Book;
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::Cluster;
 use crate::remembered::Disk;
-use crate::store::{Held, Oddity, Store, StoreError};
+use crate::store::{Held, Oddity, Store, StoreError, StoreSnapshot};
 use crate::term::Backoff;
 
 mod agenda;
@@ -77,6 +77,9 @@ pub enum Fatal {
 
 /// How often the boot clock is looked at anyway: timers stand still while a machine is suspended.
 const GLANCE: Duration = Duration::from_secs(10);
+
+/// What is said of a store without anything in it, in the place of the one that was known.
+const BARE: &str = "the store was made anew and holds no config: is the share mounted? If it is meant to be new, write the config again with: twill config set";
 
 /// The own lease and how sure it is.
 #[derive(Debug, Clone)]
@@ -138,7 +141,8 @@ pub struct Keeper<S, W, C = SystemClock> {
     problems: Problems,
     disk: Disk,
     dirty: bool,
-    saved_ms: u64,
+    /// The copy on disk is not written before.
+    save_from_ms: u64,
 }
 
 impl<S: Store, W: Wish> Keeper<S, W> {
@@ -183,7 +187,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
             oddities: Vec::new(),
             problems: Problems::default(),
             dirty: false,
-            saved_ms: 0,
+            save_from_ms: 0,
         };
         (keeper, handle)
     }
@@ -210,9 +214,9 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
             self.publish();
             match self.wait().await {
                 Woken::Due => {}
-                Woken::News(generation, news) => self.hear(generation, news)?,
+                Woken::News(generation, news) => self.hear(generation, news).await,
                 Woken::Frozen => self.thaw(),
-                Woken::WishChanged => self.agenda.settle = Some(self.now()),
+                Woken::WishChanged => self.wish_changed(),
                 Woken::Command(command) => {
                     if self.obey(command).await {
                         self.publish();
@@ -268,6 +272,11 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
                 self.agenda.read = Some(self.later());
                 Ok(())
             }
+            Ok(snapshot) if self.is_bare(&snapshot) => {
+                self.store_failed(&StoreError::Retry(BARE.to_owned()));
+                self.agenda.read = Some(self.later());
+                Ok(())
+            }
             Ok(snapshot) => {
                 self.store_answered();
                 self.agenda.read = None;
@@ -275,11 +284,28 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
                 let difference = self.book.replace(snapshot.leases, &snapshot.identity, own, self.clock.boot_ms());
                 self.tell_of(&difference);
                 self.note_oddities(snapshot.oddities);
-                self.complete = true;
+                let first = !std::mem::replace(&mut self.complete, true);
                 self.follower.go_on_from(snapshot.cursor);
                 self.agenda.settle = Some(self.now());
-                self.offer(snapshot.config)
+                self.refuse_to_start_with(first, snapshot.config.as_deref())?;
+                self.offer(snapshot.config).await;
+                Ok(())
             }
+        }
+    }
+
+    /// True for a store that was made anew and never written to while this network runs by a config: most likely the place where the real one belongs.
+    fn is_bare(&self, snapshot: &StoreSnapshot) -> bool {
+        let another = self.book.identity().is_some_and(|known| known != snapshot.identity);
+        let unmade = snapshot.identity.is_empty() && snapshot.leases.is_empty();
+        self.config.config.is_some() && snapshot.config.is_none() && (another || unmade)
+    }
+
+    /// What this node is reached by has changed, or a backend that a config waits for is there now.
+    fn wish_changed(&mut self) {
+        self.agenda.settle = Some(self.now());
+        if self.config.untried {
+            self.agenda.refresh = Some(self.now());
         }
     }
 

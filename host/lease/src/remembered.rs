@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,7 +27,7 @@ pub struct Remembered {
     pub own_ends: Option<End>,
     /// The store that all this comes from.
     pub identity: Option<String>,
-    /// All leases, the own one too.
+    /// All leases, the own one too; the oldest first, since of overlapping ones the older wins.
     pub leases: Vec<Lease>,
 }
 
@@ -123,11 +124,20 @@ pub fn write(state_dir: &Path, content: &Remembered) -> Result<(), RememberedErr
 
 fn replace(state_dir: &Path, path: &Path, content: &Remembered) -> io::Result<()> {
     fs::create_dir_all(state_dir)?;
-    let mut file = tempfile::NamedTempFile::new_in(state_dir)?;
+    let draft = path.with_extension("json.new");
+    let written = write_draft(&draft, content).and_then(|()| fs::rename(&draft, path));
+    if written.is_err() {
+        // What is left of it is in nobody's way, and written over by the next attempt.
+        let _ = fs::remove_file(&draft);
+    }
+    written
+}
+
+/// The draft has one name, not a random one: there is one writer a state directory, and an error must read the same each time.
+fn write_draft(draft: &Path, content: &Remembered) -> io::Result<()> {
+    let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(draft)?;
     file.write_all(&serde_json::to_vec(&Versioned { version: VERSION, content })?)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    file.sync_all()
 }
 
 /// Writes one state directory's file from several threads such that an older content never replaces a newer one.

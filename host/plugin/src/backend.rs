@@ -92,8 +92,8 @@ impl Backends {
         answer.map_err(plugin_failed)?.map_err(convert::plan_error)
     }
 
-    /// The good items. An answer with more than the cap is refused whole; so is one with nonsense in it that no peer brought, since without a part of the links and
-    /// addresses the rest is no plan.
+    /// The good items. An answer with more than the cap is refused whole; so is one of nothing but nonsense, and one with any nonsense in it that no peer brought,
+    /// since without a part of the links and addresses the rest is no plan.
     fn items(&self, backend: &str, lease: Option<Prefixes>, items: Vec<backend_api::Item>) -> Result<Vec<Item>, PlanError> {
         let most = self.shared.settings.limits.items;
         if items.len() > most {
@@ -103,8 +103,9 @@ impl Backends {
             )));
         }
         let (good, refused) = convert::items(items);
-        if let (None, Some((item, reason))) = (lease, refused.first()) {
-            return Err(PlanError::Plugin(format!("backend-{backend} planned nonsense for this node: {item}: {reason}")));
+        if let Some((item, reason)) = refused.first().filter(|_| lease.is_none() || good.is_empty()) {
+            let whom = lease.map_or_else(|| "this node".into(), |lease| lease.to_string());
+            return Err(PlanError::Plugin(format!("backend-{backend} planned nonsense for {whom}: {item}: {reason}")));
         }
         for (item, reason) in refused {
             (self.refusals.0)(RefusedItem { backend: backend.into(), lease, item, reason: reason.to_string() });
@@ -114,7 +115,10 @@ impl Backends {
 }
 
 fn plugin_failed(error: CallError) -> PlanError {
-    PlanError::Plugin(error.to_string())
+    match error {
+        CallError::BackingOff { .. } => PlanError::Resting(error.to_string()),
+        error => PlanError::Plugin(error.to_string()),
+    }
 }
 
 impl Planner for Backends {

@@ -1,9 +1,11 @@
 //! What a component may import: a pure check of its imports against its world, and what an operator grants to a store.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use semver::{Version, VersionReq};
 
+use crate::upstream::Upstream;
 use crate::wit::{CONTRACT, PACKAGE};
 
 /// The two kinds of plugin.
@@ -45,6 +47,8 @@ impl World {
 pub struct Grants {
     /// The one directory that the plugin may read and write. It must exist; it may come and go while the daemon runs.
     pub directory: Option<PathBuf>,
+    /// The servers that it may speak to, under the names by which it asks for them.
+    pub upstreams: BTreeMap<String, Upstream>,
 }
 
 /// Why a component does not fit.

@@ -1,5 +1,6 @@
-//! What stands behind one instance on the host's side: its account, its log, its clock, its directory, and an empty WASI.
+//! What stands behind one instance on the host's side: its account, its log, its clock, its directory, its upstreams, and an empty WASI.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::imports::clock::Clock;
 use crate::imports::log::Log;
 use crate::imports::wasi;
 use crate::limits::{Account, Limits};
+use crate::upstream::Client;
 
 /// How long a guest that computes without end steps aside each tick. A mere yield would let other tasks run, and neither timers nor
 /// sockets where the runtime has one worker.
@@ -25,9 +27,15 @@ pub(crate) struct Guest {
     pub(crate) log: Arc<Log>,
     pub(crate) clock: Clock,
     pub(crate) directory: Option<Directory>,
+    /// How many bodies of HTTP answers are open.
+    pub(crate) open_replies: usize,
+    upstreams: Upstreams,
     table: ResourceTable,
     wasi: WasiCtx,
 }
+
+/// The upstreams that a plugin was granted, by name; its instances share them.
+pub(crate) type Upstreams = Arc<BTreeMap<String, Arc<Client>>>;
 
 /// All that a new instance's store is made from.
 #[derive(Clone)]
@@ -38,6 +46,7 @@ pub(crate) struct Nursery {
     pub(crate) plugin: String,
     pub(crate) world: World,
     pub(crate) grants: Grants,
+    pub(crate) upstreams: Upstreams,
 }
 
 impl Nursery {
@@ -48,6 +57,8 @@ impl Nursery {
             account: Account::new(self.limits.clone(), self.ticker.running()),
             clock: Clock::start(),
             directory: self.grants.directory.clone().map(Directory::new),
+            open_replies: 0,
+            upstreams: self.upstreams.clone(),
             table: ResourceTable::new(),
             wasi: wasi::empty(self.world, &log),
             log,
@@ -75,6 +86,11 @@ impl Guest {
         self.account.begin();
         self.log.begin();
         self.clock = Clock::start();
+    }
+
+    /// The upstream of that name, if the operator has granted it.
+    pub(crate) fn upstream(&self, name: &str) -> Option<Arc<Client>> {
+        self.upstreams.get(name).cloned()
     }
 
     /// The open bodies of HTTP answers.

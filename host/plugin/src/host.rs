@@ -1,5 +1,7 @@
 //! What all plugins share: engine, ticker, cache, and a linker for each world.
 
+use std::sync::Arc;
+
 use wasmtime::Engine;
 use wasmtime::component::{Component, HasSelf, Linker};
 
@@ -10,6 +12,7 @@ use crate::folder::Linked;
 use crate::grants::{Grants, World};
 use crate::guest::{Guest, Nursery};
 use crate::limits::Limits;
+use crate::upstream::Client;
 use crate::wit::backend::{Backend, BackendPre};
 use crate::wit::store::{Store, StorePre};
 
@@ -46,6 +49,9 @@ impl Host {
 
     /// What instances of the plugin of that name are made from.
     pub(crate) fn nursery(&self, plugin: String, world: World, grants: Grants) -> Nursery {
-        Nursery { engine: self.engine.clone(), ticker: self.ticker.clone(), limits: self.limits.clone(), plugin, world, grants }
+        let clients = grants.upstreams.iter().map(|(name, upstream)| (name.clone(), Arc::new(Client::new(upstream.clone()))));
+        let upstreams = Arc::new(clients.collect());
+        let (engine, ticker, limits) = (self.engine.clone(), self.ticker.clone(), self.limits.clone());
+        Nursery { engine, ticker, limits, plugin, world, grants, upstreams }
     }
 }

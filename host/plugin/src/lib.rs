@@ -24,6 +24,7 @@ mod limits;
 mod plugins;
 mod status;
 mod store;
+mod upstream;
 #[allow(missing_docs, reason = "generated; wit/ documents it")]
 mod wit;
 
@@ -33,3 +34,4 @@ pub use grants::Grants;
 pub use limits::Limits;
 pub use plugins::{Digests, PluginSettings, Plugins, StoreOffer};
 pub use store::StoreHandle;
+pub use upstream::{BadEndpoint, Credentials, Endpoint, Identity, Roots, Secret, Tls, Upstream};

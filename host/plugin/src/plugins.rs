@@ -262,10 +262,8 @@ impl Shared {
             return Err(PluginError::NoStore { name, found: "the file of that name is no store".into() });
         };
         granted(&name, plugin, grants)?;
-        let spawn = || {
-            let nursery = self.host.nursery(name.clone(), World::Store, grants.clone());
-            Actor::spawn(nursery, linked.clone(), setup.clone(), counters.clone())
-        };
+        let nursery = self.host.nursery(name.clone(), World::Store, grants.clone());
+        let spawn = || Actor::spawn(nursery.clone(), linked.clone(), setup.clone(), counters.clone());
         let (ordinary, watching) = (spawn(), spawn());
         let asked = ask_instance(&ordinary, self.settings.limits.store_wall, |store, guest| {
             Box::pin(async move { Ok(Ok(guest.call_describe(store).await?)) })
@@ -309,13 +307,17 @@ async fn load_one(host: Arc<Host>, path: PathBuf, known: Vec<Arc<File>>) -> Arc<
 
 fn granted(name: &str, plugin: &Plugin, grants: &Grants) -> Result<(), PluginError> {
     let refused = |what: String, advice: &str| Err(PluginError::NotGranted { plugin: name.into(), what, advice: advice.into() });
-    if let Some(upstream) = plugin.needs.upstreams.first() {
-        return refused(format!("the HTTP upstream \"{upstream}\""), "this version of twill has no upstreams to grant");
+    if let Some(upstream) = plugin.needs.upstreams.iter().find(|name| !has_endpoint(grants, name)) {
+        return refused(format!("the server \"{upstream}\""), &format!("say where it is with --{upstream}-endpoints <URL>"));
     }
     if plugin.needs.directory && grants.directory.is_none() {
         return refused("a directory".into(), "name one with --store-dir <path>");
     }
     Ok(())
+}
+
+fn has_endpoint(grants: &Grants, upstream: &str) -> bool {
+    grants.upstreams.get(upstream).is_some_and(|upstream| !upstream.endpoints.is_empty())
 }
 
 fn plugin_name(file: &File) -> String {

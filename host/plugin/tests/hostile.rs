@@ -102,15 +102,11 @@ async fn a_hundred_thousand_items_are_refused_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_item_for_a_peer_that_makes_no_sense_is_told_and_left_out() {
-    let (_home, plugins, _) = loaded(Text { receive: zeros("1").leak(), ..Text::default() }).await;
-    let told: Arc<Mutex<Vec<RefusedItem>>> = Arc::default();
-    let sink = told.clone();
-    let planner = plugins.planner(Refusals::to(move |item| sink.lock().expect("no panic").push(item)));
-    assert_eq!(planner.receive_from("test", context(), lease(2)).await, Ok(vec![]), "the rest of the answer stands");
-    let told = told.lock().expect("no panic");
-    assert_eq!((told[0].backend.as_str(), told[0].lease, told[0].item.as_str()), ("test", Some(lease(2).subnets), "link  ()"));
-    assert_eq!(told[0].reason, r#"handle "" is not 1 to 64 visible ASCII characters"#);
+async fn nothing_but_nonsense_for_a_peer_is_no_answer() {
+    let (_home, _plugins, planner) = loaded(Text { receive: zeros("1").leak(), ..Text::default() }).await;
+    let answer = planner.receive_from("test", context(), lease(2)).await;
+    let Err(PlanError::Plugin(cause)) = answer else { panic!("{answer:?}") };
+    assert!(cause.starts_with(&format!("backend-test planned nonsense for {}: link  (): handle", lease(2).subnets)), "{cause}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,7 +21,8 @@ async fn waiting_costs_next_to_nothing() {
     home.put("store-file.wasm", &store);
     home.put("backend-udp.wasm", &backend);
     let plugins = home.open().await;
-    let store = plugins.open_store("file", "{}", "a", Grants { directory: Some(home.path("data")) }).await.expect("it opens");
+    let store =
+        plugins.open_store("file", "{}", "a", Grants { directory: Some(home.path("data")), ..Grants::default() }).await.expect("it opens");
     let cursor = store.read().await.expect("read").cursor;
     // The first of the window is for the ticker to fall asleep.
     store.watch(cursor.clone(), 1_000).await.expect("nothing");

@@ -21,7 +21,7 @@ fn home() -> Option<Home> {
 }
 
 async fn store(plugins: &Plugins, home: &Home, node: &str) -> StoreHandle {
-    let grants = Grants { directory: Some(home.path("data")) };
+    let grants = Grants { directory: Some(home.path("data")), ..Grants::default() };
     plugins.open_store("file", "{}", node, grants).await.expect("the store opens")
 }
 

@@ -12,10 +12,13 @@ use twill_model::Prefixes;
 use twill_model::item::{Assignment, Item, Link, LinkKind, LinkName, Route};
 use twill_model::state::{Desired, HostItem, Observed, ObservedRoute, Step};
 
+/// What flannel's routes carry (`RTPROT_BOOT`, linux/rtnetlink.h), as all do that name no protocol.
+const FLANNELS_PROTOCOL: u8 = 3;
+
 /// IPv6 routes without a given metric get this one (`IP6_RT_PRIO_USER`, net/ip6_route.h).
 const IPV6_NO_METRIC: u32 = 1024;
 
-/// What is ours to remove: routes with our protocol inside our networks, and whatever stands on our links.
+/// What is ours to remove: routes with our protocol inside our networks, flannel's on links taken over from it, and whatever else stands on our links.
 #[derive(Debug, Clone, Copy)]
 pub struct Ownership<'a> {
     /// Our route protocol.
@@ -50,7 +53,9 @@ pub fn present(item: &HostItem, observed: &Observed, own: &Ownership) -> bool {
         Item::Link(link) => link_present(link, observed, own),
         Item::Assignment(wanted) => observed.addresses.contains(wanted),
         Item::Route(wanted) => {
-            observed.routes.iter().any(|there| plain(there) && there.route.to == wanted.to && same_route(&there.route, wanted))
+            let same = |there: &&ObservedRoute| there.route.to == wanted.to && same_route(&there.route, wanted);
+            // One that a predecessor made is made again with our mark, in one request, or nobody would ever take it away.
+            observed.routes.iter().filter(same).any(|there| plain(there) && there.protocol == own.protocol)
         }
         Item::Neighbour(wanted) => observed.neighbours.contains(wanted),
         Item::Fdb(wanted) => observed.fdb.contains(wanted),
@@ -94,7 +99,15 @@ fn unwanted(desired: &Desired, observed: &Observed, own: &Ownership) -> Vec<Host
 }
 
 fn ours(there: &ObservedRoute, own: &Ownership) -> bool {
-    plain(there) && there.protocol == own.protocol && own.networks.iter().any(|networks| networks.cover(there.route.to))
+    let made = there.protocol == own.protocol || left_by_flannel(there, own);
+    plain(there) && made && own.networks.iter().any(|networks| networks.cover(there.route.to))
+}
+
+/// flannel forgets peers that left while it was stopped: their routes stay on the device that was taken over from it.
+fn left_by_flannel(there: &ObservedRoute, own: &Ownership) -> bool {
+    let route = &there.route;
+    let shape = route.onlink && route.via == Some(route.to.network());
+    shape && there.protocol == FLANNELS_PROTOCOL && own.links.contains(&route.on)
 }
 
 fn inside(there: &Assignment<LinkName>, own: &Ownership) -> bool {

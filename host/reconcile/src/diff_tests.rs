@@ -114,6 +114,37 @@ fn foreign_routes_metrics_and_blackholes_are_not_ours_to_remove() {
     assert_eq!(steps(&desired(Vec::new()), &observed), []);
 }
 
+/// As flannel's vxlan backend makes it.
+fn left(third: u8, protocol: u8) -> ObservedRoute {
+    let gateway = Some(ip(&format!("10.1.{third}.0")));
+    ObservedRoute {
+        route: Route { via: gateway, onlink: true, scope_global: false, ..route(third, None) },
+        protocol,
+        metric: 0,
+        special: false,
+    }
+}
+
+#[test]
+fn a_route_that_flannel_left_is_marked_as_ours_when_wanted_and_else_removed() {
+    let observed = Observed { routes: vec![left(2, 3), left(9, 3)], ..Observed::default() };
+    let kept = Item::Route(left(2, 3).route);
+    let stale = Item::Route(left(9, 3).route);
+    assert_eq!(steps(&desired(vec![kept.clone()]), &observed), [Step::Make(kept.clone()), Step::Break(stale)]);
+    let ours = Observed { routes: vec![left(2, PROTOCOL)], ..Observed::default() };
+    assert_eq!(steps(&desired(vec![kept]), &ours), []);
+}
+
+#[test]
+fn a_route_of_another_shape_or_device_is_not_flannels() {
+    let mut elsewhere = left(2, 3);
+    elsewhere.route.on = link_name("eth0");
+    let mut by_hand = left(3, 3);
+    by_hand.route.onlink = false;
+    let observed = Observed { routes: vec![elsewhere, by_hand, left(4, 4)], ..Observed::default() };
+    assert_eq!(steps(&desired(Vec::new()), &observed), []);
+}
+
 #[test]
 fn a_setting_is_written_only_when_it_differs_and_its_path_is_there() {
     let wanted = Desired { sysctls: vec![Sysctl { path: "net/ipv4/ip_forward".into(), value: "1".into() }], ..Desired::default() };

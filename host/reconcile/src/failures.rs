@@ -13,8 +13,14 @@ use crate::ports::Refused;
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// The items that failed.
-#[derive(Debug, Default)]
-pub struct Failures(BTreeMap<HostKey, Failure>);
+#[derive(Debug)]
+pub struct Failures<K = HostKey>(BTreeMap<K, Failure>);
+
+impl<K> Default for Failures<K> {
+    fn default() -> Self {
+        Failures(BTreeMap::new())
+    }
+}
 
 #[derive(Debug)]
 struct Failure {
@@ -23,14 +29,14 @@ struct Failure {
     retry: Instant,
 }
 
-impl Failures {
+impl<K: Ord> Failures<K> {
     /// True unless the item failed a short while ago.
-    pub fn may_try(&self, key: &HostKey, now: Instant) -> bool {
+    pub fn may_try(&self, key: &K, now: Instant) -> bool {
         self.0.get(key).is_none_or(|failure| failure.retry <= now)
     }
 
     /// Notes a failure; each further one doubles the wait. True when this reason is new for the item.
-    pub fn add(&mut self, key: HostKey, why: &Refused, now: Instant) -> bool {
+    pub fn add(&mut self, key: K, why: &Refused, now: Instant) -> bool {
         let before = self.0.remove(&key);
         let wait = before.as_ref().map_or(Duration::from_millis(250), |before| (before.wait * 2).min(LONGEST));
         let news = before.is_none_or(|before| before.why != *why);
@@ -39,22 +45,22 @@ impl Failures {
     }
 
     /// The item is as it should be, or no longer wanted.
-    pub fn forget(&mut self, key: &HostKey) {
+    pub fn forget(&mut self, key: &K) {
         self.0.remove(key);
     }
 
     /// Why the item failed last.
-    pub fn why(&self, key: &HostKey) -> Option<&Refused> {
+    pub fn why(&self, key: &K) -> Option<&Refused> {
         self.0.get(key).map(|failure| &failure.why)
     }
 
-    /// When the next item is tried again.
-    pub fn next(&self) -> Option<Instant> {
-        self.0.values().map(|failure| failure.retry).min()
+    /// When the next item is tried again, after `now`.
+    pub fn next(&self, now: Instant) -> Option<Instant> {
+        self.0.values().map(|failure| failure.retry).filter(|retry| *retry > now).min()
     }
 
     /// Forgets all but these.
-    pub fn keep_only(&mut self, wanted: impl Fn(&HostKey) -> bool) {
+    pub fn keep_only(&mut self, wanted: impl Fn(&K) -> bool) {
         self.0.retain(|key, _| wanted(key));
     }
 }
@@ -72,10 +78,10 @@ mod tests {
         assert!(failures.add(key.clone(), &why, now));
         assert!(!failures.may_try(&key, now));
         for _ in 0..10 {
-            now = failures.next().expect("it failed");
+            now = failures.next(now).expect("it failed");
             assert!(failures.may_try(&key, now));
             assert!(!failures.add(key.clone(), &why, now), "the same reason is no news");
         }
-        assert_eq!(failures.next(), Some(now + LONGEST));
+        assert_eq!(failures.next(now), Some(now + LONGEST));
     }
 }

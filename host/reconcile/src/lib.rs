@@ -14,6 +14,7 @@ pub mod plan;
 pub mod policy;
 pub mod ports;
 pub mod repair;
+pub mod rules;
 pub mod run;
 pub mod sysctl;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub mod tunnel;
 pub mod union;
 pub mod view;
 
+use twill_model::firewall::Ruleset;
 use twill_model::node::Node;
 use twill_model::{Lease, Prefixes};
 
@@ -40,6 +42,8 @@ pub struct Inputs {
     pub peers: Vec<Lease>,
     /// True once the store was read in full in this run. Until then nothing is removed: unknown is not empty.
     pub complete: bool,
+    /// The packet filter's rules of ours; none leaves them alone, whatever they are.
+    pub firewall: Option<Ruleset>,
 }
 
 /// What inner sources a tunnel accepts from a peer.

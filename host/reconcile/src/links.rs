@@ -27,7 +27,8 @@ pub enum NameError {
     NoneFree(String),
 }
 
-/// The names given so far: backend and handle, as "backend/handle", to interface.
+/// The names given so far: backend and handle, as "backend/handle", to interface. A link that was given up for one of another name stays ours, as
+/// "backend/handle was name", until it is taken away.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Names(BTreeMap<String, LinkName>);
@@ -47,6 +48,7 @@ impl Names {
     /// The wish is malformed, foreign, or has no free number left.
     pub fn assign(&mut self, backend: &str, handle: &str, link: &Link<Device>, observed: &Observed) -> Result<LinkName, NameError> {
         let place = place(backend, handle);
+        self.forget_vanished(&place, observed);
         if let Some(known) = self.0.get(&place)
             && fits_wish(&link.name, &known.0)
             && free_or_alike(known, &link.kind, observed)
@@ -54,8 +56,17 @@ impl Names {
             return Ok(known.clone());
         }
         let name = self.choose(link, observed)?;
-        self.0.insert(place, name.clone());
+        let before = self.0.insert(place.clone(), name.clone());
+        let left = before.filter(|left| *left != name && !fits_wish(&link.name, &left.0));
+        if let Some(left) = left.filter(|left| observed.link(left).is_some_and(|there| alike(&there.word, &link.kind))) {
+            self.0.insert(former(&place, &left), left);
+        }
         Ok(name)
+    }
+
+    /// A name that was given up and whose link is gone may become anybody's.
+    fn forget_vanished(&mut self, place: &str, observed: &Observed) {
+        self.0.retain(|key, name| *key != former(place, name) || observed.link(name).is_some());
     }
 
     /// Every interface that is ours.
@@ -90,6 +101,10 @@ impl Names {
 
 fn place(backend: &str, handle: &str) -> String {
     format!("{backend}/{handle}")
+}
+
+fn former(place: &str, name: &LinkName) -> String {
+    format!("{place} was {name}")
 }
 
 fn fits_wish(wish: &str, name: &str) -> bool {
@@ -168,6 +183,23 @@ mod tests {
         let mut names = Names::default();
         assert_eq!(assign(&mut names, "flannel%d", &with_links(&[])), Ok("flannel0".into()));
         assert_eq!(assign(&mut names, "flannel%d", &with_links(&[("flannel0", "veth")])), Ok("flannel1".into()));
+    }
+
+    #[test]
+    fn a_link_given_up_for_another_name_is_ours_until_it_is_gone() {
+        let kind = LinkKind::Vxlan { vni: 1, port: 8472, local: [192, 0, 2, 1].into(), learning: false, gbp: false };
+        let vxlan = |name: &str| Link { on: Device::Link("v4".into()), name: name.into(), kind: kind.clone(), mtu: 1450, mac: None };
+        let mut names = Names::default();
+        let mut assign = |name: &str, observed: &Observed| {
+            names.assign("vxlan", "v4", &vxlan(name), observed).expect("a name");
+            names.ours().map(|name| name.0.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(assign("flannel.1", &with_links(&[])), ["flannel.1"]);
+        let one = with_links(&[("flannel.1", "vxlan")]);
+        assert_eq!(assign("flannel.7", &one), ["flannel.7", "flannel.1"]);
+        assert_eq!(assign("flannel.7", &one), ["flannel.7", "flannel.1"]);
+        assert_eq!(assign("flannel.7", &with_links(&[("flannel.7", "vxlan")])), ["flannel.7"]);
+        assert_eq!(assign("flannel.9", &with_links(&[("flannel.7", "veth")])), ["flannel.9"]);
     }
 
     #[test]

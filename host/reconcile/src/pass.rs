@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 use twill_model::Prefixes;
 use twill_model::event::Weight;
 use twill_model::item::LinkName;
-use twill_model::state::{Desired, HostItem, HostKey, Observed, Step};
+use twill_model::state::{Desired, HostItem, HostKey, Observed, Step, Sysctl};
 
 use crate::diff::{Ownership, diff, present, rank};
-use crate::drain::Leaving;
+use crate::drain::{Breaks, Leaving};
 use crate::failures::Failures;
 use crate::links::Names;
 use crate::plan::{self, Memory, Planned, Roads};
 use crate::ports::{Forwarder, Forwarding, Kernel, Planner, Refused};
 use crate::repair::{PAUSE, Repairs, Verdict};
+use crate::rules::Rules;
 use crate::run::Wiring;
 use crate::tunnel::{Draining, tables};
 use crate::union::{United, is_tunnel, unite};
@@ -38,11 +39,16 @@ pub struct Pass<P, K, F> {
     names: Names,
     /// The names as last written to disk.
     kept: Names,
+    /// Why they could not be written.
+    unkept: Option<String>,
     roads: Roads,
     /// What the roads were looked up by; they are looked up again when it changes.
     roads_mark: u64,
     repairs: Repairs,
     failures: Failures,
+    /// Kernel settings that could not be set, by path.
+    unset: Failures<String>,
+    rules: Rules,
     leaving: Leaving,
     draining: Draining,
     in_force: BTreeMap<LinkName, Forwarding>,
@@ -68,11 +74,14 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
             wiring,
             memory: Memory::default(),
             kept: names.clone(),
+            unkept: None,
             names,
             roads: Roads::new(),
             roads_mark: 0,
             repairs: Repairs::default(),
             failures: Failures::default(),
+            unset: Failures::default(),
+            rules: Rules::default(),
             leaving: Leaving::default(),
             draining: Draining::default(),
             in_force: BTreeMap::new(),
@@ -83,6 +92,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
 
     /// Makes the node so. Answers with what came of it, and when to come again if nothing happens before.
     pub async fn run(&mut self, inputs: &Inputs) -> (Outcome, Option<Instant>) {
+        let started = Instant::now();
         self.networks.retain(|networks| *networks != inputs.networks);
         self.networks.push(inputs.networks);
         let mut sysctls = Vec::new();
@@ -102,9 +112,13 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
             }
         }
         let Some(round) = last else { return (Outcome::default(), None) };
-        let outcome = self.outcome(inputs, &round).await;
+        let limit = self.wiring.settings.repairs_per_minute;
+        let rules = self.rules.settle(&*self.wiring.kernel, inputs.firewall.as_ref(), limit, &self.wiring.tell).await;
+        let mut outcome = self.outcome(inputs, &round).await;
+        outcome.items.extend(rules.items);
+        outcome.problems.extend(rules.problems);
         self.tell_problems(&outcome.problems);
-        (outcome, self.wake(&round.planned))
+        (outcome, self.wake(&round.planned, started))
     }
 
     async fn round(&mut self, inputs: &Inputs, sysctls: &[String]) -> Result<Round, Refused> {
@@ -121,13 +135,17 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         let steps = diff(&united.desired, &observed, &own);
         let open: BTreeSet<HostKey> = steps.iter().filter_map(concerned).map(HostItem::key).collect();
         self.failures.keep_only(|key| open.contains(key));
+        self.unset.keep_only(|path| united.desired.sysctls.iter().any(|wanted| wanted.path == *path));
         // Unknown is not empty: take nothing away before the store was read whole and every backend has spoken for this node.
-        let may_break = inputs.complete && planned.whole && united.refused.iter().all(|refused| refused.origin.lease.is_some());
-        let done = self.apply(steps, &united.desired, may_break).await;
+        let breaks = Breaks {
+            allowed: inputs.complete && planned.whole && united.refused.iter().all(|refused| refused.origin.lease.is_some()),
+            spared: &planned.unspoken,
+        };
+        let done = self.apply(steps, &united.desired, &breaks).await;
         Ok(Round { planned, united, observed, done })
     }
 
-    async fn apply(&mut self, steps: Vec<Step>, desired: &Desired, may_break: bool) -> usize {
+    async fn apply(&mut self, steps: Vec<Step>, desired: &Desired, breaks: &Breaks<'_>) -> usize {
         let started = Instant::now();
         let mut repaired = Vec::new();
         let (before, after): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(|step| rank(step) < AFTER_TABLES);
@@ -135,27 +153,21 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         self.leaving.keep_only(&unwanted);
         let mut done = 0;
         for step in before {
-            done += usize::from(self.take(step, may_break, &mut repaired).await);
+            done += usize::from(self.take(step, breaks, &mut repaired).await);
         }
         self.swap_tables(desired);
         for step in after {
-            done += usize::from(self.take(step, may_break, &mut repaired).await);
+            done += usize::from(self.take(step, breaks, &mut repaired).await);
         }
         self.tell_repairs(&repaired, started);
         done
     }
 
     /// Carries out one step, unless it has to wait. True when something was changed.
-    async fn take(&mut self, step: Step, may_break: bool, repaired: &mut Vec<String>) -> bool {
+    async fn take(&mut self, step: Step, breaks: &Breaks<'_>, repaired: &mut Vec<String>) -> bool {
         let now = Instant::now();
         match step {
-            Step::Set(wanted) => match self.wiring.kernel.set(wanted).await {
-                Ok(()) => true,
-                Err(refused) => {
-                    self.tell_once(Weight::Warn, refused.to_string());
-                    false
-                }
-            },
+            Step::Set(wanted) => self.set(wanted, now).await,
             Step::Make(item) => {
                 if !self.failures.may_try(&item.key(), now) {
                     return false;
@@ -173,7 +185,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
                 self.note(&item, answer, now)
             }
             Step::Break(item) => {
-                if !may_break || !self.leaving.may_go(&item, now) {
+                if !breaks.allow(&item) || !self.leaving.may_go(&item, now) || !self.failures.may_try(&item.key(), now) {
                     return false;
                 }
                 let answer = self.take_away(&item).await;
@@ -182,7 +194,29 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         }
     }
 
+    /// Writes a kernel setting, unless that failed a short while ago.
+    async fn set(&mut self, wanted: Sysctl, now: Instant) -> bool {
+        if !self.unset.may_try(&wanted.path, now) {
+            return false;
+        }
+        let path = wanted.path.clone();
+        match self.wiring.kernel.set(wanted).await {
+            Ok(()) => {
+                self.unset.forget(&path);
+                true
+            }
+            Err(refused) => {
+                self.unset.add(path, &refused, now);
+                false
+            }
+        }
+    }
+
     async fn make(&mut self, item: &HostItem) -> Result<(), Refused> {
+        if let (HostItem::Link(link), Some(why)) = (item, &self.unkept) {
+            // `twill down` would not find it again.
+            return Err(Refused { act: format!("make link {}", link.on), cause: why.clone() });
+        }
         if let (true, HostItem::Link(link)) = (is_tunnel(item), item) {
             self.wiring.forwarder.open(link.clone()).await?;
             // A device opened anew starts with an empty table.
@@ -192,15 +226,16 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
     }
 
     async fn take_away(&mut self, item: &HostItem) -> Result<(), Refused> {
-        if let HostItem::Link(link) = item {
-            self.in_force.remove(&link.on);
-            self.names.forget(&link.on);
-            self.keep_names();
-            if is_tunnel(item) {
-                return self.wiring.forwarder.close(link.on.clone()).await;
-            }
+        let HostItem::Link(link) = item else { return self.wiring.kernel.remove(item.clone()).await };
+        if is_tunnel(item) {
+            self.wiring.forwarder.close(link.on.clone()).await?;
+        } else {
+            self.wiring.kernel.remove(item.clone()).await?;
         }
-        self.wiring.kernel.remove(item.clone()).await
+        self.in_force.remove(&link.on);
+        self.names.forget(&link.on);
+        self.keep_names();
+        Ok(())
     }
 
     fn note(&mut self, item: &HostItem, answer: Result<(), Refused>, now: Instant) -> bool {
@@ -264,7 +299,16 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         let own = Ownership { protocol: self.wiring.settings.protocol, networks: &self.networks, links: &links, held: &held };
         let wanted = round.united.desired.items.values().map(|(item, _)| item);
         self.repairs.settle(wanted.filter(|item| present(item, &observed, &own)).map(HostItem::key).collect());
-        View { inputs, planned: &round.planned, united: &round.united, observed: &observed, own: &own, failures: &self.failures }.outcome()
+        View {
+            inputs,
+            planned: &round.planned,
+            united: &round.united,
+            observed: &observed,
+            own: &own,
+            failures: &self.failures,
+            unset: &self.unset,
+        }
+        .outcome()
     }
 
     fn held(&self, desired: &Desired) -> BTreeSet<LinkName> {
@@ -279,15 +323,17 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         if self.kept == self.names {
             return;
         }
-        if let Err(error) = self.wiring.names.save(&self.names) {
-            tracing::warn!(file = %self.wiring.names.0.display(), %error, "cannot keep the names of own links");
+        match self.wiring.names.save(&self.names) {
+            Ok(()) => (self.kept, self.unkept) = (self.names.clone(), None),
+            Err(error) => self.unkept = Some(format!("its name cannot be kept in {}: {error}", self.wiring.names.0.display())),
         }
-        self.kept = self.names.clone();
     }
 
-    fn wake(&self, planned: &Planned) -> Option<Instant> {
-        let stale = planned.stale.then(|| Instant::now() + ASK_AGAIN);
-        [stale, self.leaving.next(), self.draining.next(), self.repairs.next(), self.failures.next()].into_iter().flatten().min()
+    /// When to come again. What was due when the pass started was dealt with in it; if it is still there, it waits for something else than time.
+    fn wake(&self, planned: &Planned, started: Instant) -> Option<Instant> {
+        let timers = [self.leaving.next(started), self.draining.next(started), self.repairs.next(started)];
+        let retries = [self.failures.next(started), self.unset.next(started), self.rules.next(started)];
+        timers.into_iter().chain(retries).chain([planned.ask_again]).flatten().min()
     }
 
     fn tell_repairs(&self, repaired: &[String], started: Instant) {

@@ -2,12 +2,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use twill_model::event::Weight;
+use twill_model::firewall::{Family, Ruleset, Table};
 use twill_model::item::{Device, Item, Route};
 use twill_model::status::Standing;
 
 use super::*;
 use crate::memory::NamesFile;
-use crate::testing::{FakeForwarder, FakeKernel, FakePlanner, PROTOCOL, inputs, lock, net, settings, tun};
+use crate::testing::{FakeForwarder, FakeKernel, FakePlanner, PROTOCOL, inputs, lease, lock, net, settings, tun};
 
 struct Lab {
     planner: Arc<FakePlanner>,
@@ -134,12 +135,35 @@ async fn a_plugin_that_fails_leaves_its_last_good_plan_in_force() {
     pass.run(&inputs(&[2])).await;
     *lock(&lab.planner.broken) = true;
     let (outcome, wake) = pass.run(&inputs(&[2, 3])).await;
-    assert!(wake.is_some(), "it is asked again");
     assert!(outcome.problems.iter().any(|problem| problem.contains("trapped")), "{:?}", outcome.problems);
     assert_eq!(lab.endpoints(), ["10.1.2.0/24"]);
     *lock(&lab.planner.broken) = false;
+    tokio::time::sleep_until(wake.expect("it is asked again").into()).await;
     pass.run(&inputs(&[2, 3])).await;
     assert_eq!(lab.endpoints(), ["10.1.2.0/24", "10.1.3.0/24"]);
+}
+
+#[tokio::test]
+async fn a_lease_that_makes_the_plugin_fail_waits_by_itself() {
+    let lab = Lab::new();
+    let mut pass = lab.pass();
+    lock(&lab.planner.poison).insert(lease(2).subnets);
+    lab.kernel.add_route("10.1.2.0/24", "eth0", PROTOCOL);
+    lab.kernel.add_route("10.1.9.0/24", "eth0", PROTOCOL);
+    pass.run(&inputs(&[2])).await;
+    let routes = lab.kernel.routes();
+    assert!(routes.contains("10.1.2.0/24 dev eth0"), "what is there for it stays: {routes:?}");
+    assert!(!routes.contains("10.1.9.0/24 dev eth0"), "what is nobody's goes: {routes:?}");
+    let asked = *lock(&lab.planner.asked);
+    let (outcome, _) = pass.run(&inputs(&[2, 3])).await;
+    assert_eq!(*lock(&lab.planner.asked) - asked, 2, "only the new peer is asked about");
+    assert_eq!(lab.endpoints(), ["10.1.3.0/24"]);
+    assert!(outcome.in_force, "one peer's trouble keeps nobody else from working");
+    assert!(
+        outcome.problems.iter().any(|problem| problem.contains("10.1.2.0/24") && problem.contains("trapped")),
+        "{:?}",
+        outcome.problems
+    );
 }
 
 #[tokio::test]
@@ -199,4 +223,26 @@ async fn a_restarted_daemon_finds_its_own_device_again() {
     let (outcome, _) = lab.pass().run(&inputs(&[2])).await;
     assert!(outcome.in_force);
     assert_eq!(lab.kernel.take_writes(), [""; 0], "what equals the plan is adopted as it is");
+}
+
+#[tokio::test]
+async fn rules_are_part_of_a_pass_and_their_failure_leaves_the_rest_in_force() {
+    let lab = Lab::new();
+    let mut pass = lab.pass();
+    let wanted = Inputs { firewall: Some(Ruleset { table: "twill".into(), tables: vec![one_table()] }), ..inputs(&[2]) };
+    *lock(&lab.kernel.filter_refuses) = Some("nft is not installed".into());
+    let (outcome, wake) = pass.run(&wanted).await;
+    assert!(outcome.in_force && outcome.problems == ["cannot read the rules: nft is not installed"], "{:?}", outcome.problems);
+    *lock(&lab.kernel.filter_refuses) = None;
+    tokio::time::sleep_until(wake.expect("it is tried again").into()).await;
+    let (outcome, wake) = pass.run(&wanted).await;
+    assert_eq!((outcome.problems, wake), (vec![], None));
+    assert!(outcome.items.iter().any(|item| item.what == "ip twill" && item.standing == Standing::Present));
+    lab.kernel.take_writes();
+    pass.run(&wanted).await;
+    assert_eq!(lab.kernel.take_writes(), [""; 0]);
+}
+
+fn one_table() -> Table {
+    Table { family: Family::Ip, chains: vec![] }
 }

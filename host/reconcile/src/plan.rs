@@ -1,10 +1,11 @@
 //! Asking the backends: once for what is there whoever the peers are, then one peer at a time. Answers are remembered by their inputs, so an
 //! event costs the calls that it changes, and a backend that fails leaves its last good answer in force.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use twill_model::item::Item;
 use twill_model::state::{Hop, Origin, Road};
@@ -36,10 +37,12 @@ pub struct Planned {
     pub ways: BTreeMap<Prefixes, Choice>,
     /// What went wrong, one sentence each, naming plugin and lease.
     pub failures: Vec<String>,
-    /// True when every backend in use gave an answer, now or (last good) before. Nothing is removed while it is false.
+    /// True when every backend in use spoke for this node, now or (last good) before. Nothing is removed while it is false.
     pub whole: bool,
-    /// True when some backend failed just now: ask again later.
-    pub stale: bool,
+    /// Peers that a backend failed on and never spoke of: what is there for them stays.
+    pub unspoken: BTreeSet<Prefixes>,
+    /// When to ask again, where some backend failed.
+    pub ask_again: Option<Instant>,
 }
 
 /// Answers given so far.
@@ -48,7 +51,26 @@ pub struct Memory {
     local: HashMap<String, Memo<Base>>,
     sending: HashMap<(String, Prefixes), Memo<Vec<Item>>>,
     receiving: HashMap<(String, Prefixes), Memo<Vec<Item>>>,
+    failing: Failing,
 }
+
+/// Questions that a plugin failed on, by their inputs. Each waits by itself, so that a lease that makes a plugin trap cannot keep it from answering for others.
+#[derive(Debug, Default)]
+struct Failing(HashMap<u64, Failed>);
+
+#[derive(Debug)]
+struct Failed {
+    why: PlanError,
+    wait: Duration,
+    until: Instant,
+}
+
+/// The first wait before a question is asked again, and the longest.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// How long to leave a plugin alone that rests.
+const REST: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 struct Memo<T> {
@@ -59,6 +81,7 @@ struct Memo<T> {
 /// Plans for every own way and every peer.
 pub async fn plan<P: Planner>(planner: &P, memory: &mut Memory, inputs: &Inputs, roads: &Roads) -> Planned {
     let mut planned = Planned { whole: true, ..Planned::default() };
+    let now = Instant::now();
     for way in &inputs.mine.ways {
         let ask = Ask { planner, inputs, context: context(inputs, way) };
         ask.local(memory, &mut planned).await;
@@ -70,6 +93,7 @@ pub async fn plan<P: Planner>(planner: &P, memory: &mut Memory, inputs: &Inputs,
         send_by_first_usable_way(planner, memory, inputs, peer, roads, &mut planned).await;
     }
     memory.forget_all_but(inputs);
+    planned.ask_again = planned.ask_again.into_iter().chain(memory.failing.next(now)).min();
     planned
 }
 
@@ -152,7 +176,7 @@ impl<P: Planner> Ask<'_, P> {
     async fn local(&self, memory: &mut Memory, planned: &mut Planned) {
         let inputs = fingerprint(&(self.digest(), &self.context));
         let answer = self.planner.local(self.backend(), self.context.clone());
-        match recall(&mut memory.local, self.backend().to_owned(), inputs, answer).await {
+        match recall(&mut memory.local, &mut memory.failing, self.backend().to_owned(), inputs, answer).await {
             Recalled::Fresh(base) => self.add_base(&base, planned),
             Recalled::LastGood(base, why) => {
                 self.add_base(&base, planned);
@@ -176,7 +200,7 @@ impl<P: Planner> Ask<'_, P> {
         let inputs = fingerprint(&(self.digest(), &self.context, &peer));
         let answer = self.planner.receive_from(self.backend(), self.context.clone(), peer.clone());
         let key = (self.backend().to_owned(), peer.subnets);
-        let recalled = recall(&mut memory.receiving, key, inputs, answer).await;
+        let recalled = recall(&mut memory.receiving, &mut memory.failing, key, inputs, answer).await;
         // "unsuitable" is a normal answer here too: nothing can arrive from there.
         let _ = self.add_items(recalled, &peer, planned);
     }
@@ -188,7 +212,7 @@ impl<P: Planner> Ask<'_, P> {
         let inputs = fingerprint(&(self.digest(), &self.context, &peer, over, road));
         let answer = self.planner.send_to(self.backend(), self.context.clone(), peer.clone(), over.clone(), road);
         let key = (self.backend().to_owned(), peer.subnets);
-        let recalled = recall(&mut memory.sending, key, inputs, answer).await;
+        let recalled = recall(&mut memory.sending, &mut memory.failing, key, inputs, answer).await;
         self.add_items(recalled, &peer, planned)
     }
 
@@ -205,7 +229,7 @@ impl<P: Planner> Ask<'_, P> {
                 return Err(why.to_string());
             }
             Recalled::Nothing(why) => {
-                planned.whole = false;
+                planned.unspoken.insert(peer.subnets);
                 self.note_stale(Some(peer), &why, planned);
                 return Err(why.to_string());
             }
@@ -216,7 +240,9 @@ impl<P: Planner> Ask<'_, P> {
     }
 
     fn note_stale(&self, peer: Option<&Lease>, why: &PlanError, planned: &mut Planned) {
-        planned.stale = true;
+        if matches!(why, PlanError::Resting(_) | PlanError::Absent(_)) {
+            planned.ask_again = Some(Instant::now() + REST);
+        }
         planned.failures.push(self.sentence(peer, why));
     }
 
@@ -241,9 +267,10 @@ enum Recalled<T> {
     Nothing(PlanError),
 }
 
-/// Answers from memory when the inputs are the same; else asks. A failure of the plugin itself is never remembered: it may be gone next time.
+/// Answers from memory when the inputs are the same; else asks. A failure of the plugin itself takes no answer's place, and is asked about again later.
 async fn recall<K: Eq + Hash, T: Clone>(
     memory: &mut HashMap<K, Memo<T>>,
+    failing: &mut Failing,
     key: K,
     inputs: u64,
     ask: impl Future<Output = Result<T, PlanError>>,
@@ -251,8 +278,11 @@ async fn recall<K: Eq + Hash, T: Clone>(
     if let Some(memo) = memory.get(&key).filter(|memo| memo.inputs == inputs) {
         return spoken(memo.answer.clone());
     }
-    let answer = ask.await;
-    if let Err(why @ (PlanError::Plugin(_) | PlanError::Absent(_))) = answer {
+    let answer = match failing.still(inputs) {
+        Some(why) => Err(why),
+        None => failing.note(inputs, ask.await),
+    };
+    if let Err(why @ (PlanError::Plugin(_) | PlanError::Absent(_) | PlanError::Resting(_))) = answer {
         return match memory.get(&key) {
             Some(Memo { answer: Ok(last), .. }) => Recalled::LastGood(last.clone(), why),
             _ => Recalled::Nothing(why),
@@ -273,6 +303,28 @@ fn fingerprint(inputs: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     inputs.hash(&mut hasher);
     hasher.finish()
+}
+
+impl Failing {
+    /// Why the question failed, while it is not to be asked again.
+    fn still(&self, inputs: u64) -> Option<PlanError> {
+        let failed = self.0.get(&inputs).filter(|failed| failed.until > Instant::now())?;
+        Some(failed.why.clone())
+    }
+
+    fn note<T>(&mut self, inputs: u64, answer: Result<T, PlanError>) -> Result<T, PlanError> {
+        let before = self.0.remove(&inputs);
+        if let Err(why @ PlanError::Plugin(_)) = &answer {
+            let wait = before.map_or(FIRST_WAIT, |before| (before.wait * 2).min(LONGEST_WAIT));
+            self.0.insert(inputs, Failed { why: why.clone(), wait, until: Instant::now() + wait });
+        }
+        answer
+    }
+
+    fn next(&mut self, now: Instant) -> Option<Instant> {
+        self.0.retain(|_, failed| failed.until + LONGEST_WAIT > now);
+        self.0.values().map(|failed| failed.until).filter(|until| *until > now).min()
+    }
 }
 
 impl Memory {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
+use twill_model::firewall::{Filter, Ruleset};
 use twill_model::item::{Item, Link, LinkName};
 use twill_model::node::Node;
 use twill_model::state::{HostItem, Observed, Road, Sysctl};
@@ -26,6 +27,9 @@ pub enum PlanError {
     /// The plugin failed (trap, time, memory, nonsense). The last good plan stays in force.
     #[error("{0}")]
     Plugin(String),
+    /// The plugin failed on other questions and rests; this one was not asked.
+    #[error("{0}")]
+    Resting(String),
 }
 
 /// The network, as backends see it.
@@ -112,7 +116,11 @@ pub trait Kernel: Send + Sync + 'static {
     fn set(&self, sysctl: Sysctl) -> impl Future<Output = Result<(), Refused>> + Send;
     /// The road to an address.
     fn road(&self, to: IpAddr) -> impl Future<Output = Result<twill_model::state::Hop, Refused>> + Send;
-    /// Waits until some link, address, route, neighbour or FDB entry may have changed by another hand than this daemon's, or events were lost.
+    /// What the packet filter has of the tables that `wanted` names, and what stands in its way. Cheap while nobody changed it.
+    fn filter(&self, wanted: Ruleset) -> impl Future<Output = Result<Filter, Refused>> + Send;
+    /// Replaces all tables of that name by these, in one transaction; without tables they are taken away.
+    fn replace_rules(&self, wanted: Ruleset) -> impl Future<Output = Result<(), Refused>> + Send;
+    /// Waits until some link, address, route, neighbour or FDB entry, or a rule of ours, may have changed by another hand than this daemon's, or events were lost.
     fn changed(&self) -> impl Future<Output = ()> + Send;
 }
 

@@ -28,16 +28,22 @@ pub enum Verdict {
 }
 
 /// The memory of what was in place and of past repairs.
-#[derive(Debug, Default)]
-pub struct Repairs {
-    settled: BTreeSet<HostKey>,
-    past: BTreeMap<HostKey, VecDeque<Instant>>,
-    paused: BTreeMap<HostKey, Instant>,
+#[derive(Debug)]
+pub struct Repairs<K = HostKey> {
+    settled: BTreeSet<K>,
+    past: BTreeMap<K, VecDeque<Instant>>,
+    paused: BTreeMap<K, Instant>,
 }
 
-impl Repairs {
+impl<K> Default for Repairs<K> {
+    fn default() -> Self {
+        Repairs { settled: BTreeSet::new(), past: BTreeMap::new(), paused: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord + Clone> Repairs<K> {
     /// What to do about `key`, which is missing now; counts it when it is a repair.
-    pub fn judge(&mut self, key: &HostKey, limit: usize, now: Instant) -> Verdict {
+    pub fn judge(&mut self, key: &K, limit: usize, now: Instant) -> Verdict {
         if let Some(until) = self.paused.get(key) {
             if now < *until {
                 return Verdict::Paused;
@@ -60,16 +66,16 @@ impl Repairs {
     }
 
     /// Replaces what is known to be in place.
-    pub fn settle(&mut self, present: BTreeSet<HostKey>) {
+    pub fn settle(&mut self, present: BTreeSet<K>) {
         // What is being left alone stays settled, so that its return counts as a repair.
         let paused = self.paused.keys().cloned();
         self.settled = present.into_iter().chain(paused).collect();
         self.past.retain(|key, _| self.settled.contains(key));
     }
 
-    /// When the next item is tried again.
-    pub fn next(&self) -> Option<Instant> {
-        self.paused.values().min().copied()
+    /// When the next item is tried again, after `now`.
+    pub fn next(&self, now: Instant) -> Option<Instant> {
+        self.paused.values().filter(|until| **until > now).min().copied()
     }
 }
 
@@ -83,7 +89,7 @@ mod tests {
 
     #[test]
     fn what_was_never_in_place_is_no_repair() {
-        assert_eq!(Repairs::default().judge(&key(), 10, Instant::now()), Verdict::New);
+        assert_eq!(Repairs::<HostKey>::default().judge(&key(), 10, Instant::now()), Verdict::New);
     }
 
     #[test]
@@ -98,7 +104,8 @@ mod tests {
         assert_eq!(repairs.judge(&key(), 10, now), Verdict::GiveUp);
         repairs.settle(BTreeSet::new());
         assert_eq!(repairs.judge(&key(), 10, now + Duration::from_secs(1)), Verdict::Paused);
-        assert_eq!(repairs.next(), Some(now + PAUSE));
+        assert_eq!(repairs.next(now), Some(now + PAUSE));
+        assert_eq!(repairs.next(now + PAUSE), None, "a pause that is over is no reason to come again");
         assert_eq!(repairs.judge(&key(), 10, now + PAUSE + SPAN), Verdict::Repair);
     }
 }

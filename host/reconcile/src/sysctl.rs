@@ -3,15 +3,17 @@
 //! Pure. The kernel room writes them and keeps what it found, so that `twill down` can put it back.
 
 use twill_model::item::{Item, Link, LinkKind, LinkName};
-use twill_model::state::{Desired, Sysctl};
+use twill_model::state::{Desired, HostItem, Sysctl};
 
 use crate::{Inputs, Settings};
 
 /// The settings for this plan.
 ///
 /// * Forwarding, since pods are reached through this host.
-/// * `rp_filter` 2 (loose) on own links: while ways change, paths are asymmetric, and strict filtering drops them.
+/// * `rp_filter` 2 (loose) on own links: while ways change, paths are asymmetric, and strict filtering drops them. On the underlay too while pods'
+///   packets come over it bare: by a route of the plan, or because this node can be reached in more than one way.
 /// * `accept_local` on tunnels: the fast path answers pods with ICMP errors whose source is the tunnel's own address.
+/// * No router advertisements on VXLAN devices, as flannel has it: there are no routers on them, and a pod must not play one.
 /// * No IPv6 on tunnels of an IPv4 network: the kernel would send router solicitations that nobody can carry.
 pub fn wanted(desired: &Desired, inputs: &Inputs, settings: &Settings) -> Vec<Sysctl> {
     let mut wanted = Vec::new();
@@ -23,7 +25,16 @@ pub fn wanted(desired: &Desired, inputs: &Inputs, settings: &Settings) -> Vec<Sy
             per_link(link, inputs, &mut wanted);
         }
     }
+    if bare_over_underlay(desired, inputs) {
+        wanted.push(sysctl(format!("net/ipv4/conf/{}/rp_filter", inputs.node.underlay.name), "2"));
+    }
     wanted
+}
+
+fn bare_over_underlay(desired: &Desired, inputs: &Inputs) -> bool {
+    let underlay = &inputs.node.underlay.name;
+    let routed = |item: &HostItem| matches!(item, Item::Route(route) if route.to.addr().is_ipv4() && route.on.0 == *underlay);
+    inputs.mine.ways.len() > 1 || desired.items.values().any(|(item, _)| routed(item))
 }
 
 fn forwarding(inputs: &Inputs, wanted: &mut Vec<Sysctl>) {
@@ -40,6 +51,9 @@ fn forwarding(inputs: &Inputs, wanted: &mut Vec<Sysctl>) {
 fn per_link(link: &Link<LinkName>, inputs: &Inputs, wanted: &mut Vec<Sysctl>) {
     let conf = format!("net/ipv4/conf/{}", link.on);
     wanted.push(sysctl(format!("{conf}/rp_filter"), "2"));
+    if matches!(link.kind, LinkKind::Vxlan { .. }) {
+        wanted.push(sysctl(format!("net/ipv6/conf/{}/accept_ra", link.on), "0"));
+    }
     if matches!(link.kind, LinkKind::Tunnel { .. }) {
         wanted.push(sysctl(format!("{conf}/accept_local"), "1"));
         if inputs.mine.subnets.v6.is_none() {
@@ -50,4 +64,47 @@ fn per_link(link: &Link<LinkName>, inputs: &Inputs, wanted: &mut Vec<Sysctl>) {
 
 fn sysctl(path: String, value: &str) -> Sysctl {
     Sysctl { path, value: value.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use twill_model::item::Route;
+    use twill_model::state::Origin;
+
+    use super::*;
+    use crate::testing::{inputs, ip, link_name, net, settings};
+
+    fn paths(items: Vec<HostItem>, inputs: &Inputs) -> Vec<String> {
+        let origin = Origin { backend: "vxlan".into(), lease: None };
+        let items = items.into_iter().map(|item| (item.key(), (item, origin.clone()))).collect();
+        let desired = Desired { items, sysctls: Vec::new() };
+        wanted(&desired, inputs, &settings()).into_iter().map(|sysctl| format!("{}={}", sysctl.path, sysctl.value)).collect()
+    }
+
+    fn vxlan() -> HostItem {
+        let kind = LinkKind::Vxlan { vni: 1, port: 8472, local: ip("192.0.2.1"), learning: false, gbp: false };
+        Item::Link(Link { on: link_name("flannel.1"), name: "flannel.1".into(), kind, mtu: 1450, mac: None })
+    }
+
+    fn route(on: &str) -> HostItem {
+        let via = Some(ip("192.0.2.2"));
+        Item::Route(Route { to: net("10.1.2.0/24"), via, on: link_name(on), onlink: false, scope_global: false, mtu: None })
+    }
+
+    #[test]
+    fn a_vxlan_device_is_filtered_loosely_and_hears_no_router() {
+        let forward = "net/ipv4/ip_forward=1";
+        let own = ["net/ipv4/conf/flannel.1/rp_filter=2", "net/ipv6/conf/flannel.1/accept_ra=0"];
+        assert_eq!(paths(vec![vxlan(), route("flannel.1")], &inputs(&[2])), [forward, own[0], own[1]]);
+    }
+
+    #[test]
+    fn the_underlay_is_filtered_loosely_while_pods_packets_come_over_it_bare() {
+        let underlay = "net/ipv4/conf/eth0/rp_filter=2".to_owned();
+        assert!(paths(vec![route("eth0")], &inputs(&[2])).contains(&underlay));
+        assert!(!paths(vec![route("flannel.1")], &inputs(&[2])).contains(&underlay));
+        let mut two = inputs(&[2]);
+        two.mine.ways.extend(two.mine.ways.clone());
+        assert!(paths(Vec::new(), &two).contains(&underlay));
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ipnet::IpNet;
 use tokio::sync::Notify;
+use twill_model::firewall::{Filter, Ruleset};
 use twill_model::item::{Assignment, Device, Endpoint, Item, Link, LinkKind, LinkName, Route, Sender};
 use twill_model::node::{Node, Underlay};
 use twill_model::state::{Hop, HostItem, Observed, ObservedLink, ObservedRoute, Road, Sysctl};
@@ -55,6 +56,7 @@ pub fn inputs(peers: &[u8]) -> Inputs {
         mine: lease(1),
         peers: peers.iter().map(|number| lease(*number)).collect(),
         complete: true,
+        firewall: None,
     }
 }
 
@@ -64,6 +66,8 @@ pub struct FakePlanner {
     pub broken: Mutex<bool>,
     pub extra: Mutex<Vec<Item>>,
     pub asked: Mutex<usize>,
+    /// Leases that it traps on.
+    pub poison: Mutex<BTreeSet<Prefixes>>,
 }
 
 impl FakePlanner {
@@ -112,6 +116,10 @@ impl Planner for FakePlanner {
     async fn send_to(&self, _: &str, _: Context, peer: Lease, _: Way, _: Road) -> Result<Vec<Item>, PlanError> {
         let endpoint =
             Endpoint { on: tun(), to: peer.subnets.iter().next().expect("v4"), peer: peer.public.iter().next().expect("v4"), port: 8285 };
+        if lock(&self.poison).contains(&peer.subnets) {
+            *lock(&self.asked) += 1;
+            return Err(PlanError::Plugin("backend-udp trapped".into()));
+        }
         let mut items = vec![Item::Endpoint(endpoint)];
         items.extend(lock(&self.extra).iter().cloned());
         self.answer(items)
@@ -129,6 +137,8 @@ pub struct FakeKernel {
     pub state: Mutex<Observed>,
     pub writes: Mutex<Vec<String>>,
     pub bell: Notify,
+    pub filter: Mutex<Filter>,
+    pub filter_refuses: Mutex<Option<String>>,
 }
 
 impl FakeKernel {
@@ -221,6 +231,20 @@ impl Kernel for FakeKernel {
 
     async fn road(&self, _: IpAddr) -> Result<Hop, Refused> {
         Ok(Hop::OnLink)
+    }
+
+    async fn filter(&self, wanted: Ruleset) -> Result<Filter, Refused> {
+        if let Some(cause) = lock(&self.filter_refuses).clone() {
+            return Err(Refused { act: "read the rules".into(), cause });
+        }
+        let there = lock(&self.filter).clone();
+        Ok(Filter { ours: Ruleset { table: wanted.table, ..there.ours }, ..there })
+    }
+
+    async fn replace_rules(&self, wanted: Ruleset) -> Result<(), Refused> {
+        lock(&self.writes).push(format!("rules {wanted}"));
+        lock(&self.filter).ours = wanted;
+        Ok(())
     }
 
     async fn changed(&self) {

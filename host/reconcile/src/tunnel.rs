@@ -61,9 +61,9 @@ impl Draining {
         table.endpoints.extend(self.0.iter().filter(|(on, ..)| on == link).map(|(_, endpoint, _)| *endpoint));
     }
 
-    /// When the next endpoint goes.
-    pub fn next(&self) -> Option<Instant> {
-        self.0.iter().map(|(.., since)| *since + DRAIN).min()
+    /// When the next endpoint goes, after `now`.
+    pub fn next(&self, now: Instant) -> Option<Instant> {
+        self.0.iter().map(|(.., since)| *since + DRAIN).filter(|end| *end > now).min()
     }
 }
 
@@ -97,6 +97,6 @@ mod tests {
         let mut draining = Draining::default();
         let next = table(&[("10.1.1.0/24", "192.0.2.9")]);
         draining.note(&link, &table(&[("10.1.1.0/24", "192.0.2.1")]), &next, start);
-        assert_eq!(draining.next(), None);
+        assert_eq!(draining.next(start), None);
     }
 }

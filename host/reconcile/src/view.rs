@@ -28,7 +28,7 @@ pub struct Outcome {
     pub ways: BTreeMap<Prefixes, Choice>,
     /// MTU for pods in bytes: the least over the own ways.
     pub pod_mtu: Option<u32>,
-    /// Everything that was planned is in place.
+    /// All that this node cannot do without is in place. What is missing for one peer is a problem, and keeps nobody else from working.
     pub in_force: bool,
     /// What is wrong, one sentence each.
     pub problems: Vec<String>,
@@ -43,6 +43,9 @@ impl Outcome {
     }
 }
 
+/// The kind of a kernel setting.
+const SYSCTL: &str = "sysctl";
+
 /// All that an outcome is made from.
 pub(crate) struct View<'a> {
     pub inputs: &'a Inputs,
@@ -51,6 +54,8 @@ pub(crate) struct View<'a> {
     pub observed: &'a Observed,
     pub own: &'a Ownership<'a>,
     pub failures: &'a Failures,
+    /// Kernel settings that could not be set, by path.
+    pub unset: &'a Failures<String>,
 }
 
 impl View<'_> {
@@ -61,7 +66,7 @@ impl View<'_> {
         let mut problems = self.planned.failures.clone();
         problems.extend(missing.iter().map(|item| not_in_place(item)));
         problems.extend(items.iter().filter(|item| item.standing == Standing::Refused).map(refused_sentence));
-        let in_force = missing.is_empty() && self.planned.pod_mtu.is_some();
+        let in_force = !missing.iter().any(|item| essential(item)) && self.planned.pod_mtu.is_some();
         Outcome {
             networks: self.inputs.networks,
             subnets: self.inputs.mine.subnets,
@@ -90,18 +95,24 @@ impl View<'_> {
     }
 
     fn settings(&self) -> impl Iterator<Item = ItemStatus> {
-        self.united.desired.sysctls.iter().map(|wanted| {
-            let found = self.observed.sysctls.get(&wanted.path);
-            ItemStatus {
-                kind: "sysctl".into(),
+        self.united.desired.sysctls.iter().filter_map(|wanted| {
+            // A path that is not there (no such family, no such link yet) cannot be wanted.
+            let found = self.observed.sysctls.get(&wanted.path)?;
+            let failure = self.unset.why(&wanted.path).filter(|_| *found != wanted.value);
+            Some(ItemStatus {
+                kind: SYSCTL.into(),
                 what: wanted.path.clone(),
                 desired: Some(wanted.value.clone()),
-                observed: found.cloned(),
-                standing: if found == Some(&wanted.value) { Standing::Present } else { Standing::Missing },
+                observed: Some(found.clone()),
+                standing: match failure {
+                    _ if *found == wanted.value => Standing::Present,
+                    Some(_) => Standing::Failed,
+                    None => Standing::Missing,
+                },
                 backend: "host".into(),
                 lease: None,
-                reason: None,
-            }
+                reason: failure.map(ToString::to_string),
+            })
         })
     }
 
@@ -164,6 +175,12 @@ fn refused_status(refused: &RefusedItem) -> ItemStatus {
         lease: refused.origin.lease,
         reason: Some(refused.reason.clone()),
     }
+}
+
+/// True for what a node cannot do without: all that is there whoever the peers are, and forwarding.
+fn essential(item: &ItemStatus) -> bool {
+    let forwarding = item.what.ends_with("/ip_forward") || item.what.ends_with("/forwarding");
+    item.lease.is_none() && (item.kind != SYSCTL || forwarding)
 }
 
 fn refused_sentence(item: &ItemStatus) -> String {

@@ -41,6 +41,8 @@
 #[cfg(feature = "backend")]
 pub mod backend;
 mod bindings;
+#[cfg(feature = "backend")]
+pub mod family;
 pub mod options;
 pub mod panic;
 #[cfg(feature = "store")]

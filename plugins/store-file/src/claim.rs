@@ -13,9 +13,10 @@ use twill_guest::store::directory::{Entry, Failure};
 use twill_guest::store::{Held, Lease, Lifetime, Prefixes, Trouble};
 
 use crate::dir::{self, Dir};
+use crate::identity;
 use crate::name::{Kind, Subnets};
 use crate::record::{self, Record};
-use crate::view::lease_file;
+use crate::view::LeaseFile;
 
 /// How a candidate stands.
 enum Standing {
@@ -30,6 +31,7 @@ enum Standing {
 /// Takes the first of `candidates` that nobody holds.
 pub fn claim(dir: &impl Dir, candidates: &[Prefixes], wish: &Lease) -> Result<Held, Trouble> {
     let term = term_of(wish)?;
+    identity::make(dir, wish.node.as_deref().unwrap_or_default())?;
     let mut holders = Vec::new();
     for candidate in candidates {
         let subnets = Subnets::parse(candidate)?;
@@ -68,7 +70,7 @@ fn reserved_for(record: &Record, wish: &Lease) -> bool {
 fn standing(dir: &impl Dir, subnets: &Subnets, wish: &Lease) -> Result<Standing, Trouble> {
     let mut own = None;
     for other in overlapping(&dir::list(dir)?, subnets) {
-        let Some((record, entry)) = lease_file(dir, &other)? else { continue };
+        let Some((record, entry)) = whatever(dir, &other)? else { continue };
         let record = match record {
             Ok(record) => record,
             Err(reason) => return Ok(Standing::Taken(format!("the file {}, which is {reason}", entry.name))),
@@ -100,13 +102,23 @@ fn put(dir: &impl Dir, subnets: &Subnets, record: &Record, found: Option<&Entry>
 /// Who holds a part of `subnets` by a file of another name.
 fn rival(dir: &impl Dir, subnets: &Subnets) -> Result<Option<String>, Trouble> {
     for other in overlapping(&dir::list(dir)?, subnets).filter(|other| other != subnets) {
-        match lease_file(dir, &other)? {
+        match whatever(dir, &other)? {
             Some((Ok(record), entry)) if !record::is_abandoned(record.term, &entry) => return Ok(Some(record.owner())),
             Some((Err(reason), entry)) => return Ok(Some(format!("the file {}, which is {reason}", entry.name))),
             _ => {}
         }
     }
     Ok(None)
+}
+
+/// A lease's file, whatever it is: what cannot be read holds its subnet as what cannot be understood does.
+fn whatever(dir: &impl Dir, subnets: &Subnets) -> Result<Option<LeaseFile>, Trouble> {
+    let name = subnets.file_name();
+    match dir.read(&name) {
+        Ok((content, entry)) => Ok(Some((Record::decode(&content, subnets), entry))),
+        Err(Failure::Missing) => Ok(None),
+        Err(failure) => Ok(Some((Err(dir::unreadable(&name, failure)?), Entry { name, version: String::new(), age_ms: 0 }))),
+    }
 }
 
 fn overlapping<'a>(listing: &'a [Entry], subnets: &'a Subnets) -> impl Iterator<Item = Subnets> {
@@ -166,7 +178,7 @@ mod tests {
         let dir = Memory::default();
         let held = claimed(&dir, "a", &[X]).expect("free");
         assert_eq!(held.lease, lease("a", X));
-        assert_eq!(view::read(&dir, "").expect("readable").leases, [lease("a", X)]);
+        assert_eq!(view::read(&dir).expect("readable").leases, [lease("a", X)]);
     }
 
     #[test]
@@ -212,6 +224,15 @@ mod tests {
         let dir = Memory::default();
         dir.drop_in(FILE, b"{\"version\":1,");
         assert!(conflict(claimed(&dir, "a", &[X])).contains("not a lease"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_keeps_its_subnet_and_no_other() {
+        let dir = Memory::default();
+        dir.drop_in(FILE, b"");
+        dir.spoil(FILE, Failure::Broken("not a plain file".into()));
+        assert!(conflict(claimed(&dir, "a", &[X])).contains("not readable: not a plain file"));
+        assert_eq!(claimed(&dir, "a", &[X, Y]).expect("the second is free").lease.subnets, v4(Y));
     }
 
     #[test]

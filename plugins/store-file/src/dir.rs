@@ -84,6 +84,14 @@ pub fn trouble(what: &str, failure: Failure) -> Trouble {
     }
 }
 
+/// Why one file cannot be read, in words: only what is wrong with the directory itself is trouble for all the others.
+pub fn unreadable(name: &str, failure: Failure) -> Result<String, Trouble> {
+    match failure {
+        Failure::NotGranted => Err(trouble(name, failure)),
+        other => Ok(format!("not readable: {}", words(&other))),
+    }
+}
+
 fn words(failure: &Failure) -> &str {
     match failure {
         Failure::NotGranted => "no directory is granted to this store",

@@ -9,6 +9,7 @@
 pub mod claim;
 pub mod cursor;
 pub mod dir;
+pub mod identity;
 #[cfg(test)]
 mod memory;
 pub mod name;
@@ -54,11 +55,11 @@ impl Store for Files {
     }
 
     fn write_config(config: String, replacing: Option<String>) -> Result<(), Trouble> {
-        view::write_config(&Granted, &config, replacing.as_deref())
+        NODE_NAME.with_borrow(|name| view::write_config(&Granted, name, &config, replacing.as_deref()))
     }
 
     fn read() -> Result<Snapshot, Trouble> {
-        NODE_NAME.with_borrow(|name| view::read(&Granted, name))
+        view::read(&Granted)
     }
 
     fn watch(cursor: String, wait_ms: u32) -> Result<Changes, Trouble> {

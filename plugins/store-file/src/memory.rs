@@ -31,6 +31,8 @@ pub struct Memory {
     pub waits: RefCell<Vec<u32>>,
     /// When set, every call fails so.
     pub broken: RefCell<Option<Failure>>,
+    /// Files that cannot be read, and why.
+    spoilt: RefCell<BTreeMap<String, Failure>>,
 }
 
 impl Memory {
@@ -50,6 +52,16 @@ impl Memory {
     /// Removes a file as another program would.
     pub fn delete(&self, name: &str) {
         self.files.borrow_mut().remove(name);
+    }
+
+    /// From now on the file cannot be read, as if it were a directory or belonged to somebody else.
+    pub fn spoil(&self, name: &str, failure: Failure) {
+        self.spoilt.borrow_mut().insert(name.into(), failure);
+    }
+
+    /// Another directory of the same content.
+    pub fn copied(&self) -> Memory {
+        Memory { files: self.files.clone(), versions: self.versions.clone(), clock: self.clock.clone(), ..Memory::default() }
     }
 
     /// The text of a file.
@@ -83,6 +95,7 @@ impl Dir for Memory {
 
     fn read(&self, name: &str) -> Result<(Vec<u8>, Entry), Failure> {
         self.works()?;
+        self.spoilt.borrow().get(name).cloned().map_or(Ok(()), Err)?;
         let file = self.files.borrow().get(name).cloned().ok_or(Failure::Missing)?;
         Ok((file.content.clone(), self.entry(name, &file)))
     }

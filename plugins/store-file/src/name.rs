@@ -8,7 +8,7 @@ use twill_guest::store::{Prefixes, Trouble};
 
 /// flannel's network config, verbatim.
 pub const CONFIG: &str = "config.json";
-/// Made once, by the first node: a directory made anew gets another one.
+/// Made once, by the first to write: a directory made anew gets another one.
 pub const IDENTITY: &str = "identity.json";
 /// What the names of leases end in.
 const LEASE: &str = ".lease";

@@ -8,19 +8,18 @@ use twill_guest::store::{Change, Changes, Oddity, Snapshot, Trouble};
 
 use crate::cursor::{Cursor, State, Told};
 use crate::dir::{self, Dir};
-use crate::name::{CONFIG, IDENTITY, Kind, Subnets};
+use crate::identity;
+use crate::name::{CONFIG, Kind, Subnets};
 use crate::record::{self, Record};
 
-/// Everything, and the cursor to go on from. `by` is who makes the identity, should there be none yet.
-pub fn read(dir: &impl Dir, by: &str) -> Result<Snapshot, Trouble> {
-    let mut listing = dir::list(dir)?;
-    let identity = identity(dir, by)?;
-    if !listing.iter().any(|entry| entry.name == IDENTITY) {
-        listing = dir::list(dir)?;
-    }
+/// Everything, and the cursor to go on from. Nothing is written.
+pub fn read(dir: &impl Dir) -> Result<Snapshot, Trouble> {
+    let listing = dir::list(dir)?;
+    let (identity, oddity) = identity::read(dir)?;
     let mut cursor = Cursor::default();
     let changes = look(dir, &listing, &mut cursor)?;
-    let mut snapshot = Snapshot { config: None, leases: vec![], oddities: vec![], cursor: cursor.encode(), identity };
+    let oddities = oddity.into_iter().collect();
+    let mut snapshot = Snapshot { config: None, leases: vec![], oddities, cursor: cursor.encode(), identity };
     for change in changes {
         match change {
             Change::Config(config) => snapshot.config = config,
@@ -38,7 +37,7 @@ pub fn watch(dir: &impl Dir, cursor: &str, wait_ms: u32) -> Result<Changes, Trou
     let began = dir.now();
     loop {
         let listing = dir::list(dir)?;
-        check_identity(&cursor, &listing)?;
+        identity::check(&cursor, &listing)?;
         let changes = look(dir, &listing, &mut cursor)?;
         let left = f64::from(wait_ms) - (dir.now() - began);
         if !changes.is_empty() || left < 1.0 {
@@ -104,8 +103,7 @@ fn file(dir: &impl Dir, entry: &Entry, kind: Kind, told: Option<&Told>) -> Resul
     let (content, entry) = match dir.read(&entry.name) {
         Ok(found) => found,
         Err(Failure::Missing) => return Ok(None),
-        Err(Failure::Denied(reason)) => return Ok(Some(odd(entry, reason, told))),
-        Err(failure) => return Err(dir::trouble(&entry.name, failure)),
+        Err(failure) => return Ok(Some(odd(entry, dir::unreadable(&entry.name, failure)?, told))),
     };
     Ok(Some(match kind {
         Kind::Lease(subnets) => lease(&entry, &content, &subnets, told),
@@ -153,30 +151,9 @@ fn odd(entry: &Entry, reason: String, told: Option<&Told>) -> News {
     (State::Odd(counted), entry.version.clone(), Some(Change::Oddity(Oddity { place: entry.name.clone(), reason })))
 }
 
-/// The text of the identity file, which the first to look makes.
-fn identity(dir: &impl Dir, by: &str) -> Result<String, Trouble> {
-    for _ in 0..2 {
-        if let Some((content, _)) = dir::read(dir, IDENTITY)? {
-            return Ok(String::from_utf8_lossy(&content).trim().into());
-        }
-        let text = format!("{{\"made\":{},\"by\":{}}}\n", dir.now() as u64, serde_json::Value::from(by));
-        match dir.create(IDENTITY, text.as_bytes()) {
-            Ok(_) | Err(Failure::Exists) => {}
-            Err(failure) => return Err(dir::trouble(IDENTITY, failure)),
-        }
-    }
-    Err(Trouble::Retry(format!("{IDENTITY} comes and goes")))
-}
-
-/// A directory with another identity than at the time of the cursor is another store.
-fn check_identity(cursor: &Cursor, listing: &[Entry]) -> Result<(), Trouble> {
-    let known = cursor.0.get(IDENTITY).map(|told| told.version.as_str());
-    let found = listing.iter().find(|entry| entry.name == IDENTITY).map(|entry| entry.version.as_str());
-    if known == found && found.is_some() { Ok(()) } else { Err(Trouble::LostCursor("the directory was made anew".into())) }
-}
-
-/// Replaces the config, if it still is what the change was made from.
-pub fn write_config(dir: &impl Dir, config: &str, replacing: Option<&str>) -> Result<(), Trouble> {
+/// Replaces the config, if it still is what the change was made from. `by` is who makes the identity, should there be none yet.
+pub fn write_config(dir: &impl Dir, by: &str, config: &str, replacing: Option<&str>) -> Result<(), Trouble> {
+    identity::make(dir, by)?;
     let found = dir::read(dir, CONFIG)?;
     let written = match (found, replacing) {
         (None, None) => dir.create(CONFIG, config.as_bytes()),
@@ -200,6 +177,7 @@ pub fn lease_file(dir: &impl Dir, subnets: &Subnets) -> Result<Option<LeaseFile>
 mod tests {
     use super::*;
     use crate::memory::{Memory, claimed, lease, v4};
+    use crate::name::IDENTITY;
     use crate::own;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
@@ -220,12 +198,53 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_directory_is_an_empty_store_with_an_identity_that_stays() {
+    fn an_empty_directory_is_an_empty_store_that_reading_leaves_empty() {
         let dir = Memory::default();
-        let first = read(&dir, "a").expect("readable");
-        assert_eq!((first.config, first.leases, first.oddities), (None, vec![], vec![]));
-        assert_eq!(first.identity, r#"{"made":0,"by":"a"}"#);
-        assert_eq!(read(&dir, "bb").expect("readable").identity, first.identity);
+        let first = read(&dir).expect("readable");
+        assert_eq!((first.config, first.leases, first.oddities, first.identity.as_str()), (None, vec![], vec![], ""));
+        watch(&dir, &first.cursor, 0).expect("watched");
+        assert_eq!(dir.text(IDENTITY), None, "it may be a share's mount point");
+    }
+
+    #[test]
+    fn whoever_writes_first_makes_the_identity_and_watchers_stay() {
+        let writes: [fn(&Memory); 2] = [|dir| drop(claimed(dir, "a", &[X])), |dir| write_config(dir, "a", "{}", None).expect("none yet")];
+        for write in writes {
+            let dir = Memory::default();
+            let mut cursor = read(&dir).expect("readable").cursor;
+            write(&dir);
+            assert_eq!(next(&dir, &mut cursor, 0).len(), 1, "no place is lost");
+            let identity = read(&dir).expect("readable").identity;
+            assert_eq!(identity, r#"{"made":0,"by":"a"}"#);
+            claimed(&dir, "bb", &["10.1.2.0/24"]).expect("free");
+            assert_eq!(read(&dir).expect("readable").identity, identity);
+        }
+    }
+
+    #[test]
+    fn one_file_that_cannot_be_read_is_odd_and_spoils_nothing_else() {
+        let dir = Memory::default();
+        claimed(&dir, "a", &[X]).expect("free");
+        dir.drop_in(CONFIG, b"{}");
+        let cursor = read(&dir).expect("readable").cursor;
+        for failure in [Failure::Broken("not a plain file".into()), Failure::Denied("permission denied".into())] {
+            for name in [CONFIG, "10.1.9.0-24.lease", IDENTITY] {
+                let dir = dir.copied();
+                dir.drop_in(name, b"");
+                dir.spoil(name, failure.clone());
+                let snapshot = read(&dir).expect("the rest is readable");
+                assert_eq!(snapshot.leases, [lease("a", X)]);
+                assert_eq!(snapshot.config.is_none(), name == CONFIG);
+                assert!(snapshot.oddities.len() == 1 && snapshot.oddities[0].place == name, "{:?}", snapshot.oddities);
+                assert!(snapshot.oddities[0].reason.starts_with("not readable: "), "{:?}", snapshot.oddities);
+                if name != IDENTITY {
+                    let mut cursor = cursor.clone();
+                    let changes = next(&dir, &mut cursor, 0);
+                    assert!(matches!(&changes[..], [Change::Oddity(odd)] if odd.place == name), "{changes:?}");
+                    assert_eq!(next(&dir, &mut cursor, 0), [], "it is told once");
+                }
+            }
+        }
     }
 
     #[test]
@@ -237,7 +256,7 @@ mod tests {
         dir.drop_in("10.1.8.0-24.lease", dir.text(FILE).expect("there").as_bytes());
         dir.drop_in("notes.txt", b"");
         dir.drop_in("config.json~", b"");
-        let snapshot = read(&dir, "a").expect("readable");
+        let snapshot = read(&dir).expect("readable");
         assert_eq!(snapshot.config.as_deref(), Some(" {\"Network\": \"10.1.0.0/16\"}\n"));
         assert_eq!(snapshot.leases, [lease("a", X)]);
         let places: Vec<&str> = snapshot.oddities.iter().map(|oddity| oddity.place.as_str()).collect();
@@ -253,19 +272,19 @@ mod tests {
         claimed(&dir, "a", &[X]).expect("free");
         let text = dir.text(FILE).expect("there");
         dir.drop_in(FILE, text.replacen('{', r#"{"colour":"blue","#, 1).as_bytes());
-        assert_eq!(read(&dir, "").expect("readable").leases.len(), 1);
+        assert_eq!(read(&dir).expect("readable").leases.len(), 1);
         dir.drop_in(FILE, text.replacen(r#""version": 1"#, r#""version": 2"#, 1).as_bytes());
-        assert!(read(&dir, "").expect("readable").oddities[0].reason.contains("format 2"));
+        assert!(read(&dir).expect("readable").oddities[0].reason.contains("format 2"));
     }
 
     #[test]
     fn a_directory_that_cannot_be_read_is_never_an_empty_answer() {
         let dir = Memory::default();
         claimed(&dir, "a", &[X]).expect("free");
-        let cursor = read(&dir, "").expect("readable").cursor;
+        let cursor = read(&dir).expect("readable").cursor;
         for failure in [Failure::Denied("permission denied".into()), Failure::Missing, Failure::Broken("stale file handle".into())] {
             *dir.broken.borrow_mut() = Some(failure);
-            assert!(matches!(read(&dir, ""), Err(Trouble::Retry(_))));
+            assert!(matches!(read(&dir), Err(Trouble::Retry(_))));
             assert!(matches!(watch(&dir, &cursor, 0), Err(Trouble::Retry(_))));
         }
     }
@@ -273,7 +292,7 @@ mod tests {
     #[test]
     fn each_change_is_told_once() {
         let dir = Memory::default();
-        let mut cursor = read(&dir, "").expect("readable").cursor;
+        let mut cursor = read(&dir).expect("readable").cursor;
         assert_eq!(next(&dir, &mut cursor, 0), []);
         let held = claimed(&dir, "a", &[X]).expect("free");
         assert_eq!(next(&dir, &mut cursor, 0), [Change::Put(lease("a", X))]);
@@ -293,7 +312,7 @@ mod tests {
     #[test]
     fn a_watch_returns_at_the_change_and_not_before() {
         let dir = Memory::default();
-        let mut cursor = read(&dir, "").expect("readable").cursor;
+        let mut cursor = read(&dir).expect("readable").cursor;
         dir.happenings.borrow_mut().push_back(Box::new(|dir| dir.pass(300)));
         dir.happenings.borrow_mut().push_back(Box::new(|dir| {
             dir.pass(200);
@@ -311,11 +330,11 @@ mod tests {
         let dir = Memory::default();
         let held = claimed(&dir, "a", &[X]).expect("free");
         dir.pass(59_000);
-        let mut cursor = read(&dir, "").expect("readable").cursor;
+        let mut cursor = read(&dir).expect("readable").cursor;
         assert_eq!(next(&dir, &mut cursor, 30_000), [Change::Gone(v4(X))]);
         assert_eq!(*dir.waits.borrow(), [1000]);
         assert_eq!(next(&dir, &mut cursor, 0), [], "it is told once");
-        assert_eq!(read(&dir, "").expect("readable").leases, []);
+        assert_eq!(read(&dir).expect("readable").leases, []);
         own::publish(&dir, &held).expect("mine still");
         assert_eq!(next(&dir, &mut cursor, 0), [Change::Put(lease("a", X))]);
     }
@@ -324,7 +343,7 @@ mod tests {
     fn a_lease_overwritten_by_rubbish_counts_until_its_term_is_over() {
         let dir = Memory::default();
         claimed(&dir, "a", &[X]).expect("free");
-        let mut cursor = read(&dir, "").expect("readable").cursor;
+        let mut cursor = read(&dir).expect("readable").cursor;
         dir.drop_in(FILE, b"");
         assert!(matches!(next(&dir, &mut cursor, 0)[..], [Change::Oddity(_)]));
         dir.pass(59_000);
@@ -337,10 +356,11 @@ mod tests {
     #[test]
     fn a_directory_made_anew_is_another_store() {
         let dir = Memory::default();
-        let cursor = read(&dir, "").expect("readable").cursor;
+        claimed(&dir, "a", &[X]).expect("free");
+        let cursor = read(&dir).expect("readable").cursor;
         dir.delete(IDENTITY);
         assert!(matches!(watch(&dir, &cursor, 0), Err(Trouble::LostCursor(_))));
-        read(&dir, "").expect("readable");
+        identity::make(&dir, "bb").expect("made");
         assert!(matches!(watch(&dir, &cursor, 0), Err(Trouble::LostCursor(_))));
         assert!(matches!(watch(&dir, "x", 0), Err(Trouble::LostCursor(_))));
     }
@@ -349,11 +369,11 @@ mod tests {
     fn the_config_is_written_only_over_the_text_it_was_made_from() {
         let dir = Memory::default();
         let conflicts = |outcome| assert!(matches!(outcome, Err(Trouble::Conflict(_))));
-        conflicts(write_config(&dir, "2", Some("1")));
-        write_config(&dir, "1", None).expect("there was none");
-        conflicts(write_config(&dir, "2", None));
-        conflicts(write_config(&dir, "2", Some("1 ")));
-        write_config(&dir, "2", Some("1")).expect("unchanged since");
+        conflicts(write_config(&dir, "a", "2", Some("1")));
+        write_config(&dir, "a", "1", None).expect("there was none");
+        conflicts(write_config(&dir, "a", "2", None));
+        conflicts(write_config(&dir, "a", "2", Some("1 ")));
+        write_config(&dir, "a", "2", Some("1")).expect("unchanged since");
         assert_eq!(dir.text(CONFIG).as_deref(), Some("2"));
     }
 
@@ -396,7 +416,7 @@ mod tests {
         #[test]
         fn changes_applied_are_what_a_reading_shows(batches in prop::collection::vec(prop::collection::vec(happens(), 0..6), 0..8)) {
             let dir = Memory::default();
-            let mut cursor = read(&dir, "").expect("readable").cursor;
+            let mut cursor = read(&dir).expect("readable").cursor;
             let (mut config, mut leases) = (None, BTreeMap::new());
             for batch in &batches {
                 batch.iter().for_each(|what| happen(&dir, what));
@@ -408,7 +428,7 @@ mod tests {
                         Change::Oddity(_) => {}
                     }
                 }
-                let shown = read(&dir, "").expect("readable");
+                let shown = read(&dir).expect("readable");
                 let odd = |subnets: &Prefixes| {
                     let name = Subnets::parse(subnets).expect("subnets").file_name();
                     shown.oddities.iter().any(|oddity| oddity.place == name)

@@ -18,7 +18,7 @@ use crate::settings::{InstanceSettings, StoreSettings};
 #[command(after_help = "\
 Examples:
   twill config set --store file --store-dir /srv/twill '{\"Network\": \"10.244.0.0/16\"}'
-  twill config set --store file --store-dir /srv/twill @net-conf.json
+  twill config set --store etcd --etcd-endpoints http://192.0.2.1:2379 @net-conf.json
   twill config show --store file --store-dir /srv/twill
   twill config check @net-conf.json")]
 pub struct Config {

@@ -1,5 +1,7 @@
 //! `twill down`: takes away everything that twill made on this host. The lease stays in the store, so that a later `twill run` gets the same subnet.
 
+use std::path::Path;
+
 use clap::Args;
 use twill_kernel::lock::InstanceLock;
 use twill_kernel::sysctl::Restored;
@@ -16,7 +18,7 @@ use crate::node::facts;
 use crate::node::inputs::networks;
 use crate::settings::InstanceSettings;
 
-/// Take away all links, routes, settings and files that twill made on this host; the daemon must have ended. The lease stays in the store.
+/// Take away all links, routes, rules, settings and files that twill made on this host; the daemon must have ended. The lease stays in the store.
 #[derive(Debug, Args)]
 pub struct Down {
     #[command(flatten)]
@@ -28,6 +30,10 @@ impl Down {
     pub fn main(self) -> Result<(), Exit> {
         facts::require_root()?;
         let _alone = InstanceLock::take(&self.instance.run_dir.join(&self.instance.instance)).map_err(Exit::failed)?;
+        if !self.instance.state().exists() {
+            println!("twill never ran here as instance \"{}\": there is nothing to take away", self.instance.instance);
+            return Ok(());
+        }
         wait_for(async move { self.take_down().await })
     }
 
@@ -43,6 +49,10 @@ impl Down {
             println!("removed {removed}");
         }
         let mut problems = refusals(&taken);
+        match kernel.take_rules_down(&twill_firewall::table_name(&self.instance.instance)).await {
+            Ok(taken) => taken.iter().for_each(|rules| println!("removed {rules}")),
+            Err(refused) => problems.push(refused.to_string()),
+        }
         match kernel.restore_sysctls() {
             Ok(restored) => restored.iter().for_each(|restored| tell_restored(restored, &mut problems)),
             Err(refused) => problems.push(refused.to_string()),
@@ -52,17 +62,21 @@ impl Down {
         {
             problems.push(format!("cannot write {}: {error}", file.0.display()));
         }
-        self.remove_subnet_file(&mut problems);
+        self.remove_subnet_file(&state.join("subnet.env"), &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(Exit::failed(problems.join("\n       "))) }
     }
 
-    fn remove_subnet_file(&self, problems: &mut Vec<String>) {
+    /// Removes subnet.env if it is the one that this instance wrote; flannel's or another instance's is not ours.
+    fn remove_subnet_file(&self, copy: &Path, problems: &mut Vec<String>) {
         let path = &self.instance.subnet_file;
-        match std::fs::remove_file(path) {
-            Ok(()) => println!("removed {}", path.display()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => problems.push(format!("cannot remove {}: {error}", path.display())),
+        let Ok(written) = std::fs::read(copy) else { return };
+        if std::fs::read(path).is_ok_and(|there| there == written) {
+            match std::fs::remove_file(path) {
+                Ok(()) => println!("removed {}", path.display()),
+                Err(error) => problems.push(format!("cannot remove {}: {error}", path.display())),
+            }
         }
+        let _ = std::fs::remove_file(copy);
     }
 }
 

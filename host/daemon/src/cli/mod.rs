@@ -2,13 +2,16 @@
 
 mod client;
 mod config;
+mod docker_opts;
 mod down;
+mod flanneld;
 mod release;
 mod run;
 mod show;
 mod table;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -54,6 +57,7 @@ enum Command {
     Events(Show),
     Release(release::Release),
     Down(down::Down),
+    DockerOpts(docker_opts::DockerOpts),
 }
 
 /// Runs the command that the arguments name.
@@ -61,24 +65,44 @@ enum Command {
 /// # Errors
 /// Whatever the command could not do, with its exit code.
 pub fn main(arguments: Vec<OsString>) -> Result<(), Exit> {
-    let command = settings::with_file(Cli::command(), settings::named_file(&arguments)).map_err(Exit::usage)?;
+    let Some(call) = flanneld::Call::of(&arguments) else {
+        let file = settings::named_file(&arguments);
+        return understood(Cli::command(), file, arguments)?.main(&[]);
+    };
+    let Some(translation) = call.translation()? else { return Ok(()) };
+    let command = settings::with_defaults(Cli::command(), &translation.defaults);
+    let arguments = ["twill", "run"].map(OsString::from).into_iter().chain(translation.arguments.iter().map(OsString::from));
+    let command = understood(command, settings::named_file(&[]), arguments.collect())?;
+    command.main(&flanneld::notes(&translation))
+}
+
+/// The command that the arguments name, with the settings file's values where they say nothing.
+fn understood(command: clap::Command, file: Option<PathBuf>, arguments: Vec<OsString>) -> Result<Command, Exit> {
+    let command = settings::with_file(command, file).map_err(Exit::usage)?;
     let matches = command.try_get_matches_from(arguments).map_err(|error| {
         // clap writes help and version to standard output and errors to standard error.
         let code = if error.use_stderr() { 64 } else { 0 };
         error.print().map_or_else(Exit::failed, |()| Exit::silent(code))
     })?;
-    let cli = Cli::from_arg_matches(&matches).map_err(Exit::usage)?;
-    match cli.command {
-        Command::Run(run) => run.main(),
-        Command::Config(config) => config.main(),
-        Command::Status(show) => show.main(What::Status),
-        Command::Leases(show) => show.main(What::Leases),
-        Command::Routes(show) => show.main(What::Routes),
-        Command::State(show) => show.main(What::State),
-        Command::Plugins(show) => show.main(What::Plugins),
-        Command::Events(show) => show.main(What::Events),
-        Command::Release(release) => release.main(),
-        Command::Down(down) => down.main(),
+    Cli::from_arg_matches(&matches).map(|cli| cli.command).map_err(Exit::usage)
+}
+
+impl Command {
+    /// `notes` are told to the daemon's log.
+    fn main(self, notes: &[String]) -> Result<(), Exit> {
+        match self {
+            Command::Run(run) => run.main(notes),
+            Command::Config(config) => config.main(),
+            Command::Status(show) => show.main(What::Status),
+            Command::Leases(show) => show.main(What::Leases),
+            Command::Routes(show) => show.main(What::Routes),
+            Command::State(show) => show.main(What::State),
+            Command::Plugins(show) => show.main(What::Plugins),
+            Command::Events(show) => show.main(What::Events),
+            Command::Release(release) => release.main(),
+            Command::Down(down) => down.main(),
+            Command::DockerOpts(options) => options.main(),
+        }
     }
 }
 

@@ -18,20 +18,22 @@ use crate::settings::{LogFormat, RunSettings};
 #[command(after_help = "\
 Examples:
   twill run --store file --store-dir /srv/twill
-  twill run --store file --store-dir /srv/twill --iface eth1 --lease-ttl 1h
+  twill run --store etcd --etcd-endpoints http://192.0.2.1:2379,http://192.0.2.2:2379 --iface eth1
   TWILL_STORE=file TWILL_STORE_DIR=/srv/twill twill run")]
 pub struct Run {
     /// Settings file (TOML); without it /etc/twill/twill.toml, if that is there.
     #[arg(long, env = "TWILL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The daemon's settings.
     #[command(flatten)]
-    settings: RunSettings,
+    pub settings: RunSettings,
 }
 
 impl Run {
-    /// Runs until told to end.
-    pub fn main(self) -> Result<(), Exit> {
+    /// Runs until told to end; `notes` are the first lines of the log.
+    pub fn main(self, notes: &[String]) -> Result<(), Exit> {
         start_logging(&self.settings)?;
+        notes.iter().for_each(|note| tracing::warn!("{note}"));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Exit::failed)?;
         let ended = runtime.block_on(node::run(self.settings));
         runtime.shutdown_background();

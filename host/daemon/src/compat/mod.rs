@@ -1,3 +1,6 @@
 //! What flannel's users and tools rely on, byte for byte.
 
+pub mod docker_opts;
+pub mod flanneld;
+pub mod go_flags;
 pub mod subnet_env;

@@ -6,7 +6,6 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use twill_fastpath::Tunnels;
 use twill_http::{Api, bind_unix, serve_tcp, serve_unix};
 use twill_kernel::lock::InstanceLock;
@@ -26,9 +25,12 @@ use twill_reconcile::{Settings, SourceCheck};
 
 use super::control::Operator;
 use super::events::{Events, now_ms};
+use super::firewall::Firewall;
 use super::follow::{self, Followed};
 use super::show::Show;
 use super::snapshot::Constants;
+use super::subnet_file::{FileState, SubnetFile};
+use super::tasks::Tasks;
 use super::underlay::Search;
 use super::wish::Advertised;
 use super::{facts, store};
@@ -38,7 +40,7 @@ use crate::settings::{self, Listen, RunSettings};
 /// A node that runs.
 pub struct Running {
     /// All tasks but the keeper.
-    pub tasks: TaskTracker,
+    pub tasks: Tasks,
     /// The keeper; it ends early only when it cannot go on, or the lease was given back.
     pub keeper: JoinHandle<Result<(), Exit>>,
     /// What the keeper knows.
@@ -62,13 +64,13 @@ struct Parts {
     events: Arc<Events>,
 }
 
-/// Builds a node and starts it.
+/// Builds a node and starts it; what there is to show goes to `snapshots`.
 ///
 /// # Errors
 /// Whatever is missing, with a sentence and a fitting exit code.
-pub async fn build(settings: RunSettings, shutdown: CancellationToken) -> Result<Running, Exit> {
+pub async fn build(settings: RunSettings, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: CancellationToken) -> Result<Running, Exit> {
     let parts = gather(settings).await?;
-    Ok(start(parts, shutdown))
+    Ok(start(parts, snapshots, shutdown))
 }
 
 async fn gather(settings: RunSettings) -> Result<Parts, Exit> {
@@ -99,47 +101,70 @@ async fn listen(listen: Listen) -> Result<Option<TcpListener>, Exit> {
     }
 }
 
-fn start(parts: Parts, shutdown: CancellationToken) -> Running {
-    let tasks = TaskTracker::new();
+fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: CancellationToken) -> Running {
+    let mut tasks = Tasks::default();
     let (keeper, handle) = keeper(&parts);
     let followed = Followed { shutdown: shutdown.clone(), events: Arc::clone(&parts.events), keeper: handle.clone() };
+    let api = Api::new(snapshots.subscribe(), Arc::new(Operator(handle.clone())));
+    serve(&mut tasks, parts.socket, parts.port, api, &shutdown);
+
     let again = Arc::new(Notify::new());
     let inputs = watch::Sender::new(None);
     let outcome = watch::Sender::new(Arc::new(Outcome::default()));
-    let snapshots = watch::Sender::new(Arc::new(Snapshot::default()));
-
-    let api = Api::new(snapshots.subscribe(), Arc::new(Operator(handle.clone())));
-    tasks.spawn(serve_unix(parts.socket, api.clone(), shutdown.clone()));
-    if let Some(port) = parts.port {
-        tasks.spawn(serve_tcp(port, api, shutdown.clone()));
-    }
-    tasks.spawn(follow::pokes(Arc::clone(&parts.tunnels), parts.plugins.clone(), Arc::clone(&again), shutdown.clone()));
-    tasks.spawn(follow::subnet_file(parts.settings.instance.subnet_file.clone(), outcome.subscribe(), followed.clone()));
-    tasks.spawn(follow::underlay(parts.search, Arc::clone(&parts.kernel), outcome.subscribe(), parts.node.clone(), followed.clone()));
+    let file = watch::Sender::new(FileState::default());
     let show = Show {
         constants: constants(&parts.settings, &parts.store),
         node: parts.node.subscribe(),
         cluster: handle.cluster(),
         outcome: outcome.subscribe(),
+        file: file.subscribe(),
         plugins: parts.plugins.clone(),
         tunnels: Arc::clone(&parts.tunnels),
         events: Arc::clone(&parts.events),
         out: snapshots,
     };
-    tasks.spawn(show.run(shutdown.clone()));
-    let reads = inputs.subscribe();
-    tasks.spawn(follow::inputs(handle.cluster(), parts.node.subscribe(), inputs, shutdown.clone()));
+    let subnet_file = SubnetFile {
+        path: parts.settings.instance.subnet_file.clone(),
+        copy: parts.settings.instance.state().join("subnet.env"),
+        masquerade: parts.settings.ip_masq,
+        outcome: outcome.subscribe(),
+        cluster: handle.cluster(),
+        state: file,
+    };
     let wiring = Wiring {
         planner: Arc::new(parts.plugins.planner(refusals(&parts.events))),
-        kernel: parts.kernel,
-        forwarder: parts.tunnels,
+        kernel: Arc::clone(&parts.kernel),
+        forwarder: Arc::clone(&parts.tunnels),
         settings: reconciler_settings(&parts.settings),
         names: NamesFile(parts.settings.instance.state().join("links.json")),
         tell: parts.events.voice("reconcile"),
     };
-    tasks.spawn(run::run(wiring, reads, again, outcome, shutdown.clone()));
+    let reads = inputs.subscribe();
+    let firewall = Firewall::new(&parts.settings);
+    tasks.spawn("inputs", follow::inputs(handle.cluster(), parts.node.subscribe(), firewall, inputs, shutdown.clone()));
+    tasks.spawn("underlay", follow::underlay(parts.search, parts.kernel, outcome.subscribe(), parts.node, followed.clone()));
+    tasks.spawn("reconciler", run::run(wiring, reads, Arc::clone(&again), outcome, shutdown.clone()));
+    tasks.spawn("pokes", follow::pokes(parts.tunnels, parts.plugins.clone(), again, followed.clone()));
+    tasks.spawn("plugin folders", follow::plugin_folders(parts.plugins, followed.clone()));
+    tasks.spawn("subnet file", subnet_file.run(followed));
+    tasks.spawn("snapshot", show.run(shutdown.clone()));
     let ended = async move { keeper.run(shutdown).await.map_err(Exit::config) };
     Running { tasks, keeper: tokio::spawn(ended), cluster: handle.cluster(), lock: parts.lock }
+}
+
+/// Serves the API; why it stopped early, if it does, is logged.
+fn serve(tasks: &mut Tasks, socket: UnixListener, port: Option<TcpListener>, api: Api, shutdown: &CancellationToken) {
+    let log = |ended: std::io::Result<()>| {
+        if let Err(error) = ended {
+            tracing::error!(%error, "cannot serve the API any more");
+        }
+    };
+    let by_socket = serve_unix(socket, api.clone(), shutdown.clone());
+    tasks.spawn("API socket", async move { log(by_socket.await) });
+    if let Some(port) = port {
+        let by_port = serve_tcp(port, api, shutdown.clone());
+        tasks.spawn("API port", async move { log(by_port.await) });
+    }
 }
 
 fn keeper(parts: &Parts) -> (Keeper<StoreHandle, Advertised<twill_plugin::Backends, Netlink>>, Handle) {

@@ -1,8 +1,8 @@
 //! The small tasks that carry a change from one room to the next.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use twill_fastpath::Tunnels;
@@ -17,20 +17,21 @@ use twill_reconcile::Inputs;
 use twill_reconcile::view::Outcome;
 
 use super::events::Events;
+use super::firewall::Firewall;
 use super::inputs;
 use super::underlay::Search;
-use crate::compat::subnet_env::SubnetEnv;
 
 /// Keeps the reconciler's inputs up with the cluster and this node. A lost own lease leaves the last inputs in force: the guard stops the sending, and the
 /// state is replaced once there is another lease.
 pub async fn inputs(
     mut cluster: watch::Receiver<Arc<Cluster>>,
     mut node: watch::Receiver<Arc<Node>>,
+    firewall: Firewall,
     out: watch::Sender<Option<Arc<Inputs>>>,
     shutdown: CancellationToken,
 ) {
     loop {
-        let next = inputs::inputs(&cluster.borrow_and_update(), &node.borrow_and_update());
+        let next = inputs::inputs(&cluster.borrow_and_update(), &node.borrow_and_update(), &firewall);
         if let Some(next) = next {
             out.send_if_modified(|now| {
                 let news = now.as_deref().is_none_or(|now| !same_plan(now, &next));
@@ -59,15 +60,34 @@ fn same_plan(a: &Inputs, b: &Inputs) -> bool {
 }
 
 /// Asks for a pass whenever a tunnel is lost or a plugin changes.
-pub async fn pokes(tunnels: Arc<Tunnels>, plugins: Plugins, again: Arc<Notify>, shutdown: CancellationToken) {
+pub async fn pokes(tunnels: Arc<Tunnels>, plugins: Plugins, again: Arc<Notify>, followed: Followed) {
     let mut digests = plugins.changed();
     loop {
         tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = followed.shutdown.cancelled() => return,
             () = tunnels.changed() => {}
-            changed = digests.changed() => if changed.is_err() { return },
+            changed = digests.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                followed.keeper.wish_changed();
+            }
         }
         again.notify_one();
+    }
+}
+
+/// Reads the plugin folders again on SIGHUP.
+pub async fn plugin_folders(plugins: Plugins, followed: Followed) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return followed.shutdown.cancelled().await };
+    loop {
+        tokio::select! {
+            () = followed.shutdown.cancelled() => return,
+            _ = hangup.recv() => match plugins.rescan().await {
+                Ok(()) => followed.tell(Weight::Info, "the plugin folders were read again".into()),
+                Err(error) => followed.tell(Weight::Error, error.to_string()),
+            },
+        }
     }
 }
 
@@ -82,37 +102,11 @@ pub struct Followed {
     pub keeper: Handle,
 }
 
-/// Keeps subnet.env up with the plan in force. It is written once the plan is in place, so that who waits for it finds a network that works; the store is told
-/// at the same moment.
-pub async fn subnet_file(path: PathBuf, mut outcome: watch::Receiver<Arc<Outcome>>, followed: Followed) {
-    let tell = followed.events.voice("node");
-    let mut written = None;
-    loop {
-        let now = outcome.borrow_and_update().clone();
-        let wanted = subnet_env(&now);
-        if let Some(wanted) = wanted.filter(|wanted| written.as_ref() != Some(wanted)) {
-            match wanted.write(&path) {
-                Ok(()) => tell(Weight::Info, format!("{} says subnet {}, MTU {}", path.display(), wanted.subnets, wanted.mtu)),
-                Err(error) => tell(
-                    Weight::Error,
-                    format!("cannot write {}: {error}; Docker and CNI will not find this node's subnet", path.display()),
-                ),
-            }
-            if written.is_none() {
-                followed.keeper.plan_in_force().await;
-            }
-            written = Some(wanted);
-        }
-        tokio::select! {
-            () = followed.shutdown.cancelled() => return,
-            changed = outcome.changed() => if changed.is_err() { return },
-        }
+impl Followed {
+    /// Tells an event of this room.
+    pub fn tell(&self, weight: Weight, text: String) {
+        self.events.tell(weight, "node", text);
     }
-}
-
-fn subnet_env(outcome: &Outcome) -> Option<SubnetEnv> {
-    let mtu = outcome.pod_mtu.filter(|_| outcome.in_force)?;
-    Some(SubnetEnv { networks: outcome.networks, subnets: outcome.subnets, mtu, masquerade: false })
 }
 
 /// Follows the underlay interface: a new index, MTU or address is read, planned with, and published on the same subnet.
@@ -141,7 +135,7 @@ pub async fn underlay(
                     followed.keeper.wish_changed();
                 }
                 Ok(_) => {}
-                Err(error) => followed.events.tell(Weight::Error, "node", error.to_string()),
+                Err(error) => followed.tell(Weight::Error, error.to_string()),
             }
         }
         tokio::select! {

@@ -5,14 +5,18 @@ use twill_model::node::Node;
 use twill_model::{NetworkConfig, Prefixes};
 use twill_reconcile::Inputs;
 
+use super::firewall::Firewall;
+
 /// The reconciler's inputs; none while there is no config or no own lease.
-pub fn inputs(cluster: &Cluster, node: &Node) -> Option<Inputs> {
+pub fn inputs(cluster: &Cluster, node: &Node, firewall: &Firewall) -> Option<Inputs> {
     let config = cluster.config.as_ref()?;
     let mine = cluster.own.clone()?;
+    let networks = networks(config);
     Some(Inputs {
-        networks: networks(config),
+        networks,
         backend: config.backend.clone(),
         node: node.clone(),
+        firewall: Some(firewall.rules(networks, mine.subnets)),
         mine,
         peers: cluster.peers.clone(),
         complete: cluster.complete,

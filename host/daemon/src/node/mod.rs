@@ -1,24 +1,32 @@
 //! The node: the only place that knows all rooms. It builds them in order, joins the traits to their implementations, starts the tasks and ends
 //! them.
 //!
-//! The way of a lease through the tasks here: keeper → [`follow::inputs`] → reconciler → [`follow::subnet_file`] and [`show`] → API.
+//! The way of a lease through the tasks here: keeper → [`follow::inputs`] → reconciler → [`subnet_file`] and [`show`] → API.
 
 mod build;
 mod control;
 pub mod events;
 pub mod facts;
+mod firewall;
 mod follow;
+mod health;
 pub mod inputs;
+mod one_network;
 mod show;
 mod snapshot;
 pub mod store;
+mod subnet_file;
+mod tasks;
 mod underlay;
 mod wish;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use twill_model::status::Snapshot;
 
 use crate::exit::Exit;
 use crate::settings::RunSettings;
@@ -32,20 +40,24 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// It cannot start, with a sentence and the exit code that fits; or the network config is wrong and there never was a good one.
 pub async fn run(settings: RunSettings) -> Result<(), Exit> {
     let shutdown = CancellationToken::new();
+    let run_dir = settings.instance.run_dir.clone();
+    let snapshots = watch::Sender::new(Arc::new(Snapshot::default()));
+    health::answer(settings.healthz, snapshots.subscribe(), shutdown.clone()).await?;
     let node = tokio::select! {
-        node = build::build(settings, shutdown.clone()) => node?,
+        node = build::build(settings, snapshots, shutdown.clone()) => node?,
         () = told_to_end() => return Ok(()),
     };
-    let build::Running { tasks, keeper, cluster, lock } = node;
+    let build::Running { mut tasks, keeper, cluster, lock } = node;
     let ended = tokio::select! {
         ended = keeper => ended.map_err(|error| Exit::failed(format!("the keeper of leases broke down: {error}")))?,
-        lacking = facts::tun_is_missing(cluster) => Err(lacking),
+        lacking = facts::tun_is_missing(cluster.clone()) => Err(lacking),
+        taken = one_network::taken_elsewhere(cluster, run_dir) => Err(taken),
+        broken = tasks.first_end() => Err(Exit::failed(format!("{broken}, and without it this node cannot be served; start the daemon again"))),
         () = told_to_end() => Ok(()),
     };
     tracing::info!("ending; leases and network state stay as they are");
     shutdown.cancel();
-    tasks.close();
-    if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+    if !tasks.end(DRAIN).await {
         tracing::warn!("some tasks did not end in time");
     }
     drop(lock);

@@ -17,6 +17,7 @@ use twill_reconcile::view::Outcome;
 
 use super::events::Events;
 use super::snapshot::{Constants, Now, Parts, snapshot};
+use super::subnet_file::FileState;
 
 /// How often counters are looked at.
 const BEAT: Duration = Duration::from_secs(1);
@@ -34,6 +35,8 @@ pub struct Show {
     pub cluster: watch::Receiver<Arc<Cluster>>,
     /// The last pass.
     pub outcome: watch::Receiver<Arc<Outcome>>,
+    /// How subnet.env is.
+    pub file: watch::Receiver<FileState>,
     /// The plugins.
     pub plugins: Plugins,
     /// The fast path.
@@ -57,6 +60,7 @@ impl Show {
                 changed = self.node.changed() => changed.is_ok(),
                 changed = self.cluster.changed() => changed.is_ok(),
                 changed = self.outcome.changed() => changed.is_ok(),
+                changed = self.file.changed() => changed.is_ok(),
                 () = self.events.news.notified() => true,
                 _ = beat.tick() => {
                     beats += 1;
@@ -86,7 +90,7 @@ impl Show {
             plugins: self.plugins.status(),
             tunnels,
             events: self.events.list(),
-            problems: Vec::new(),
+            file: self.file.borrow_and_update().clone(),
             now: Now { boot_ms: SystemClock.boot_ms(), unix_ms: SystemClock.unix_ms() },
         };
         self.out.send_replace(Arc::new(snapshot(&self.constants, parts)));

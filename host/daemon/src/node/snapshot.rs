@@ -7,6 +7,8 @@ use twill_model::node::Node;
 use twill_model::status::{LeaseStatus, NodeStatus, PluginStatus, Snapshot, StoreStatus, TunnelStatus};
 use twill_reconcile::view::Outcome;
 
+use super::subnet_file::FileState;
+
 /// What does not change while the daemon runs.
 #[derive(Debug, Clone)]
 pub struct Constants {
@@ -34,8 +36,8 @@ pub struct Parts<'a> {
     pub tunnels: Vec<TunnelStatus>,
     /// What happened.
     pub events: Vec<Event>,
-    /// Problems that the daemon itself has, such as a file that cannot be written.
-    pub problems: Vec<String>,
+    /// How subnet.env is.
+    pub file: FileState,
     /// Now, in milliseconds of the boot clock and of the Unix epoch.
     pub now: Now,
 }
@@ -72,7 +74,7 @@ fn node_status(constants: &Constants, parts: &Parts) -> NodeStatus {
     let Parts { node, cluster, outcome, .. } = parts;
     let config = cluster.config.as_deref();
     let mut problems = cluster.problems.clone();
-    problems.extend(parts.problems.iter().chain(&outcome.problems).cloned());
+    problems.extend(parts.file.problem.iter().chain(&outcome.problems).cloned());
     NodeStatus {
         id: node.id.to_string(),
         hostname: constants.hostname.clone(),
@@ -87,7 +89,7 @@ fn node_status(constants: &Constants, parts: &Parts) -> NodeStatus {
         pod_mtu: outcome.pod_mtu,
         backend: config.map(|config| config.backend.clone()),
         store: store_status(constants, cluster),
-        ready: cluster.own.is_some() && outcome.in_force,
+        ready: cluster.own.is_some() && cluster.permit && outcome.in_force && parts.file.written,
         problems,
         renewal_ms: cluster.renewal.map(|boot_ms| parts.now.unix(boot_ms)),
     }
@@ -157,6 +159,7 @@ mod tests {
         let cluster = Cluster {
             config: Some(Arc::new(config)),
             own: Some(lease(5)),
+            permit: true,
             peers: vec![lease(9), lease(2)],
             told: [(lease(2).subnets, 1_000)].into(),
             renewal: Some(62_000),
@@ -172,7 +175,7 @@ mod tests {
             plugins: Vec::new(),
             tunnels: Vec::new(),
             events: Vec::new(),
-            problems: Vec::new(),
+            file: FileState { written: true, problem: None },
             now,
         };
         let shown = snapshot(&constants, parts);

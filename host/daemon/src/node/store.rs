@@ -5,6 +5,9 @@ use twill_plugin::{Grants, Limits, PluginSettings, Plugins, StoreHandle};
 use crate::exit::Exit;
 use crate::settings::StoreSettings;
 
+/// Name of the store, and of the server that it asks for.
+const ETCD: &str = "etcd";
+
 /// Loads the plugins.
 ///
 /// # Errors
@@ -27,11 +30,14 @@ pub async fn open_store(settings: &StoreSettings) -> Result<(Plugins, StoreHandl
 /// Opens the store that is named.
 ///
 /// # Errors
-/// No store is named, there is none of that name, or it lacks a grant.
+/// No store is named, there is none of that name, it lacks a grant, or a setting of it is wrong.
 pub async fn choose_store(plugins: &Plugins, settings: &StoreSettings) -> Result<StoreHandle, Exit> {
     let Some(name) = &settings.store else { return Err(Exit::usage(which_stores(plugins))) };
-    let grants = Grants { directory: settings.store_dir.clone() };
-    plugins.open_store(name, &settings.store_options, &super::facts::hostname(), grants).await.map_err(Exit::lacking)
+    let etcd = settings.etcd.upstream().map_err(Exit::usage)?.map(|upstream| (ETCD.to_owned(), upstream));
+    let grants = Grants { directory: settings.store_dir.clone(), upstreams: etcd.into_iter().collect() };
+    let is_etcd = name.strip_prefix("store-").unwrap_or(name) == ETCD;
+    let options = if is_etcd { settings.etcd.options(&settings.store_options) } else { settings.store_options.clone() };
+    plugins.open_store(name, &options, &super::facts::hostname(), grants).await.map_err(Exit::lacking)
 }
 
 fn which_stores(plugins: &Plugins) -> String {

@@ -1,7 +1,7 @@
 //! The search for the underlay interface: what the operator set and what the store says of this node's address, put together.
 
 use twill_kernel::Netlink;
-use twill_kernel::underlay::{Chosen, UnderlayError, UnderlaySettings};
+use twill_kernel::underlay::{Chosen, UnderlayError, UnderlaySettings, Want};
 use twill_lease::store::AddressHints;
 use twill_model::Addresses;
 
@@ -15,16 +15,18 @@ pub struct Search {
 }
 
 impl Search {
-    /// The store's hints win over the flags, as in flannel.
+    /// The store's hints win over the flags, as in flannel. The network's families are not known yet: whatever the interface has is taken, and an address
+    /// that was given must be of use.
     pub fn new(settings: &RunSettings, hints: AddressHints) -> Search {
+        let want = |given: bool| if given { Want::Must } else { Want::IfThere };
         let wanted = UnderlaySettings {
             iface: settings.iface.clone(),
             iface_regex: settings.iface_regex.clone(),
             iface_can_reach: settings.iface_can_reach,
             public_ip: hints.choose.v4.or(settings.public_ip),
             public_ipv6: hints.choose.v6.or(settings.public_ipv6),
-            v4: true,
-            v6: hints.choose.v6.is_some() || settings.public_ipv6.is_some(),
+            v4: want(hints.choose.v4.is_some() || settings.public_ip.is_some()),
+            v6: want(hints.choose.v6.is_some() || settings.public_ipv6.is_some()),
         };
         Search { wanted, overwrite: hints.overwrite }
     }

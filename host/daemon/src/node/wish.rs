@@ -28,8 +28,13 @@ impl<P: Planner, K: Kernel> Wish for Advertised<P, K> {
         let options = config.options.clone();
         let way = self.planner.advertise(&config.backend, network, (*node).clone(), options, before, self.links().await);
         let way = way.await.map_err(|error| format!("backend \"{}\" cannot be published: {error}", config.backend))?;
-        Ok((node.public, vec![way]))
+        Ok((of_families(node.public, config), vec![way]))
     }
+}
+
+/// The addresses that the network has a use for: no more is published.
+fn of_families(public: Addresses, config: &NetworkConfig) -> Addresses {
+    Addresses { v4: public.v4.filter(|_| config.v4.is_some()), v6: public.v6.filter(|_| config.v6.is_some()) }
 }
 
 impl<P, K: Kernel> Advertised<P, K> {
@@ -37,5 +42,20 @@ impl<P, K: Kernel> Advertised<P, K> {
     async fn links(&self) -> Vec<(String, Mac)> {
         let observed = self.kernel.observe(Vec::new()).await.unwrap_or_default();
         observed.links.into_iter().filter_map(|link| Some((link.name.0, link.mac?))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_the_networks_families_are_published() {
+        let public = Addresses { v4: "192.0.2.1".parse().ok(), v6: "fd98::1".parse().ok() };
+        let published = |text: &str| of_families(public, &NetworkConfig::parse(text).expect("a good config")).to_string();
+        assert_eq!(published(r#"{"Network":"10.1.0.0/16"}"#), "192.0.2.1");
+        let v6 = r#""EnableIPv6":true,"IPv6Network":"fd10::/48""#;
+        assert_eq!(published(&format!(r#"{{"Network":"10.1.0.0/16",{v6}}}"#)), "192.0.2.1 and fd98::1");
+        assert_eq!(published(&format!(r#"{{"EnableIPv4":false,{v6}}}"#)), "fd98::1");
     }
 }

@@ -61,6 +61,12 @@ impl Namespace {
         })
     }
 
+    /// Runs another program; false where it is missing, or says no.
+    pub fn tool(&self, program: &'static str, arguments: &str) -> bool {
+        let arguments = arguments.to_owned();
+        self.run(move || Command::new(program).args(arguments.split_whitespace()).output().is_ok_and(|output| output.status.success()))
+    }
+
     /// Writes a setting below /proc/sys/net/ipv4.
     pub fn set(&self, path: &str, value: &'static str) {
         let path = format!("/proc/sys/net/ipv4/{path}");

@@ -8,4 +8,5 @@ mod answers;
 mod device;
 mod hostile;
 mod lab;
+mod offload;
 mod traffic;

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use twill_http::{Api, Control, bind_unix, serve_tcp, serve_unix};
+use twill_http::{Api, Control, bind_unix, serve_health, serve_tcp, serve_unix};
 use twill_model::status::Snapshot;
 
 /// A daemon that answers every request for a change alike.
@@ -29,9 +29,10 @@ impl Control for Answers {
     }
 }
 
-/// A running API, over TCP and over a Unix socket.
+/// A running API, over TCP and over a Unix socket, and flannel's health checks.
 pub struct Server {
     pub address: String,
+    pub health: String,
     pub socket: PathBuf,
     pub snapshots: watch::Sender<Arc<Snapshot>>,
     pub shutdown: CancellationToken,
@@ -47,20 +48,31 @@ impl Server {
     /// A server whose release ends with `answer`.
     pub async fn with(snapshot: Snapshot, answer: Result<String, String>) -> Server {
         let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
-        let api = Api::new(receiver, Arc::new(Answers { answer }));
+        let api = Api::new(receiver.clone(), Arc::new(Answers { answer }));
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("api.sock");
         let shutdown = CancellationToken::new();
         let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = tcp.local_addr().expect("an address").to_string();
         let unix = bind_unix(&socket).expect("a socket");
-        let serving =
-            vec![tokio::spawn(serve_tcp(tcp, api.clone(), shutdown.clone())), tokio::spawn(serve_unix(unix, api, shutdown.clone()))];
-        Server { address, socket, snapshots, shutdown, serving, _folder: folder }
+        let checks = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let health = checks.local_addr().expect("an address").to_string();
+        let serving = vec![
+            tokio::spawn(serve_tcp(tcp, api.clone(), shutdown.clone())),
+            tokio::spawn(serve_unix(unix, api, shutdown.clone())),
+            tokio::spawn(serve_health(checks, receiver, shutdown.clone())),
+        ];
+        Server { address, health, socket, snapshots, shutdown, serving, _folder: folder }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)).await
+    }
+
+    /// Asks where flannel's health checks are, as a probe does: by an address or a name that may be any.
+    pub async fn probe(&self, path: &str) -> Answer {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: node-7.example\r\nConnection: close\r\n\r\n");
+        ask(TcpStream::connect(&self.health).await.expect("a connection"), &request).await
     }
 
     /// Sends a whole request as it stands, over TCP.

@@ -105,7 +105,7 @@ fn a_new_owner_of_a_held_subnet_wins_at_once() {
     assert_eq!(difference.altered, [same]);
     assert_eq!(difference.joined, [wider]);
     assert_eq!(subnets(&book), [net("10.3.1.0/24"), net("10.3.2.0/23"), net("10.3.4.0/24")]);
-    assert!(book.collisions().is_empty());
+    assert!(book.collisions(None).is_empty());
 }
 
 #[test]
@@ -115,9 +115,40 @@ fn of_overlapping_leases_the_one_already_there_wins() {
     let mut leases = vec![wide.clone()];
     leases.extend(peers(2));
     book.replace(leases, "s1", nobody, 0);
-    let found = book.collisions();
+    let found = book.collisions(None);
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].loser, wide);
+}
+
+#[test]
+fn who_was_there_first_is_known_after_a_restart() {
+    let mut book = Book::default();
+    let (old, new) = (lease("old", "10.3.9.0/24", "192.0.2.1"), lease("new", "10.3.8.0/23", "192.0.2.2"));
+    book.replace(vec![old.clone()], "s", nobody, 0);
+    book.apply(&[Change::Put(new.clone())], nobody, 1);
+    let kept: Vec<Lease> = book.by_arrival().into_iter().cloned().collect();
+    assert_eq!(kept, [old.clone(), new.clone()]);
+    let mut book = Book::recalled(kept, Some("s".into()), 0);
+    book.replace(vec![new.clone(), old], "s", nobody, 2);
+    assert_eq!(book.collisions(None).into_iter().map(|collision| collision.loser).collect::<Vec<_>>(), [new]);
+}
+
+#[test]
+fn a_stray_wide_lease_makes_no_peer_vanish() {
+    let config = NetworkConfig::parse(r#"{"Network": "10.3.0.0/16"}"#).expect("a good config");
+    let wide = lease("stray", "10.3.0.0/16", "192.0.2.60");
+    let mut book = Book::default();
+    book.replace([vec![wide.clone()], peers(3)].concat(), "s", nobody, 0);
+    let losers: Vec<Lease> = book.collisions(Some(&config)).into_iter().map(|collision| collision.loser).collect();
+    assert_eq!(losers, [wide]);
+}
+
+#[test]
+fn a_store_that_was_written_to_for_the_first_time_is_the_same() {
+    let mut book = Book::default();
+    book.replace(peers(2), "", nobody, 0);
+    assert_eq!(book.replace(peers(1), "made", nobody, 1).left.len(), 1);
+    assert_eq!(book.replace(Vec::new(), "other", nobody, 2).held.len(), 1);
 }
 
 #[test]

@@ -38,6 +38,9 @@ pub enum CommandError {
     /// There is nothing to accept.
     #[error("no config is waiting to be accepted")]
     NoConfig,
+    /// The waiting config is good, and the backend that it names is not; it goes on waiting.
+    #[error("cannot accept the config: {0}")]
+    Backend(String),
 }
 
 /// The way to a running keeper. Cheap to clone.
@@ -113,7 +116,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
                 end
             }
             Command::AcceptConfig(answer) => {
-                let _ = answer.send(if self.accept_waiting() { Ok(()) } else { Err(CommandError::NoConfig) });
+                let _ = answer.send(self.accept_waiting().await);
                 false
             }
             Command::InForce => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use twill_model::NetworkConfig;
 use twill_model::event::Weight;
 
-use super::{Fatal, Keeper, Wish};
+use super::{CommandError, Fatal, Keeper, Wish};
 use crate::clock::Clock;
 use crate::fit::{fit, same_networks};
 use crate::store::Store;
@@ -21,35 +21,45 @@ pub(super) struct InForce {
     pub(super) text: Option<String>,
     /// A good one that would tear the network down.
     pub(super) waiting: Option<(Arc<NetworkConfig>, String)>,
+    /// The store holds a good one whose backend cannot be used yet.
+    pub(super) untried: bool,
 }
 
 impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
-    /// Weighs what the store holds as config now.
-    pub(super) fn offer(&mut self, text: Option<String>) -> Result<(), Fatal> {
-        self.config.waiting = None;
-        let Some(text) = text else {
-            self.config_is_missing();
-            return Ok(());
-        };
-        if self.config.text.as_ref() == Some(&text) {
-            self.problems.clear("config");
-            return Ok(());
-        }
-        match NetworkConfig::parse(&text) {
-            Ok(config) => self.weigh(Arc::new(config), text),
-            Err(error) if self.config.config.is_none() => return Err(error.into()),
-            Err(error) => {
-                self.complain(format!("the network config in the store is not usable: {error}; the last good one stays in force"))
-            }
+    /// A node that is started with a bad config, and never had a good one, says so and ends. Later a bad one may be half of a good one that is being written.
+    pub(super) fn refuse_to_start_with(&self, first: bool, text: Option<&str>) -> Result<(), Fatal> {
+        if first && self.config.config.is_none() {
+            text.map(NetworkConfig::parse).transpose()?;
         }
         Ok(())
     }
 
-    /// Puts the waiting config in force; false when none waits.
-    pub(super) fn accept_waiting(&mut self) -> bool {
-        let Some((config, text)) = self.config.waiting.take() else { return false };
+    /// Weighs what the store holds as config now.
+    pub(super) async fn offer(&mut self, text: Option<String>) {
+        self.config.waiting = None;
+        self.config.untried = false;
+        let Some(text) = text else { return self.config_is_missing() };
+        if self.config.text.as_ref() == Some(&text) {
+            self.problems.clear("config");
+            return;
+        }
+        match NetworkConfig::parse(&text) {
+            Ok(config) => self.weigh(Arc::new(config), text).await,
+            Err(error) => {
+                let instead = if self.config.config.is_some() { "the last good one stays in force" } else { "a better one is waited for" };
+                self.look_again_soon();
+                self.complain(format!("the network config in the store is not usable: {error}; {instead}"));
+            }
+        }
+    }
+
+    /// Puts the waiting config in force, if its backend can be used.
+    pub(super) async fn accept_waiting(&mut self) -> Result<(), CommandError> {
+        let (config, text) = self.config.waiting.clone().ok_or(CommandError::NoConfig)?;
+        self.try_backend(&config).await.map_err(CommandError::Backend)?;
+        self.config.waiting = None;
         self.put_in_force(config, text);
-        true
+        Ok(())
     }
 
     /// Takes the remembered config, if it is still readable.
@@ -60,14 +70,30 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         }
     }
 
-    fn weigh(&mut self, config: Arc<NetworkConfig>, text: String) {
-        match self.objection(&config) {
-            None => self.put_in_force(config, text),
-            Some(why) => {
-                self.config.waiting = Some((config, text));
-                self.complain(format!("the network config in the store waits for an operator: {why}; the last good one stays in force"));
+    async fn weigh(&mut self, config: Arc<NetworkConfig>, text: String) {
+        if let Some(why) = self.objection(&config) {
+            self.config.waiting = Some((config, text));
+            return self
+                .complain(format!("the network config in the store waits for an operator: {why}; the last good one stays in force"));
+        }
+        match self.try_backend(&config).await {
+            Ok(()) => self.put_in_force(config, text),
+            Err(why) => {
+                self.config.untried = true;
+                self.look_again_soon();
+                self.complain(format!("{why}; the last good config stays in force"));
             }
         }
+    }
+
+    /// Where a config is in force, another backend must first show that it can be used: the network of the last one is taken down for it.
+    async fn try_backend(&self, config: &NetworkConfig) -> Result<(), String> {
+        let same = |current: &Arc<NetworkConfig>| current.backend == config.backend && current.options == config.options;
+        if self.config.config.as_ref().is_none_or(same) {
+            return Ok(());
+        }
+        let asked = self.wish.wish(config, self.previous.as_ref()).await;
+        asked.map(|_| ()).map_err(|why| format!("backend \"{}\" cannot be used: {why}", config.backend))
     }
 
     /// Why a good config must not simply be taken: there is an own lease, and it could not stay.

@@ -29,6 +29,17 @@ enum Permit {
     Frozen,
 }
 
+/// What the fence says to whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passage {
+    /// The fast path may send.
+    Open,
+    /// Not any more: the permit ended before it was moved on.
+    Ended,
+    /// Nothing may be sent.
+    Shut,
+}
+
 struct Shared {
     permit: Mutex<Permit>,
     guard: Guard,
@@ -59,6 +70,15 @@ impl Fence {
     /// The own lease is not ours any more, or may not be.
     pub(super) fn shut(&self) {
         self.shared.set(Permit::Shut, 0);
+    }
+
+    /// Whether anything may be sent at `now_ms` of the boot clock.
+    pub(super) fn passage(&self, now_ms: u64) -> Passage {
+        match *self.shared.permit.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            Permit::Until { end_ms, .. } if now_ms < end_ms => Passage::Open,
+            Permit::Until { .. } | Permit::Frozen => Passage::Ended,
+            Permit::Shut => Passage::Shut,
+        }
     }
 
     /// Waits until the permit has ended while this process did not run. Cancel-safe.

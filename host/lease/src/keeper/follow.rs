@@ -89,7 +89,9 @@ async fn follow<S: Store>(store: Arc<S>, mut place: watch::Receiver<Place>, news
             continue;
         };
         let asked = Instant::now();
-        let found = match store.watch(cursor, WAIT_MS).await {
+        // After trouble an answer is wanted at once, whether there is news or not: it says that the store is back.
+        let wait_ms = if troubled { 0 } else { WAIT_MS };
+        let found = match store.watch(cursor, wait_ms).await {
             Ok(changes) => {
                 here.cursor = Some(changes.cursor);
                 let quiet = changes.changes.is_empty() && !std::mem::take(&mut troubled);

@@ -17,6 +17,11 @@ impl Problems {
         self.0.remove(subject).is_some()
     }
 
+    /// True while the subject is not well.
+    pub(super) fn has(&self, subject: &'static str) -> bool {
+        self.0.contains_key(subject)
+    }
+
     /// All sentences.
     pub(super) fn sentences(&self) -> Vec<String> {
         self.0.values().cloned().collect()

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use twill_model::Lease;
 use twill_model::event::Weight;
 
+use super::fence::Passage;
 use super::follow::News;
-use super::{Fatal, Keeper, Own, Wish};
+use super::{Keeper, Own, Wish};
 use crate::book::{Book, Difference};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, StoreState};
@@ -17,6 +18,9 @@ use crate::term;
 
 /// The book is written at most so often; a new own lease is written at once.
 const SAVE_MS: u64 = 1000;
+
+/// After a write that failed, whatever changes meanwhile.
+const SAVE_AGAIN_MS: u64 = 30_000;
 
 /// How often everything is read anew though nothing happened.
 const REFRESH_MS: u64 = 600_000;
@@ -49,32 +53,37 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
     /// Shows the newest state, and has it written to disk soon.
     pub(super) fn publish(&mut self) {
         let next = self.cluster_now();
-        let mut own_changed = false;
-        let changed = self.cluster.send_if_modified(|current| {
+        let (mut own_changed, mut news) = (false, false);
+        self.cluster.send_if_modified(|current| {
             own_changed = current.own.as_ref().map(Lease::timeless) != next.own.as_ref().map(Lease::timeless);
+            news = is_news_for_the_disk(current, &next);
             let differs = **current != next;
             if differs {
                 *current = Arc::new(next);
             }
             differs
         });
-        if changed && self.complete {
+        if news && self.complete {
             self.dirty = true;
-            let at = if own_changed { self.now() } else { self.now().max(self.saved_ms + SAVE_MS) };
+            let urgent = own_changed && !self.problems.has("state");
+            let at = if urgent { self.now() } else { self.now().max(self.save_from_ms) };
             self.agenda.save = Some(self.agenda.save.map_or(at, |planned| planned.min(at)));
         }
     }
 
     fn cluster_now(&self) -> Cluster {
-        let collisions = self.book.collisions();
+        let collisions = self.book.collisions(self.config.config.as_deref());
         let losers: BTreeSet<_> = collisions.iter().map(|collision| collision.loser.subnets).collect();
         let mut problems = self.problems.sentences();
         problems.extend(collisions.iter().map(ToString::to_string));
+        let passage = self.fence.passage(self.now());
+        problems.extend(self.own.lease().and_then(|_| why_nothing_is_sent(passage)).map(str::to_owned));
         Cluster {
             config: self.config.config.clone(),
             config_text: self.config.text.clone(),
             config_waiting: self.config.waiting.as_ref().map(|(_, text)| text.clone()),
             own: self.own.lease().cloned(),
+            permit: self.own.lease().is_some() && passage == Passage::Open,
             peers: self.book.leases().filter(|lease| !self.is_own(lease) && !losers.contains(&lease.subnets)).cloned().collect(),
             held: self.book.held(),
             told: self.book.told(),
@@ -94,10 +103,11 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
     /// Writes the copy on disk, off the runtime's threads. Where this is broken off, the copy counts as unwritten.
     pub(super) async fn save(&mut self) {
         self.agenda.save = None;
-        self.saved_ms = self.now();
         let content = self.content();
         if let Ok(written) = tokio::task::spawn_blocking(self.disk.job(content)).await {
-            self.dirty = false;
+            self.dirty = written.is_err();
+            self.save_from_ms = self.now().saturating_add(if self.dirty { SAVE_AGAIN_MS } else { SAVE_MS });
+            self.agenda.save = self.dirty.then_some(self.save_from_ms);
             self.saved(written);
         }
     }
@@ -132,14 +142,14 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
             own_ends: own.as_ref().map(|_| End::at(self.own_ends, self.clock.as_ref())),
             own,
             identity: self.book.identity().map(str::to_owned),
-            leases: self.book.leases().cloned().collect(),
+            leases: self.book.by_arrival().into_iter().cloned().collect(),
         }
     }
 
     /// Takes over what the watch brought.
-    pub(super) fn hear(&mut self, generation: u64, news: News) -> Result<(), Fatal> {
+    pub(super) async fn hear(&mut self, generation: u64, news: News) {
         if !self.follower.is_current(generation) {
-            return Ok(());
+            return;
         }
         match news {
             News::Trouble(error) => self.store_failed(&error),
@@ -152,12 +162,11 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
                 self.say(Weight::Info, format!("{error}; everything is read anew"));
                 self.agenda.read = Some(self.now());
             }
-            News::Changes(changes) => return self.follow_changes(changes),
+            News::Changes(changes) => self.follow_changes(changes).await,
         }
-        Ok(())
     }
 
-    fn follow_changes(&mut self, changes: Vec<Change>) -> Result<(), Fatal> {
+    async fn follow_changes(&mut self, changes: Vec<Change>) {
         self.store_answered();
         self.hurry();
         let own = Self::owns(self.settings.node.clone(), self.public);
@@ -166,7 +175,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         self.mind_the_own(&changes);
         for change in changes {
             match change {
-                Change::Config(text) => self.offer(text)?,
+                Change::Config(text) => self.offer(text).await,
                 Change::Oddity(oddity) => {
                     let known = self.oddities.iter().filter(|known| known.place != oddity.place).cloned();
                     self.note_oddities(known.chain([oddity.clone()]).collect());
@@ -174,7 +183,6 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
                 Change::Put(_) | Change::Gone(_) => {}
             }
         }
-        Ok(())
     }
 
     /// Takes over what is not a lease, tells what is new, and plans when to look again: soon, where something may have been half-written, else now and then,
@@ -186,6 +194,12 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         let pause = if oddities.is_empty() { REFRESH_MS } else { ODD_MS };
         self.agenda.refresh = Some(self.now().saturating_add(pause));
         self.oddities = oddities;
+    }
+
+    /// Something in the store is not as it should be: it is read anew before long.
+    pub(super) fn look_again_soon(&mut self) {
+        let soon = self.now().saturating_add(ODD_MS);
+        self.agenda.refresh = Some(self.agenda.refresh.map_or(soon, |at| at.min(soon)));
     }
 
     /// The store answers: what waits for a retry need not wait longer.
@@ -222,4 +236,24 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
             self.say(weight, format!("{} {verb}: {}", lease.owner(), lease.subnets));
         }
     }
+}
+
+/// Why a node that shows an own lease sends nothing.
+fn why_nothing_is_sent(passage: Passage) -> Option<&'static str> {
+    match passage {
+        Passage::Open => None,
+        Passage::Ended => Some("the own lease ended while the store was away; nothing is sent until the store has confirmed it"),
+        Passage::Shut => Some("the own lease was written by another hand; nothing is sent until the store has confirmed it"),
+    }
+}
+
+/// True when the copy on disk is out of date. Problems are not kept there: that it cannot be written must not cause the next attempt.
+fn is_news_for_the_disk(known: &Cluster, next: &Cluster) -> bool {
+    known.complete != next.complete
+        || known.config_text != next.config_text
+        || known.own != next.own
+        || known.renewal != next.renewal
+        || known.peers != next.peers
+        || known.collisions != next.collisions
+        || known.told != next.told
 }

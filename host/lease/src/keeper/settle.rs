@@ -113,6 +113,10 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
             None => self.say(Weight::Info, format!("lease {} is this node's", held.lease.subnets)),
         }
         self.hold(held, asked);
+        if self.book.identity() == Some("") {
+            // The store had no identity before something was written to it.
+            self.agenda.refresh = Some(self.now());
+        }
         Ok(())
     }
 

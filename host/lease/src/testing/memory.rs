@@ -25,6 +25,9 @@ struct State {
     versions: u64,
 }
 
+/// What was in a store that is not there now.
+pub struct Unmounted(State);
+
 /// The store; clones are the same one.
 #[derive(Clone, Default)]
 pub struct Memory {
@@ -85,6 +88,25 @@ impl Memory {
             let forgotten = state.log.len() + 1;
             *state = State { identity: "anew".into(), config, forgotten, log: vec![Change::Config(None); forgotten], ..State::default() };
         });
+    }
+
+    /// As a share that is not mounted: an empty store that was never written to. What there was comes back by [`Memory::mount`].
+    pub fn unmount(&self) -> Unmounted {
+        self.change(|state| {
+            let forgotten = state.log.len() + 1;
+            let bare = State { identity: "".into(), forgotten, log: vec![Change::Config(None); forgotten], ..State::default() };
+            Unmounted(std::mem::replace(state, bare))
+        })
+    }
+
+    /// The share is back; cursors from before lead on.
+    pub fn mount(&self, share: Unmounted) {
+        self.change(|state| *state = share.0);
+    }
+
+    /// Which store this is.
+    pub fn set_identity(&self, identity: &str) {
+        self.change(|state| state.identity = identity.into());
     }
 
     /// The next writes are done, and their answers lost.

@@ -18,10 +18,13 @@ use crate::keeper::{Fatal, Handle, Keeper, Settings, Wish};
 
 /// Publishes the config's backend at an address that can be changed.
 #[derive(Clone)]
-pub struct PlainWish(Arc<Mutex<Addresses>>);
+pub struct PlainWish(Arc<Mutex<Addresses>>, Arc<Mutex<Option<&'static str>>>);
 
 impl Wish for PlainWish {
     async fn wish(&self, config: &NetworkConfig, _previous: Option<&Lease>) -> Result<(Addresses, Vec<Way>), String> {
+        if *self.1.lock().expect("no panic in here") == Some(config.backend.as_str()) {
+            return Err("there is no such plugin".into());
+        }
         let way = Way { backend: config.backend.clone(), options: config.options.clone(), data_v4: None, data_v6: None };
         Ok((*self.0.lock().expect("no panic in here"), vec![way]))
     }
@@ -44,11 +47,13 @@ pub struct Start<'a> {
     pub state: &'a Path,
     pub term: Duration,
     pub address: &'a str,
+    /// A backend that has no plugin.
+    pub lacks: Option<&'static str>,
 }
 
 impl<'a> Start<'a> {
     pub fn new(name: &'a str, state: &'a TempDir) -> Start<'a> {
-        Start { name, state: state.path(), term: Duration::from_secs(86_400), address: "192.0.2.1" }
+        Start { name, state: state.path(), term: Duration::from_secs(86_400), address: "192.0.2.1", lacks: None }
     }
 
     pub fn term(self, seconds: u64) -> Self {
@@ -59,7 +64,7 @@ impl<'a> Start<'a> {
         let (guard, said) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (told, heard) = (guard.clone(), said.clone());
         let clock = Arc::new(TestClock::default());
-        let wish = PlainWish(Arc::new(Mutex::new(lease(self.name, "10.0.0.0/24", self.address).public)));
+        let wish = PlainWish(Arc::new(Mutex::new(lease(self.name, "10.0.0.0/24", self.address).public)), Arc::new(Mutex::new(self.lacks)));
         let (keeper, handle) = Keeper::with_clock(
             Arc::new(store.clone()),
             wish.clone(),
@@ -110,6 +115,12 @@ impl Node {
 
     pub fn move_to(&self, address: &str) {
         self.wish.0.lock().expect("no panic in here").v4 = Some(address.parse().expect("an address"));
+        self.handle.wish_changed();
+    }
+
+    /// The plugin that was lacking is there.
+    pub fn install(&self) {
+        *self.wish.1.lock().expect("no panic in here") = None;
         self.handle.wish_changed();
     }
 

@@ -76,3 +76,57 @@ async fn a_config_that_the_own_lease_does_not_fit_waits() {
     let cluster = node.until(|cluster| cluster.config_waiting.is_some()).await;
     assert!(cluster.problems[0].contains("does not fit"), "{:?}", cluster.problems);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_config_half_written_while_the_node_waits_for_one_ends_nothing() {
+    let (store, state) = (Memory::default(), tempdir().expect("a directory"));
+    let node = Start::new("a", &state).run(&store);
+    node.until(|cluster| cluster.complete).await;
+    store.set_config(r#"{"Network": "10.3"#);
+    let cluster = node.until(|cluster| cluster.problems.iter().any(|problem| problem.contains("not usable"))).await;
+    assert!(cluster.problems[0].contains("a better one is waited for"), "{:?}", cluster.problems);
+    store.set_config(CONFIG);
+    node.own().await;
+    assert!(node.now().problems.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_cannot_be_used_is_not_put_in_force() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let node = Start { lacks: Some("vxlna"), ..Start::new("a", &state) }.run(&store);
+    let own = node.own().await;
+    let wrong = r#"{"Network": "10.3.0.0/16", "Backend": {"Type": "vxlna"}}"#;
+    store.set_config(wrong);
+    let cluster = node.until(|cluster| !cluster.problems.is_empty()).await;
+    assert_eq!(cluster.config_text.as_deref(), Some(CONFIG));
+    let sentence = "backend \"vxlna\" cannot be used: there is no such plugin; the last good config stays in force";
+    assert_eq!(cluster.problems, [sentence]);
+    pass(300).await;
+    assert_eq!(node.said().iter().filter(|(_, text)| text == sentence).count(), 1, "{:?}", node.said());
+    assert!(node.may_send() && node.own().await == own);
+    node.install();
+    let cluster = node.until(|cluster| cluster.config_text.as_deref() == Some(wrong)).await;
+    assert!(cluster.problems.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_config_with_such_a_backend_is_a_problem_that_waits() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let node = Start { lacks: Some("udp"), ..Start::new("a", &state) }.run(&store);
+    let cluster = node.until(|cluster| !cluster.problems.is_empty()).await;
+    assert!(cluster.problems[0].contains("no such plugin") && cluster.own.is_none(), "{:?}", cluster.problems);
+    node.install();
+    node.own().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_network_with_such_a_backend_cannot_be_accepted() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let node = Start { lacks: Some("vxlna"), ..Start::new("a", &state) }.run(&store);
+    node.own().await;
+    store.set_config(r#"{"Network": "10.9.0.0/16", "Backend": {"Type": "vxlna"}}"#);
+    node.until(|cluster| cluster.config_waiting.is_some()).await;
+    let refusal = node.handle.accept_config().await.expect_err("it would drop the network").to_string();
+    assert!(refusal.contains("backend \"vxlna\" cannot be used"), "{refusal}");
+    assert!(node.now().config_waiting.is_some() && node.now().config_text.as_deref() == Some(CONFIG));
+}

@@ -112,6 +112,59 @@ async fn a_remembered_lease_that_has_ended_is_shown_and_not_sent_from() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restart_after_the_term_with_the_store_away_has_no_permit_and_says_so() {
+    const WHY: &str = "the own lease ended while the store was away; nothing is sent until the store has confirmed it";
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let (node, own) = running(&store, &state, 3).await;
+    assert!(node.now().permit);
+    node.stop().await;
+    store.set_away(true);
+    let node = Start::new("a", &state).term(3).run(&store);
+    node.clock.jump(8_000);
+    let cluster = node.until(|cluster| cluster.remembered).await;
+    assert_eq!((cluster.own.as_ref().map(|lease| lease.subnets), cluster.permit), (Some(own), false));
+    assert!(cluster.problems.iter().any(|problem| problem == WHY), "{:?}", cluster.problems);
+    pass(30).await;
+    assert!(!node.now().permit && !node.may_send());
+    store.set_away(false);
+    let cluster = node.until(|cluster| cluster.permit).await;
+    assert!(cluster.problems.is_empty() && node.may_send(), "{:?}", cluster.problems);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bare_store_in_the_place_of_the_known_one_is_a_store_away() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    store.set_identity("share");
+    crowd(5).into_iter().for_each(|lease| store.put(lease));
+    let (node, own) = running(&store, &state, 3).await;
+    let share = store.unmount();
+    node.until(|cluster| cluster.problems.iter().any(|problem| problem.contains("is the share mounted?"))).await;
+    pass(300).await;
+    let cluster = node.now();
+    assert!(cluster.peers.len() == 5 && cluster.held.is_empty() && cluster.permit && !cluster.store.reachable, "{cluster:#?}");
+    assert!(cluster.own.as_ref().is_some_and(|lease| lease.subnets == own) && store.leases().is_empty(), "nothing is claimed");
+    store.mount(share);
+    node.until(|cluster| cluster.store.reachable && cluster.problems.is_empty()).await;
+    assert_eq!((node.own().await, node.now().peers.len()), (own, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_cannot_be_written_is_told_once_and_tried_now_and_then() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    std::fs::create_dir(state.path().join("book.json")).expect("made");
+    std::fs::write(state.path().join("book.json/x"), "").expect("written");
+    let (node, _) = running(&store, &state, 3).await;
+    node.until(|cluster| cluster.problems.iter().any(|problem| problem.contains("will not know the cluster"))).await;
+    pass(300).await;
+    let told = node.said().iter().filter(|(_, text)| text.contains("will not know the cluster")).count();
+    assert_eq!(told, 1, "{:?}", node.said());
+    assert_eq!(std::fs::read_dir(state.path()).expect("listed").count(), 1, "no draft is left");
+    std::fs::remove_dir_all(state.path().join("book.json")).expect("removed");
+    node.until(|cluster| cluster.problems.is_empty()).await;
+    assert!(state.path().join("book.json").is_file());
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_freeze_nothing_is_sent_before_the_store_was_asked() {
     let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
     let (node, own) = running(&store, &state, 3).await;

@@ -1,0 +1,126 @@
+//! The program as it is called in flannel's place: what goes where, what is said on which stream, and with which exit code. Nothing here reaches the kernel.
+
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// What a call printed, and its exit code.
+struct Ended {
+    out: String,
+    err: String,
+    code: Option<i32>,
+}
+
+fn call(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twill"));
+    let Output { status, stdout, stderr } =
+        command.arg0(name).args(arguments).env_clear().envs(environment.iter().copied()).output().expect("the program starts");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    Ended { out: text(stdout), err: text(stderr), code: status.code() }
+}
+
+#[test]
+fn the_version_goes_to_standard_error_under_flannels_name_only() {
+    let flanneld = call("/opt/bin/flanneld", &["--version"], &[]);
+    assert_eq!((flanneld.out.as_str(), flanneld.code), ("", Some(0)));
+    assert_eq!(flanneld.err, concat!("twill ", env!("CARGO_PKG_VERSION"), "\n"));
+    let twill = call("twill", &["--version"], &[("FLANNELD_IP_MASQ", "true")]);
+    assert_eq!((twill.err.as_str(), twill.code), ("", Some(0)));
+    assert_eq!(twill.out, flanneld.err);
+}
+
+#[test]
+fn help_is_in_the_words_of_the_name_it_was_called_by() {
+    let flanneld = call("flanneld", &["-h"], &[]);
+    assert_eq!(flanneld.code, Some(0));
+    assert!(flanneld.out.contains("--etcd-endpoints") && flanneld.out.contains("--log_backtrace_at"), "{}", flanneld.out);
+    let twill = call("twill", &["--help"], &[]);
+    assert_eq!(twill.code, Some(0));
+    assert!(twill.out.contains("docker-opts"), "{}", twill.out);
+}
+
+#[test]
+fn a_wish_that_cannot_be_fulfilled_ends_with_a_sentence() {
+    let table: [(&str, &[&str], i32, &str); 4] = [
+        ("flanneld", &["-etcd-endpoint=x"], 64, "there is no flag \"--etcd-endpoint\""),
+        ("twill", &["-kube-subnet-mgr"], 69, "cannot keep leases in Kubernetes"),
+        ("twill", &["-ip-masq", "-healthz-ip=here"], 1, "cannot answer health checks on \"here\""),
+        ("flanneld", &["-public-ip=192.0.2.300"], 64, "192.0.2.300"),
+    ];
+    for (name, arguments, code, words) in table {
+        let ended = call(name, arguments, &[]);
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {}", ended.err);
+        assert!(ended.err.contains(words), "{arguments:?}: {}", ended.err);
+    }
+    let by_variable = call("twill", &[], &[("FLANNELD_KUBE_SUBNET_MGR", "true")]);
+    assert_eq!(by_variable.code, Some(69), "{}", by_variable.err);
+}
+
+/// The health checks' port is taken, so the daemon ends before it looks at anything else.
+#[test]
+fn a_taken_port_is_a_sentence_and_the_log_has_no_password() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = format!("-healthz-port={}", taken.local_addr().expect("an address").port());
+    let flags =
+        ["-etcd-username=root", "-etcd-password=hunter2", "-healthz-ip=127.0.0.1", &port, "-v=10", "-iptables-resync=9", "--", "odd"];
+    let ended = call("flanneld", &flags, &[("FLANNELD_ETCD_ENDPOINTS", "http://root:hunter2@127.0.0.1:1"), ("FLANNELD_IP_MASQ", "oui")]);
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    for words in [
+        "cannot answer health checks on 127.0.0.1:",
+        "--etcd-password=***",
+        "--iptables-resync is passed over",
+        "FLANNELD_IP_MASQ",
+        "\"odd\"",
+    ] {
+        assert_eq!(ended.err.matches(words).count(), 1, "{words}: {}", ended.err);
+    }
+    assert!(!format!("{}{}", ended.out, ended.err).contains("hunter2"), "{}", ended.err);
+}
+
+const SUBNET_ENV: &str = "FLANNEL_NETWORK=198.18.0.0/16\nFLANNEL_SUBNET=198.18.74.1/24\nFLANNEL_MTU=1472\nFLANNEL_IPMASQ=false\n";
+
+fn docker_opts(folder: &Path, flags: &[&str], environment: &[(&str, &str)]) -> (Ended, Option<String>) {
+    let (from, to) = (folder.join("subnet.env"), folder.join("docker.env"));
+    let files = ["docker-opts", "-f", from.to_str().expect("text"), "-d", to.to_str().expect("text")];
+    let ended = call("twill", &[&files, flags].concat(), environment);
+    (ended, std::fs::read_to_string(to).ok())
+}
+
+#[test]
+fn docker_opts_writes_what_the_script_writes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("subnet.env"), SUBNET_ENV).expect("written");
+    let single = "DOCKER_OPT_BIP=\"--bip=198.18.74.1/24\"\nDOCKER_OPT_IPMASQ=\"--ip-masq=true\"\nDOCKER_OPT_MTU=\"--mtu=1472\"\n";
+    let all = "\" --bip=198.18.74.1/24 --ip-masq=true --mtu=1472\"\n";
+    let table: [(&[&str], String); 6] = [
+        (&[], format!("{single}DOCKER_OPTS={all}")),
+        (&["-i"], single.into()),
+        (&["-c"], format!("DOCKER_OPTS={all}")),
+        (&["-ic", "-k", "MINE"], format!("{single}MINE={all}")),
+        (&["-k", "CUSTOM_KEY"], format!("{single}CUSTOM_KEY={all}")),
+        (&["-c", "-m"], "DOCKER_OPTS=\" --bip=198.18.74.1/24 --mtu=1472\"\n".into()),
+    ];
+    for (flags, wanted) in table {
+        let (ended, written) = docker_opts(folder.path(), flags, &[]);
+        assert_eq!((ended.code, written), (Some(0), Some(wanted)), "{flags:?}: {}", ended.err);
+    }
+    let (_, written) =
+        docker_opts(folder.path(), &["-c", "-m"], &[("DOCKER_OPTS", "--debug"), ("DOCKER_OPT_X", "--x"), ("FLANNEL_MTU", "9")]);
+    assert_eq!(
+        written.as_deref(),
+        Some("DOCKER_OPTS=\"--debug  --bip=198.18.74.1/24 --mtu=1472 --x\"\n"),
+        "the file wins over the environment"
+    );
+}
+
+#[test]
+fn docker_opts_refuses_what_makes_no_sense_and_writes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("subnet.env"), "FLANNEL_IPMASQ=maybe\n").expect("written");
+    let (ended, written) = docker_opts(folder.path(), &[], &[]);
+    assert_eq!((ended.code, written), (Some(1), None), "{}", ended.err);
+    assert!(ended.err.contains("FLANNEL_IPMASQ is \"maybe\""), "{}", ended.err);
+    let (ended, written) = docker_opts(folder.path(), &["-k", "NOT-A-NAME"], &[]);
+    assert_eq!((ended.code, written), (Some(64), None), "{}", ended.err);
+}

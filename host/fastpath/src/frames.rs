@@ -1,0 +1,120 @@
+//! A batch of frames from the TUN device, one behind the other in one buffer, and what each of them carries.
+//!
+//! A batch ends when the queue is empty, or after [`BATCH`] frames, or a few super-packets: so many bytes as a processor's cache holds.
+
+use std::io;
+
+use crate::split::SuperPacket;
+use crate::tun::Queue;
+use crate::udp::{BATCH, SLOT};
+use crate::vnet::{self, VnetHeader};
+
+const ROOM: usize = 5 * SLOT;
+
+/// Room for a batch, and the batch.
+pub struct Frames {
+    bytes: Box<[u8]>,
+    /// Where each packet begins and ends; its header is just before.
+    places: [(usize, usize); BATCH],
+    count: usize,
+    is_full: bool,
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Frames { bytes: vec![0; ROOM].into_boxed_slice(), places: [(0, 0); BATCH], count: 0, is_full: false }
+    }
+}
+
+impl Frames {
+    /// Reads a batch and tells how many frames it has. An error means that the device is lost.
+    pub fn read(&mut self, queue: &Queue) -> io::Result<usize> {
+        let mut used = 0;
+        (self.count, self.is_full) = (0, true);
+        while self.count < BATCH && used + SLOT <= ROOM {
+            match queue.read(&mut self.bytes[used..used + SLOT]) {
+                Ok(len) => {
+                    self.places[self.count] = (used + vnet::HEADER.min(len), used + len);
+                    (self.count, used) = (self.count + 1, used + len);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_full = false;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.count)
+    }
+
+    /// True when the last batch ended for want of room: there may be more.
+    pub fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// The bytes that [`Frames::start`] and all pieces refer to.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where the packet of a frame begins.
+    pub fn start(&self, index: usize) -> usize {
+        self.places[index].0
+    }
+
+    /// Completes the checksum of a frame's packet where the kernel left that undone. Once a frame, before it is opened. False when the frame's
+    /// header makes no sense.
+    pub fn complete(&mut self, index: usize) -> bool {
+        let (start, end) = self.places[index];
+        let Some((header, _)) = self.header(index) else { return false };
+        header.is_super_packet() || header.complete_checksum(&mut self.bytes[start..end])
+    }
+
+    /// What a frame carries. None when its header makes no sense.
+    pub fn open(&self, index: usize) -> Option<Carried<'_>> {
+        let (header, packet) = self.header(index)?;
+        if !header.is_super_packet() {
+            return Some(Carried { packet, whole: None });
+        }
+        SuperPacket::parse(&header, packet).map(|whole| Carried { packet, whole: Some(whole) })
+    }
+
+    fn header(&self, index: usize) -> Option<(VnetHeader, &[u8])> {
+        let (start, end) = self.places[index];
+        VnetHeader::parse(&self.bytes[start.checked_sub(vnet::HEADER)?..end])
+    }
+}
+
+/// A packet, or a super-packet that stands for several.
+#[derive(Debug, Clone, Copy)]
+pub struct Carried<'a> {
+    /// All bytes, with the IP header that steers them.
+    pub packet: &'a [u8],
+    /// As a super-packet, if it is one.
+    pub whole: Option<SuperPacket<'a>>,
+}
+
+impl<'a> Carried<'a> {
+    /// How many packets it stands for.
+    pub fn count(&self) -> usize {
+        self.whole.map_or(1, |whole| whole.count())
+    }
+
+    /// Length of the longest of them.
+    pub fn longest(&self) -> usize {
+        self.whole.map_or(self.packet.len(), |whole| whole.longest())
+    }
+
+    /// One of them; put together in `room` if it is a segment.
+    pub fn packet<'r>(&self, number: usize, room: &'r mut Vec<u8>) -> &'r [u8]
+    where
+        'a: 'r,
+    {
+        let Some(whole) = self.whole else { return self.packet };
+        room.clear();
+        let data = whole.write_head(number, room);
+        room.extend_from_slice(&self.packet[data]);
+        room
+    }
+}

@@ -1,0 +1,293 @@
+//! What a batch from the TUN device turns into: packets that wait to be sent together, in runs, and answers to those that cannot go on.
+//!
+//! Super-packets are split into pieces, whose headers are made here and whose data stays in the batch. Packets to one target leave in the
+//! order in which they came.
+
+use std::io::{self, IoSlice};
+use std::net::Ipv4Addr;
+use std::ops::Range;
+
+use crate::clock;
+use crate::drops::DropReason;
+use crate::fragment::fragments;
+use crate::frames::{Carried, Frames};
+use crate::icmp::{self, Budget, Complaint};
+use crate::outbound::Turn;
+use crate::run::run;
+use crate::sending::Packet;
+use crate::verdict::{as_ipv4, is_unreachable, steer};
+use crate::vnet;
+
+/// Pieces that wait at most: super-packets of tiny segments are sent in parts.
+const MOST_WAITING: usize = 512;
+
+/// Packets that wait to be sent together, and room for what is made on the way.
+pub struct Outbox {
+    waiting: Vec<Piece>,
+    heads: Vec<u8>,
+    is_mixed: bool,
+    budget: Budget,
+    joined: Vec<u8>,
+    fragments: Vec<u8>,
+    cuts: Vec<Range<usize>>,
+}
+
+/// One packet: headers that were made here, if any, and the rest of it in the batch.
+struct Piece {
+    frame: usize,
+    target: u32,
+    order: usize,
+    head: Range<usize>,
+    body: Range<usize>,
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Outbox {
+            waiting: Vec::with_capacity(MOST_WAITING),
+            heads: Vec::new(),
+            is_mixed: false,
+            budget: Budget::new(clock::boot_ms()),
+            joined: Vec::new(),
+            fragments: Vec::new(),
+            cuts: Vec::new(),
+        }
+    }
+}
+
+impl Outbox {
+    /// Sends what the first `count` frames carry.
+    pub fn forward(&mut self, turn: &Turn<'_>, frames: &mut Frames, count: usize) {
+        let may_send = turn.may_send();
+        for frame in 0..count {
+            let carried = if frames.complete(frame) { frames.open(frame) } else { None };
+            match carried {
+                None => turn.ends.tally.note_drop(DropReason::Offload, Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED),
+                Some(carried) if !may_send => turn.note_drops(carried.count(), DropReason::LeaseUnchecked, carried.packet, None),
+                Some(carried) => self.sort(turn, frames, frame, carried),
+            }
+        }
+        self.flush(turn, frames);
+    }
+
+    fn sort(&mut self, turn: &Turn<'_>, frames: &Frames, frame: usize, carried: Carried<'_>) {
+        if carried.whole.is_some() {
+            turn.ends.tally.crossings.add_super_packet(carried.count());
+        }
+        match steer(carried.packet, turn.table) {
+            Ok(target) if carried.longest() <= turn.limit(target) => self.enqueue(turn, frames, frame, carried, target),
+            Ok(target) => {
+                // What came before it in the same flow must also leave before it.
+                self.flush(turn, frames);
+                self.cut_all(turn, carried, target);
+            }
+            Err(stopped) => {
+                turn.ends.tally.note_drops(carried.count(), stopped.reason, Ipv4Addr::UNSPECIFIED, stopped.inner);
+                if is_unreachable(stopped.reason) {
+                    self.with_packet(carried, 0, |outbox, packet| outbox.answer(turn, packet, Complaint::NetUnreachable));
+                }
+            }
+        }
+    }
+
+    fn enqueue(&mut self, turn: &Turn<'_>, frames: &Frames, frame: usize, carried: Carried<'_>, target: u32) {
+        let start = frames.start(frame);
+        for number in 0..carried.count() {
+            if self.waiting.len() == MOST_WAITING {
+                self.flush(turn, frames);
+            }
+            let head = self.heads.len();
+            let data = carried.whole.map_or(0..carried.packet.len(), |whole| whole.write_head(number, &mut self.heads));
+            let body = start + data.start..start + data.end;
+            self.is_mixed |= self.waiting.last().is_some_and(|last| last.target != target);
+            self.waiting.push(Piece { frame, target, order: self.waiting.len(), head: head..self.heads.len(), body });
+        }
+    }
+
+    /// Sends all that waits. Each turn of the loop settles a packet or tries it alone, so that this ends after at most two tries a packet.
+    fn flush(&mut self, turn: &Turn<'_>, frames: &Frames) {
+        let (mut waiting, heads) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.heads));
+        if std::mem::take(&mut self.is_mixed) {
+            waiting.sort_unstable_by_key(|piece| (piece.target, piece.order));
+        }
+        let mut batch = Batch { turn, frames, waiting: &waiting, heads: &heads, at: 0, alone: false, answered: None };
+        while let Some(piece) = batch.waiting.get(batch.at) {
+            if piece.len() > turn.limit(piece.target) {
+                self.cut_piece(&mut batch);
+            } else if let Err(error) = batch.send() {
+                self.settle(&mut batch, &error);
+            }
+        }
+        waiting.clear();
+        (self.waiting, self.heads) = (waiting, heads);
+        self.heads.clear();
+    }
+
+    /// The kernel refused the packets in front, or told of an earlier one's fate instead of sending them.
+    fn settle(&mut self, batch: &mut Batch<'_>, error: &io::Error) {
+        let turn = batch.turn;
+        if is_full(error) {
+            return batch.drop_front(batch.waiting.len() - batch.at, DropReason::SocketFull);
+        }
+        turn.ends.read_reports(turn.table, turn.now_ms);
+        if !batch.alone {
+            batch.stop_segmenting_after(error);
+            batch.alone = true;
+            return;
+        }
+        batch.alone = false;
+        let piece = &batch.waiting[batch.at];
+        // One that the path does not carry, as was just learned, is cut in the next turn of the loop.
+        if piece.len() <= turn.limit(piece.target) {
+            let reason = if error.raw_os_error() == Some(libc::EMSGSIZE) { DropReason::TooBig } else { DropReason::SendFailed };
+            batch.drop_front(1, reason);
+        }
+    }
+
+    /// The piece in front is too long. Of a super-packet only the first such piece is answered.
+    fn cut_piece(&mut self, batch: &mut Batch<'_>) {
+        let piece = &batch.waiting[batch.at];
+        let mut packet = std::mem::take(&mut self.joined);
+        packet.clear();
+        batch.parts(piece).into_iter().for_each(|part| packet.extend_from_slice(part));
+        if !self.cut(batch.turn, &packet, piece.target, batch.answered != Some(piece.frame)) {
+            batch.answered = Some(piece.frame);
+        }
+        self.joined = packet;
+        batch.at += 1;
+    }
+
+    /// What the path does not carry whole. Only the first segment of a super-packet is answered.
+    fn cut_all(&mut self, turn: &Turn<'_>, carried: Carried<'_>, target: u32) {
+        for number in 0..carried.count() {
+            self.with_packet(carried, number, |outbox, packet| outbox.cut(turn, packet, target, number == 0));
+        }
+    }
+
+    fn with_packet<T>(&mut self, carried: Carried<'_>, number: usize, act: impl FnOnce(&mut Self, &[u8]) -> T) -> T {
+        let mut room = std::mem::take(&mut self.joined);
+        let done = act(self, carried.packet(number, &mut room));
+        self.joined = room;
+        done
+    }
+
+    /// Sends a packet in fragments where that is allowed; else drops it, answers with the size that fits if `answer`, and gives false.
+    fn cut(&mut self, turn: &Turn<'_>, packet: &[u8], target: u32, answer: bool) -> bool {
+        let (to, limit) = (turn.table.target(target).to, turn.limit(target));
+        let cut = as_ipv4(packet).is_some_and(|packet| fragments(&packet, limit, &mut self.fragments, &mut self.cuts));
+        if !cut {
+            turn.note_drops(1, DropReason::TooBig, packet, Some(to));
+            if answer {
+                self.answer(turn, packet, Complaint::FragmentationNeeded(limit.min(u16::MAX.into()) as u16));
+            }
+            return false;
+        }
+        let mut at = 0;
+        while at < self.cuts.len() {
+            let fragment = |number: usize| Packet { target, to, parts: [&self.fragments[self.cuts[at + number].clone()], &[]] };
+            let sent = turn.ends.socket.send(self.cuts.len() - at, fragment, 1).unwrap_or(0);
+            if sent == 0 {
+                turn.note_drops(1, DropReason::SendFailed, packet, Some(to));
+                break;
+            }
+            turn.count_sent(target, sent, self.cuts[at..at + sent].iter().map(Range::len).sum());
+            at += sent;
+        }
+        true
+    }
+
+    /// Tells the pod, by way of the TUN device, unless the standard or the budget forbids it.
+    fn answer(&mut self, turn: &Turn<'_>, packet: &[u8], complaint: Complaint) {
+        let (Some(packet), Some(from)) = (as_ipv4(packet), turn.table.answers_from) else { return };
+        let mut message = [0; icmp::LONGEST];
+        let Some(length) = icmp::answer(&packet, complaint, from, &mut message) else { return };
+        if self.budget.take(turn.now_ms) {
+            // An answer may be lost like any packet.
+            let _ = turn.ends.queue.write(&[IoSlice::new(&[0; vnet::HEADER]), IoSlice::new(&message[..length])]);
+        }
+    }
+}
+
+/// What is being sent: all that waited, and how far it is.
+struct Batch<'a> {
+    turn: &'a Turn<'a>,
+    frames: &'a Frames,
+    waiting: &'a [Piece],
+    heads: &'a [u8],
+    at: usize,
+    /// The last send failed: the packet in front is tried without others.
+    alone: bool,
+    /// The frame of which a piece was answered last.
+    answered: Option<usize>,
+}
+
+impl Batch<'_> {
+    fn parts(&self, piece: &Piece) -> [&[u8]; 2] {
+        [&self.heads[piece.head.clone()], &self.frames.bytes()[piece.body.clone()]]
+    }
+
+    /// Sends from the front, and counts what left.
+    fn send(&mut self) -> io::Result<()> {
+        let left = &self.waiting[self.at..];
+        let packet = |number: usize| {
+            let piece = &left[number];
+            Packet { target: piece.target, to: self.turn.table.target(piece.target).to, parts: self.parts(piece) }
+        };
+        let socket = &self.turn.ends.socket;
+        let most = if self.alone { 1 } else { socket.longest_run() };
+        let sent = socket.send(left.len(), packet, most)?;
+        for run in left[..sent].chunk_by(|one, next| one.target == next.target) {
+            self.turn.count_sent(run[0].target, run.len(), run.iter().map(Piece::len).sum());
+        }
+        (self.at, self.alone) = (self.at + sent, false);
+        Ok(())
+    }
+
+    fn drop_front(&mut self, count: usize, reason: DropReason) {
+        for piece in &self.waiting[self.at..self.at + count] {
+            let packet = self.parts(piece);
+            let headers = if packet[0].is_empty() { packet[1] } else { packet[0] };
+            self.turn.note_drops(1, reason, headers, Some(self.turn.table.target(piece.target).to));
+        }
+        self.at += count;
+    }
+
+    fn stop_segmenting_after(&self, error: &io::Error) {
+        let socket = &self.turn.ends.socket;
+        let front = self.waiting[self.at..].iter().map(|piece| (piece.target, piece.len()));
+        if cannot_segment(error, run(front, socket.longest_run())) && socket.stop_segmenting() {
+            tracing::warn!(
+                peer = %self.turn.table.target(self.waiting[self.at].target).to,
+                "the underlay cannot segment UDP datagrams (UDP_SEGMENT: EIO): each packet is sent by itself from now on, which is slower"
+            );
+        }
+    }
+}
+
+/// EIO for a run means that the device (before Linux 6.11) or the path (IPsec) cannot have checksums computed late (udp_send_skb).
+fn cannot_segment(error: &io::Error, run: usize) -> bool {
+    run > 1 && error.raw_os_error() == Some(libc::EIO)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segmenting_ends_only_when_a_run_was_refused() {
+        let error = io::Error::from_raw_os_error;
+        assert!(cannot_segment(&error(libc::EIO), 2));
+        assert!(!cannot_segment(&error(libc::EIO), 1), "a device that is going down");
+        assert!(!cannot_segment(&error(libc::EMSGSIZE), 2) && !cannot_segment(&error(libc::EINVAL), 2), "too long for the path");
+    }
+}

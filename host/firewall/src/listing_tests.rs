@@ -1,0 +1,105 @@
+use twill_model::Prefixes;
+
+use super::*;
+use crate::{FirewallInput, rules};
+
+/// What nft 1.0.6 tells of the table that [`rules`] plans.
+const LISTING: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
+{"table": {"family": "ip", "name": "twill", "handle": 2}},
+{"chain": {"family": "ip", "table": "twill", "name": "forward", "handle": 1, "type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}},
+{"chain": {"family": "ip", "table": "twill", "name": "postrouting", "handle": 2, "type": "nat", "hook": "postrouting", "prio": 100, "policy": "accept"}},
+{"rule": {"family": "ip", "table": "twill", "chain": "forward", "handle": 3, "comment": "from the overlay", "expr": [
+ {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": {"prefix": {"addr": "10.1.0.0", "len": 16}}}}, {"accept": null}]}},
+{"rule": {"family": "ip", "table": "twill", "chain": "forward", "handle": 4, "comment": "to the overlay", "expr": [
+ {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": {"prefix": {"addr": "10.1.0.0", "len": 16}}}}, {"accept": null}]}},
+{"rule": {"family": "ip", "table": "twill", "chain": "postrouting", "handle": 5, "comment": "somebody else translates it", "expr": [
+ {"match": {"op": "==", "left": {"&": [{"meta": {"key": "mark"}}, 16384]}, "right": 16384}}, {"return": null}]}},
+{"rule": {"family": "ip", "table": "twill", "chain": "postrouting", "handle": 6, "comment": "own pods to the overlay", "expr": [
+ {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": {"prefix": {"addr": "10.1.7.0", "len": 24}}}},
+ {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": {"prefix": {"addr": "10.1.0.0", "len": 16}}}}, {"return": null}]}},
+{"rule": {"family": "ip", "table": "twill", "chain": "postrouting", "handle": 7, "comment": "the overlay to own pods", "expr": [
+ {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": {"prefix": {"addr": "10.1.0.0", "len": 16}}}},
+ {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": {"prefix": {"addr": "10.1.7.0", "len": 24}}}}, {"return": null}]}},
+{"rule": {"family": "ip", "table": "twill", "chain": "postrouting", "handle": 8, "comment": "anyone to own pods", "expr": [
+ {"match": {"op": "!=", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": {"prefix": {"addr": "10.1.0.0", "len": 16}}}},
+ {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": {"prefix": {"addr": "10.1.7.0", "len": 24}}}}, {"return": null}]}},
+{"rule": {"family": "ip", "table": "twill", "chain": "postrouting", "handle": 9, "comment": "pods to the outside", "expr": [
+ {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": {"prefix": {"addr": "10.1.0.0", "len": 16}}}},
+ {"match": {"op": "!=", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": {"prefix": {"addr": "224.0.0.0", "len": 4}}}},
+ {"masquerade": {"flags": "fully-random"}}]}},
+{"rule": {"family": "ip", "table": "twill", "chain": "postrouting", "handle": 10, "comment": "the outside to other nodes' pods", "expr": [
+ {"match": {"op": "!=", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": {"prefix": {"addr": "10.1.0.0", "len": 16}}}},
+ {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": {"prefix": {"addr": "10.1.0.0", "len": 16}}}},
+ {"snat": {"addr": "10.1.7.0", "flags": ["fully-random"]}}]}}]}"#;
+
+const CHAINS: &str = r#"{"nftables": [{"metainfo": {}},
+{"chain": {"family": "ip", "table": "twill", "name": "forward", "type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}},
+{"chain": {"family": "ip6", "table": "twill-blue", "name": "forward", "type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}},
+{"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "type": "filter", "hook": "forward", "prio": 0, "policy": "drop"}},
+{"chain": {"family": "ip", "table": "filter", "name": "DOCKER-USER"}},
+{"chain": {"family": "ip", "table": "filter", "name": "INPUT", "type": "filter", "hook": "input", "prio": 0, "policy": "drop"}}]}"#;
+
+fn planned() -> Ruleset {
+    rules(&FirewallInput {
+        networks: Prefixes { v4: "10.1.0.0/16".parse().ok(), v6: None },
+        subnets: Prefixes { v4: "10.1.7.0/24".parse().ok(), v6: None },
+        masquerade: true,
+        forward: true,
+        random: true,
+        instance: "twill",
+    })
+}
+
+fn listed(json: &str) -> Ruleset {
+    read("twill", &[(Family::Ip, json.to_owned())]).expect("nft's JSON")
+}
+
+#[test]
+fn what_nft_lists_is_what_was_planned() {
+    assert_eq!(listed(LISTING), planned());
+}
+
+#[test]
+fn every_change_by_another_hand_makes_a_difference() {
+    for (from, to) in [
+        ("16384", "32768"),
+        ("\"op\": \"!=\"", "\"op\": \"==\""),
+        ("\"len\": 24", "\"len\": 25"),
+        ("10.1.7.0\", \"flags", "10.1.7.1\", \"flags"),
+        ("[\"fully-random\"]", "[\"fully-random\", \"persistent\"]"),
+        ("{\"flags\": \"fully-random\"}", "null"),
+        ("\"prio\": 100", "\"prio\": 99"),
+        ("\"hook\": \"forward\"", "\"hook\": \"input\""),
+        ("{\"accept\": null}", "{\"drop\": null}"),
+        ("\"name\": \"forward\"", "\"name\": \"other\""),
+        ("pods to the outside", ""),
+        ("{\"return\": null}", "{\"log\": {}}, {\"return\": null}"),
+    ] {
+        assert_ne!(LISTING.replace(from, to), LISTING, "{from} is not in the listing");
+        assert_ne!(listed(&LISTING.replace(from, to)), planned(), "{from} became {to}");
+    }
+}
+
+#[test]
+fn chains_tell_own_tables_and_who_drops() {
+    let found = chains(CHAINS, "twill").expect("nft's JSON");
+    assert_eq!(found.own, [Family::Ip]);
+    let barriers: Vec<_> = found.barriers.iter().map(|there| (there.table.as_str(), there.chain.as_str(), there.docker)).collect();
+    assert_eq!(barriers, [("filter", "FORWARD", true)]);
+}
+
+#[test]
+fn a_barrier_is_told_what_its_table_accepts() {
+    let there = chains(CHAINS, "twill").expect("nft's JSON").barriers.remove(0);
+    let accept = LISTING.replace("{\"accept\": null}", "{\"counter\": {\"packets\": 7, \"bytes\": 9}}, {\"accept\": null}");
+    let there = barrier(there, &accept).expect("nft's JSON");
+    assert_eq!(there.accepts_from, ["10.1.0.0/16".parse().expect("a prefix")]);
+    assert_eq!(there.accepts_to, there.accepts_from);
+}
+
+#[test]
+fn what_is_not_nfts_json_is_said() {
+    for bad in ["", "Error: no", "{}", "[]"] {
+        assert!(read("twill", &[(Family::Ip, bad.into())]).is_err(), "{bad}");
+    }
+}

@@ -1,0 +1,90 @@
+use super::*;
+use crate::script;
+
+fn input() -> FirewallInput<'static> {
+    FirewallInput {
+        networks: Prefixes { v4: "10.1.0.0/16".parse().ok(), v6: None },
+        subnets: Prefixes { v4: "10.1.7.0/24".parse().ok(), v6: None },
+        masquerade: true,
+        forward: true,
+        random: true,
+        instance: "twill",
+    }
+}
+
+/// Written from the table of flannel's iptables rules: mark, own pods, to own pods, pods to the world, outside to pods; then forwarding.
+const IPV4: &str = r#"add table ip twill
+delete table ip twill
+table ip twill {
+	chain forward {
+		type filter hook forward priority 0; policy accept;
+		ip saddr 10.1.0.0/16 accept comment "from the overlay"
+		ip daddr 10.1.0.0/16 accept comment "to the overlay"
+	}
+	chain postrouting {
+		type nat hook postrouting priority 100; policy accept;
+		meta mark & 0x4000 == 0x4000 return comment "somebody else translates it"
+		ip saddr 10.1.7.0/24 ip daddr 10.1.0.0/16 return comment "own pods to the overlay"
+		ip saddr 10.1.0.0/16 ip daddr 10.1.7.0/24 return comment "the overlay to own pods"
+		ip saddr != 10.1.0.0/16 ip daddr 10.1.7.0/24 return comment "anyone to own pods"
+		ip saddr 10.1.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random comment "pods to the outside"
+		ip saddr != 10.1.0.0/16 ip daddr 10.1.0.0/16 snat to 10.1.7.0 fully-random comment "the outside to other nodes' pods"
+	}
+}
+add table ip6 twill
+delete table ip6 twill
+"#;
+
+const IPV6_ALONE: &str = r#"add table ip twill-blue
+delete table ip twill-blue
+add table ip6 twill-blue
+delete table ip6 twill-blue
+table ip6 twill-blue {
+	chain postrouting {
+		type nat hook postrouting priority 100; policy accept;
+		meta mark & 0x4000 == 0x4000 return comment "somebody else translates it"
+		ip6 saddr fd00:1:7::/64 ip6 daddr fd00:1::/48 return comment "own pods to the overlay"
+		ip6 saddr fd00:1::/48 ip6 daddr fd00:1:7::/64 return comment "the overlay to own pods"
+		ip6 saddr != fd00:1::/48 ip6 daddr fd00:1:7::/64 return comment "anyone to own pods"
+		ip6 saddr fd00:1::/48 ip6 daddr != ff00::/8 masquerade comment "pods to the outside"
+		ip6 saddr != fd00:1::/48 ip6 daddr fd00:1::/48 snat to fd00:1:7:: comment "the outside to other nodes' pods"
+	}
+}
+"#;
+
+#[test]
+fn the_script_is_flannels_table_in_nfts_words() {
+    assert_eq!(script(&rules(&input())), IPV4);
+}
+
+#[test]
+fn ipv6_alone_of_another_instance_without_forwarding_and_random_ports() {
+    let networks = Prefixes { v4: None, v6: "fd00:1::/48".parse().ok() };
+    let subnets = Prefixes { v4: None, v6: "fd00:1:7::/64".parse().ok() };
+    let input = FirewallInput { networks, subnets, forward: false, random: false, instance: "blue", ..input() };
+    assert_eq!(script(&rules(&input)), IPV6_ALONE);
+}
+
+#[test]
+fn both_families_have_a_table_each_and_nothing_wanted_takes_both_away() {
+    let networks = Prefixes { v6: "fd00:1::/48".parse().ok(), ..input().networks };
+    let subnets = Prefixes { v6: "fd00:1:7::/64".parse().ok(), ..input().subnets };
+    let dual = FirewallInput { networks, subnets, ..input() };
+    assert_eq!(rules(&dual).to_string(), "tables ip twill, ip6 twill");
+    let none = rules(&FirewallInput { masquerade: false, forward: false, ..dual });
+    assert_eq!(none.tables, []);
+    assert_eq!(script(&none), "add table ip twill\ndelete table ip twill\nadd table ip6 twill\ndelete table ip6 twill\n");
+}
+
+#[test]
+fn a_family_without_an_own_subnet_has_no_table() {
+    let networks = Prefixes { v6: "fd00:1::/48".parse().ok(), ..input().networks };
+    assert_eq!(rules(&FirewallInput { networks, ..input() }).to_string(), "table ip twill");
+}
+
+#[test]
+fn no_instance_gets_a_table_of_somebody_else() {
+    assert_eq!(table_name("twill"), "twill");
+    assert_eq!(table_name("nat"), "twill-nat");
+    assert_eq!(table_name("a b;{\"é"), "twill-a_b____");
+}

@@ -1,0 +1,5 @@
+//! The vxlan backend against flannel's figures.
+
+mod advertise;
+mod plan;
+mod support;

@@ -1,0 +1,314 @@
+//! The vxlan backend: pods reach each other in both families over devices, entries and routes in flannel's shape, which are kept so.
+
+use std::net::Ipv6Addr;
+
+use anyhow::{Context, Result, ensure};
+use lab::harness::Test;
+use lab::process::run;
+use lab::transfer::transfer;
+use lab::{Lab, Node, wait_until};
+use serde_json::Value;
+
+use crate::families::{V4, V6, answers, cluster, give_v6, lines, machines, pods, published, start};
+use crate::story::{SOON, flowing};
+
+/// The tests of this subject.
+pub const TESTS: &[Test] = &[
+    Test::new("vxlan: pods talk, and the kernel holds what flannel would have made", golden),
+    Test::new("vxlan: dual stack, with the MTU that fits both", dual_stack),
+    Test::new("vxlan: a cluster of IPv6 alone, on an underlay without IPv4", ipv6_alone),
+    Test::new("vxlan: what is deleted or changed by hand is back", repaired),
+    Test::new("vxlan: options reach the device, and a smaller underlay MTU the pods", options),
+    Test::new("vxlan: another VNI is another device, and the old one goes", another_vni),
+    Test::new("vxlan: with direct routing only peers behind a router are tunnelled to", direct_routing),
+    Test::new("vxlan: a restart keeps device and MAC, and loses no packet", restart),
+    Test::new("vxlan: a device that flannel left is taken over without a lost packet", take_over),
+];
+
+/// What differs between the families.
+#[derive(Clone, Copy)]
+struct Side {
+    key: &'static str,
+    link: &'static str,
+    ip: &'static str,
+    mtu: u32,
+    host: u8,
+    /// How `ip route` ends a route's line.
+    flags: &'static str,
+}
+
+const SIDE_V4: Side = Side { key: "v4", link: "flannel.1", ip: "-4", mtu: 1450, host: 32, flags: "onlink" };
+const SIDE_V6: Side = Side { key: "v6", link: "flannel-v6.1", ip: "-6", mtu: 1430, host: 128, flags: "metric 1024 onlink pref medium" };
+
+fn config(families: &str, options: &str) -> String {
+    format!(r#"{{{families},"Backend":{{"Type":"vxlan"{options}}}}}"#)
+}
+
+fn golden() -> Result<()> {
+    let (lab, nodes, pods) = cluster(&config(V4, ""), ["a", "b", "c"])?;
+    in_shape(&lab, &nodes.each_ref(), SIDE_V4)?;
+    ensure!(!nodes[0].has_link("flannel-v6.1"), "there is an IPv6 device in a network of IPv4");
+    ensure!(nodes[0].subnet_env("FLANNEL_MTU")? == "1450");
+    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+        transfer(&pods[from], &pods[to], 10_000_000)?;
+    }
+    let lease = published(&lab, &nodes[0])?;
+    let data = lease["ways"][0]["data_v4"].as_str().context("no data")?;
+    ensure!(data == format!(r#"{{"VNI":1,"VtepMAC":"{}"}}"#, mac(&lease, SIDE_V4)?), "{data}");
+    ensure!(lease["public"]["v6"].is_null(), "an IPv6 address is published in a network of IPv4: {lease}");
+    Ok(())
+}
+
+fn dual_stack() -> Result<()> {
+    let (lab, nodes, pods) = cluster(&config(&format!("{V4},{V6}"), ""), ["a", "b"])?;
+    in_shape(&lab, &nodes.each_ref(), SIDE_V4)?;
+    in_shape(&lab, &nodes.each_ref(), SIDE_V6)?;
+    ensure!(nodes[0].subnet_env("FLANNEL_MTU")? == "1430");
+    let to = give_v6(&nodes[1], &pods[1])?;
+    give_v6(&nodes[0], &pods[0])?;
+    // 1430 bytes to the byte: 48 of them are headers.
+    for words in [&["-s56"][..], &["-Mdo", "-s1382"]] {
+        answers(|| pods[0].net().command("ping"), words, to)?;
+    }
+    Ok(())
+}
+
+fn ipv6_alone() -> Result<()> {
+    let (lab, nodes) = machines(&config(&format!(r#""EnableIPv4":false,{V6}"#), ""), ["a", "b"])?;
+    for node in &nodes {
+        node.ip("-4 address flush dev eth0")?;
+        node.ip("-6 route add default via fd50::fe")?;
+    }
+    start(&nodes.each_ref())?;
+    in_shape(&lab, &nodes.each_ref(), SIDE_V6)?;
+    ensure!(!nodes[0].has_link("flannel.1"), "there is an IPv4 device in a network of IPv6");
+    let base: Ipv6Addr = text(&published(&lab, &nodes[1])?["subnets"]["v6"])?.trim_end_matches("/64").parse()?;
+    answers(|| nodes[0].net().command("ping"), &[], base)
+}
+
+fn repaired() -> Result<()> {
+    let (lab, nodes, [p, q]) = cluster(&config(&format!("{V4},{V6}"), ""), ["a", "b"])?;
+    let [a, b] = &nodes;
+    let peer = published(&lab, b)?;
+    let (subnet, outer, mac) = (text(&peer["subnets"]["v4"])?, b.address(), mac(&peer, SIDE_V4)?);
+    let base = subnet.trim_end_matches("/24");
+    let damages = [
+        format!("ip route delete {subnet}"),
+        format!("ip route replace {subnet} dev eth0"),
+        format!("ip route replace {subnet} via {base} dev flannel.1 onlink mtu 1000"),
+        format!("ip neigh delete {base} dev flannel.1"),
+        format!("ip neigh change {base} dev flannel.1 lladdr 02:00:00:00:00:01 nud permanent"),
+        format!("bridge fdb delete {mac} dev flannel.1 dst {outer} self"),
+        format!("bridge fdb replace {mac} dev flannel.1 dst 192.168.50.250 self permanent"),
+        "ip address flush dev flannel.1".to_string(),
+        "ip link set flannel.1 address 02:00:00:00:00:02".to_string(),
+        "ip link set flannel.1 mtu 1300".to_string(),
+        "ip link set flannel.1 down".to_string(),
+        "ip link delete flannel.1".to_string(),
+        "ip link delete flannel-v6.1".to_string(),
+        "ip -6 route flush dev flannel-v6.1 proto 73".to_string(),
+    ];
+    for damage in damages {
+        let words: Vec<&str> = damage.split(' ').collect();
+        run(a.net().command(words[0])?.args(&words[1..]))?;
+        wait_until(&format!("the repair after `{damage}`"), SOON, || {
+            shape(&lab, a, &[b], SIDE_V4)?;
+            shape(&lab, a, &[b], SIDE_V6)
+        })?;
+        p.reaches(&q, SOON)?;
+    }
+    Ok(())
+}
+
+fn options() -> Result<()> {
+    let (_lab, [a, b], [p, q]) = cluster(&config(V4, r#","VNI":7,"Port":4790,"Learning":true,"MTU":1400"#), ["a", "b"])?;
+    let told = lines(&a.ip("-d link show dev flannel.7")?).join(" ");
+    let local = format!("vxlan id 7 local {} dev eth0 srcport 0 0 dstport 4790 ttl auto ageing 300", a.address());
+    ensure!(told.contains(&local) && told.contains(" mtu 1350 "), "{told}");
+    ensure!(a.subnet_env("FLANNEL_MTU")? == "1350");
+    let index = index(&a, "flannel.7")?;
+    for node in [&a, &b] {
+        node.ip("link set eth0 mtu 1300")?;
+        wait_until("the smaller MTU", SOON, || Ok(ensure!(node.subnet_env("FLANNEL_MTU")? == "1250", "{}", node.api("state")?)))?;
+    }
+    let told = a.ip("link show dev flannel.7")?;
+    ensure!(told.contains(" mtu 1250 ") && self::index(&a, "flannel.7")? == index, "{told}");
+    p.reaches(&q, SOON)
+}
+
+fn another_vni() -> Result<()> {
+    let (lab, nodes, [p, q]) = cluster(&config(V4, ""), ["a", "b"])?;
+    let before = mac(&published(&lab, &nodes[0])?, SIDE_V4)?;
+    lab.config(&config(V4, r#","VNI":8"#))?;
+    for node in &nodes {
+        wait_until("the new device alone", SOON, || {
+            let links = node.ip("link show type vxlan")?;
+            ensure!(links.contains("flannel.8") && !links.contains("flannel.1:"), "{links}");
+            Ok(())
+        })?;
+    }
+    p.reaches(&q, SOON)?;
+    let lease = published(&lab, &nodes[0])?;
+    ensure!(mac(&lease, SIDE_V4)? == before && lease.to_string().contains(r#"VNI\":8"#), "{lease}");
+    Ok(())
+}
+
+fn direct_routing() -> Result<()> {
+    let (lab, nodes) = machines(&config(V4, r#","DirectRouting":true"#), ["a", "b", "far"])?;
+    let [a, b, far] = &nodes;
+    // The third machine is behind a router: the switch, with an address in its network.
+    lab.switch().ip("address add 192.168.51.254/24 dev br0")?;
+    lab.switch().sysctl("net.ipv4.ip_forward", "1")?;
+    lab.switch().sysctl("net.ipv4.conf.br0.send_redirects", "0")?;
+    lab.switch().sysctl("net.ipv4.conf.all.send_redirects", "0")?;
+    far.ip("address flush dev eth0")?;
+    far.ip("address add 192.168.51.9/24 dev eth0")?;
+    far.ip("route add default via 192.168.51.254")?;
+    a.rp_filter(1)?;
+    start(&nodes.each_ref())?;
+    let pods = pods(&nodes)?;
+    transfer(&pods[0], &pods[1], 1_000_000)?;
+    let route = |to: &Node| Ok::<_, anyhow::Error>(lines(&a.ip(&format!("route show {}", to.subnet()?))?).join("; "));
+    ensure!(route(b)? == format!("{} via {} dev eth0 proto 73", b.subnet()?, b.address()), "{}", route(b)?);
+    let base = far.subnet()?.replace("/24", "");
+    ensure!(route(far)? == format!("{} via {base} dev flannel.1 proto 73 onlink", far.subnet()?), "{}", route(far)?);
+    ensure!(lines(&fdb(a, "flannel.1")?).len() == 1 && fdb(a, "flannel.1")?.contains("dst 192.168.51.9"), "{}", fdb(a, "flannel.1")?);
+    let filter = a.net().read_sysctl("net.ipv4.conf.eth0.rp_filter")?;
+    ensure!(filter == "2", "rp_filter {filter} would drop what comes by another way");
+    ensure!(a.subnet_env("FLANNEL_MTU")? == "1450");
+    Ok(())
+}
+
+fn restart() -> Result<()> {
+    let (lab, nodes, [p, q]) = cluster(&config(V4, ""), ["a", "b"])?;
+    let (index_before, lease) = (index(&nodes[0], "flannel.1")?, published(&lab, &nodes[0])?);
+    let streams = [flowing(&p, &q)?, flowing(&q, &p)?];
+    nodes[0].kill()?;
+    nodes[0].start(lab::Launch::now())?;
+    nodes[0].ready(SOON)?;
+    in_shape(&lab, &nodes.each_ref(), SIDE_V4)?;
+    for stream in streams {
+        stream.stop()?.nothing_lost()?;
+    }
+    ensure!(index(&nodes[0], "flannel.1")? == index_before, "the device was made anew");
+    ensure!(mac(&published(&lab, &nodes[0])?, SIDE_V4)? == mac(&lease, SIDE_V4)?, "another MAC is published");
+    Ok(())
+}
+
+fn take_over() -> Result<()> {
+    let (lab, nodes, [p, q]) = cluster(&config(V4, ""), ["a", "b"])?;
+    let [a, b] = &nodes;
+    let subnet = a.subnet()?;
+    let mac = become_flannels(&lab, a, b)?;
+    let index_before = index(a, "flannel.1")?;
+    let streams = [flowing(&p, &q)?, flowing(&q, &p)?];
+    a.start(lab::Launch::now())?;
+    a.ready(SOON)?;
+    in_shape(&lab, &nodes.each_ref(), SIDE_V4)?;
+    for stream in streams {
+        stream.stop()?.nothing_lost()?;
+    }
+    ensure!(a.subnet()? == subnet, "{subnet} became {}", a.subnet()?);
+    ensure!(index(a, "flannel.1")? == index_before, "the device was made anew");
+    ensure!(self::mac(&published(&lab, a)?, SIDE_V4)? == mac, "another MAC is published");
+    ensure!(!a.ip("route show")?.contains("10.50.250.0"), "the route of a peer that had left is still there");
+    ensure!(a.ip("route show 10.50.251.0/24")?.contains("eth0"), "a route that is none of flannel's was taken away");
+    Ok(())
+}
+
+/// Makes of a node with twill one whose flanneld was stopped: device, address, routes and entries by plain `ip` with flannel's attributes, those of a peer
+/// that had left among them, a lease without an owner's id, and no trace of twill. Returns the device's MAC.
+fn become_flannels(lab: &Lab, a: &Node, b: &Node) -> Result<String> {
+    a.kill()?;
+    let (own, peer) = (published(lab, a)?, published(lab, b)?);
+    let (mac_own, mac_peer) = (mac(&own, SIDE_V4)?, mac(&peer, SIDE_V4)?);
+    let (base, subnet) = (a.subnet()?.replace("/24", ""), b.subnet()?);
+    let gateway = subnet.replace("/24", "");
+    a.ip("link delete flannel.1")?;
+    a.ip(&format!("link add flannel.1 mtu 1450 address {mac_own} type vxlan id 1 dev eth0 local {} dstport 8472 nolearning", a.address()))?;
+    a.ip(&format!("address add {base}/32 dev flannel.1"))?;
+    a.ip("link set flannel.1 up")?;
+    for (gateway, mac, outer) in
+        [(gateway.as_str(), mac_peer.as_str(), b.address().to_string()), ("10.50.250.0", "02:00:00:00:00:99", "192.168.50.250".into())]
+    {
+        a.ip(&format!("neigh add {gateway} dev flannel.1 lladdr {mac} nud permanent"))?;
+        run(a.net().command("bridge")?.args(["fdb", "add", mac, "dev", "flannel.1", "dst", &outer, "self", "permanent"]))?;
+        a.ip(&format!("route add {gateway}/24 via {gateway} dev flannel.1 onlink"))?;
+    }
+    a.ip("route add 10.50.251.0/24 dev eth0")?;
+    for entry in std::fs::read_dir(a.dir("lib"))? {
+        std::fs::remove_dir_all(entry?.path())?;
+    }
+    let file = lab.store().join(format!("{}.lease", a.subnet()?.replace('/', "-")));
+    let mut lease = own;
+    lease["node"] = Value::Null;
+    std::fs::write(&file, lease.to_string())?;
+    Ok(mac_own)
+}
+
+/// Waits until every node's kernel holds just what flannel would have made for the others.
+fn in_shape(lab: &Lab, nodes: &[&Node], side: Side) -> Result<()> {
+    for node in nodes {
+        let others: Vec<&Node> = nodes.iter().copied().filter(|other| other.name() != node.name()).collect();
+        wait_until(&format!("flannel's shape on {}", node.name()), SOON, || shape(lab, node, &others, side))?;
+    }
+    Ok(())
+}
+
+/// What `ip` and `bridge` print of a node's VXLAN device of one family, against flannel's attributes, address, routes and entries.
+fn shape(lab: &Lab, node: &Node, others: &[&Node], side: Side) -> Result<()> {
+    let Side { link, ip, mtu, .. } = side;
+    let lease = published(lab, node)?;
+    let told = lines(&node.ip(&format!("-d link show dev {link}"))?).join(" ");
+    let mac_words = format!("link/ether {} brd", mac(&lease, side)?);
+    let attributes = format!(
+        "vxlan id 1 local {} dev eth0 srcport 0 0 dstport 8472 nolearning ttl auto ageing 300 udpcsum noudp6zerocsumtx noudp6zerocsumrx addrgenmode",
+        text(&lease["public"][side.key])?
+    );
+    for words in [format!(" mtu {mtu} "), "UP,LOWER_UP".into(), mac_words, attributes] {
+        ensure!(told.contains(&words), "\"{words}\" is not in: {told}");
+    }
+    let addresses = lines(&node.ip(&format!("{ip} address show dev {link} scope global"))?).join(" ");
+    ensure!(addresses.contains(&format!(" {}/{} scope global", base(&lease, side)?, side.host)), "{addresses}");
+    let peers: Vec<Value> = others.iter().map(|other| published(lab, other)).collect::<Result<_>>()?;
+    same(&node.ip(&format!("{ip} route show dev {link} proto 73"))?, &peers, |peer| {
+        let (to, via) = (text(&peer["subnets"][side.key])?, base(peer, side)?);
+        Ok(format!("{to} via {via} {}", side.flags))
+    })?;
+    same(&node.ip(&format!("{ip} neigh show dev {link} nud permanent"))?, &peers, |peer| {
+        Ok(format!("{} lladdr {} PERMANENT", base(peer, side)?, mac(peer, side)?))
+    })?;
+    same(&fdb(node, link)?, &peers, |peer| Ok(format!("{} dst {} self permanent", mac(peer, side)?, text(&peer["public"][side.key])?)))
+}
+
+/// A program's lines are just one a peer.
+fn same(told: &str, peers: &[Value], line: impl Fn(&Value) -> Result<String>) -> Result<()> {
+    let mut wanted: Vec<String> = peers.iter().map(line).collect::<Result<_>>()?;
+    let mut there = lines(told);
+    wanted.sort();
+    there.sort();
+    ensure!(there == wanted, "{there:#?} instead of {wanted:#?}");
+    Ok(())
+}
+
+fn fdb(node: &Node, link: &str) -> Result<String> {
+    run(node.net().command("bridge")?.args(["fdb", "show", "dev", link]))
+}
+
+fn index(node: &Node, link: &str) -> Result<u64> {
+    node.ip_json(&format!("link show dev {link}"))?[0]["ifindex"].as_u64().context("no index")
+}
+
+/// The MAC that a lease publishes for a family.
+fn mac(lease: &Value, side: Side) -> Result<String> {
+    let data: Value = serde_json::from_str(text(&lease["ways"][0][format!("data_{}", side.key)])?)?;
+    Ok(text(&data["VtepMAC"])?.to_string())
+}
+
+fn base(lease: &Value, side: Side) -> Result<&str> {
+    text(&lease["subnets"][side.key])?.split('/').next().context("no base address")
+}
+
+fn text(value: &Value) -> Result<&str> {
+    value.as_str().with_context(|| format!("{value} is no text"))
+}
