@@ -90,6 +90,14 @@ impl Etcd {
         Ok(node)
     }
 
+    /// Writes a lease as a flannel node with the udp backend does: on an etcd lease of a day.
+    fn flannel_joins(&self, subnet: &str, public: &str) -> Result<()> {
+        let granted = self.ctl(&["lease", "grant", "86400"])?;
+        let lease = granted.split_whitespace().nth(1).context("etcdctl names no lease")?;
+        let value = format!(r#"{{"PublicIP":"{public}","PublicIPv6":null,"Colour":"blue"}}"#);
+        self.ctl(&["put", &format!("--lease={lease}"), &Etcd::place(subnet), &value]).map(drop)
+    }
+
     /// The place of a subnet such as 10.50.1.0/24.
     fn place(subnet: &str) -> String {
         format!("{PREFIX}/subnets/{}", subnet.replace('/', "-"))
@@ -143,9 +151,8 @@ fn third_node() -> Result<()> {
     for (key, value) in [("subnets/garbage", "x"), ("subnets/10.50.250.0-24", r#"{"PublicIP":""}"#), ("subnets-extra/x", "x")] {
         etcd.ctl(&["put", &format!("{PREFIX}/{key}"), value])?;
     }
-    let flannels = r#"{"PublicIP":"192.168.50.77","PublicIPv6":null,"Colour":"blue"}"#;
     let began = Instant::now();
-    etcd.ctl(&["put", &Etcd::place("10.50.251.0/24"), flannels])?;
+    etcd.flannel_joins("10.50.251.0/24", "192.168.50.77")?;
     nodes[0].wait_for_lease("10.50.251.0/24".into(), Duration::from_secs(1))?;
     println!("a flannel node's lease was in use {:?} after etcdctl was started", began.elapsed());
     etcd.ctl(&["del", &Etcd::place("10.50.251.0/24")])?;
@@ -165,7 +172,7 @@ fn outage() -> Result<()> {
         Ok(())
     })?;
     etcd.start()?;
-    etcd.ctl(&["put", &Etcd::place("10.50.252.0/24"), r#"{"PublicIP":"192.168.50.78","PublicIPv6":null}"#])?;
+    etcd.flannel_joins("10.50.252.0/24", "192.168.50.78")?;
     nodes[0].wait_for_lease("10.50.252.0/24".into(), SOON)?;
     stream.stop()?.nothing_lost()
 }
@@ -200,7 +207,7 @@ fn compacted() -> Result<()> {
     etcd.stop()?;
     etcd.start()?;
     let key = Etcd::place("10.50.253.0/24");
-    etcd.ctl(&["put", &key, r#"{"PublicIP":"192.168.50.79","PublicIPv6":null}"#])?;
+    etcd.flannel_joins("10.50.253.0/24", "192.168.50.79")?;
     etcd.ctl(&["put", "/elsewhere", "x"])?;
     etcd.ctl(&["compaction", &etcd.revision(&key)?.to_string()])?;
     nodes[0].thaw()?;

@@ -104,7 +104,7 @@ fn floods() -> Result<()> {
 
 fn nonsense(misdeed: &str) -> Result<()> {
     let Scene { a, pods, .. } = scene()?;
-    let (routes, links) = (foreign_routes(&a)?, a.ip("address show dev eth0")?);
+    let (routes, links) = (foreign_routes(&a)?, a.ip("-4 address show dev eth0")?);
     let stream = flowing(&pods[0], &pods[1])?;
     swap_in(&a, &format!("hostile-backend-{misdeed}"))?;
     wait_until("the nonsense to be refused by name", SOON, || {
@@ -118,7 +118,7 @@ fn nonsense(misdeed: &str) -> Result<()> {
     goes_on(&stream)?;
     stream.stop()?.nothing_lost()?;
     ensure!(foreign_routes(&a)? == routes, "routes changed from {routes} to {}", foreign_routes(&a)?);
-    ensure!(a.ip("address show dev eth0")? == links, "eth0 changed: {}", a.ip("address show dev eth0")?);
+    ensure!(a.ip("-4 address show dev eth0")? == links, "eth0 changed: {}", a.ip("-4 address show dev eth0")?);
     Ok(())
 }
 

@@ -2,11 +2,15 @@
 //!
 //! The file stays; it holds the holder's process id, for the message that the next one gets.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::words::io_words;
+
+/// The file's mode: whoever may open it, even to read, can hold the lock for ever.
+const PRIVATE: u32 = 0o600;
 
 /// Why the instance cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +50,8 @@ impl InstanceLock {
         let path = run_dir.join("lock");
         let failed = |cause| LockError::Io { path: path.clone(), cause };
         fs::create_dir_all(run_dir).map_err(failed)?;
-        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).mode(PRIVATE).open(&path).map_err(failed)?;
+        keep_private(&file).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(LockError::Held { pid: pid_in(&path), path }),
@@ -82,6 +87,15 @@ pub fn held_by(run_dir: &Path) -> io::Result<Option<Holder>> {
     }
 }
 
+/// Takes an own file from everybody else: one from before was made readable.
+fn keep_private(file: &File) -> io::Result<()> {
+    let found = file.metadata()?;
+    if found.uid() != nix::unistd::geteuid().as_raw() || found.mode() & 0o777 == PRIVATE {
+        return Ok(());
+    }
+    file.set_permissions(Permissions::from_mode(PRIVATE))
+}
+
 fn sign(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
@@ -111,6 +125,18 @@ mod tests {
         drop(first);
         assert_eq!(held_by(&run_dir).expect("an answer"), None);
         InstanceLock::take(&run_dir).expect("it is free again");
+    }
+
+    #[test]
+    fn nobody_else_may_open_it_also_where_it_was_made_open() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("lock");
+        let mode = || fs::metadata(&path).expect("it is there").mode() & 0o777;
+        drop(InstanceLock::take(directory.path()).expect("the lock"));
+        assert_eq!(mode(), PRIVATE);
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("changed");
+        drop(InstanceLock::take(directory.path()).expect("the lock"));
+        assert_eq!(mode(), PRIVATE);
     }
 
     #[test]

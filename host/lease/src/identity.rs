@@ -1,6 +1,7 @@
 //! Who this node is: an id and a seed, each a small file in the state directory, made once from the kernel's random numbers and kept for ever.
 //!
-//! The id (`node-id`, readable by all) owns leases; the seed (`seed`, 0600) is what backends derive MAC addresses from and is never shown.
+//! The id (`node-id`, readable by all) owns leases; the seed (`seed`, 0600) is what backends derive MAC addresses from and is never shown. Both belong to
+//! the machine that the file `machine` (0600) names: on another one, as after copying a disk, they are made anew.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
@@ -8,6 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use twill_model::NodeId;
+
+use crate::machine::Machine;
 
 /// Id and seed of a node.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub enum IdentityError {
     /// The file system refused.
     #[error("cannot {act} {}: {cause}", path.display())]
     File {
-        /// "read", "write" or "make the directory".
+        /// "read", "write", "remove", "lock" or "make the directory".
         act: &'static str,
         /// What file.
         path: PathBuf,
@@ -42,15 +45,57 @@ pub enum IdentityError {
     },
 }
 
-/// Reads the identity from the state directory, or makes it. The directory is made where it is missing. Daemons that start at once agree on one.
+/// Reads the identity from the state directory, or makes it. The directory is made where it is missing. Daemons that start at once agree on one. When another
+/// machine made it, a new one is made, which a warning in the log tells.
 ///
 /// # Errors
 /// [`IdentityError`] where the directory cannot be used or holds a file of other content.
 pub fn identity(state_dir: &Path) -> Result<Identity, IdentityError> {
+    identity_on(state_dir, &Machine::this())
+}
+
+fn identity_on(state_dir: &Path, machine: &Machine) -> Result<Identity, IdentityError> {
     fs::create_dir_all(state_dir).map_err(|cause| IdentityError::File { act: "make the directory", path: state_dir.into(), cause })?;
+    if let Some(former) = leave_another_machines(state_dir, machine)? {
+        tracing::warn!(
+            former,
+            "the state directory {} comes from another machine; this node gets an id and a seed of its own, and with them another lease",
+            state_dir.display()
+        );
+    }
     let id = kept(state_dir.join("node-id"), 0o644, uuid, is_id, "an id of 1 to 64 letters, digits, dots, dashes or underscores")?;
     let seed = kept(state_dir.join("seed"), 0o600, || hex(&random::<32>()?), is_seed, "64 hex digits")?;
     Ok(Identity { id: NodeId(id), seed })
+}
+
+/// Removes id and seed where another machine made them; returns the id that was.
+fn leave_another_machines(state_dir: &Path, machine: &Machine) -> Result<Option<String>, IdentityError> {
+    let path = state_dir.join("machine");
+    let failed = |act: &'static str| {
+        let path = path.clone();
+        move |cause| IdentityError::File { act, path, cause }
+    };
+    let known =
+        || kept(path.clone(), 0o600, || Ok(machine.to_string()), |text| Machine::parse(text).is_some(), "the hash of a machine's id");
+    if !Machine::parse(&known()?).is_some_and(|known| known.differs(machine)) {
+        return Ok(None);
+    }
+    // Daemons that start at once agree on who makes the new ones: whoever has the lock looks again.
+    let file = File::open(&path).map_err(failed("read"))?;
+    file.lock().map_err(failed("lock"))?;
+    if !Machine::parse(&known()?).is_some_and(|known| known.differs(machine)) {
+        return Ok(None);
+    }
+    let former = fs::read_to_string(state_dir.join("node-id")).unwrap_or_default().trim().to_owned();
+    for name in ["node-id", "seed"] {
+        let path = state_dir.join(name);
+        match fs::remove_file(&path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(IdentityError::File { act: "remove", path, cause }),
+            _ => {}
+        }
+    }
+    write_over(&path, &machine.to_string()).map_err(failed("write"))?;
+    Ok(Some(former))
 }
 
 fn kept(
@@ -67,6 +112,14 @@ fn kept(
     let text = fs::read_to_string(&path).map_err(|cause| failed("read")((path.clone(), cause)))?;
     let text = text.trim();
     if good(text) { Ok(text.to_owned()) } else { Err(IdentityError::Malformed { path, expected }) }
+}
+
+/// Replaces a file, readable by root alone, whole or not at all.
+fn write_over(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    writeln!(file, "{text}")?;
+    file.as_file().sync_all()?;
+    file.persist(path).map(|_| ()).map_err(|error| error.error)
 }
 
 /// Writes the whole file or nothing; when another daemon was first, its file stays.
@@ -128,14 +181,43 @@ mod tests {
         assert!(identity(&dir.path().join("other")).expect("made") != first);
     }
 
+    fn made_at_once(state_dir: &Path, machine: &Machine) -> Vec<Identity> {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| identity_on(state_dir, machine).expect("an identity"))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        })
+    }
+
     #[test]
     fn daemons_that_start_at_once_agree() {
         let dir = tempfile::tempdir().expect("a directory");
-        let ids: Vec<NodeId> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| identity(dir.path()).expect("an identity").id)).collect();
-            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
-        });
-        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+        let here = made_at_once(dir.path(), &Machine::of("one", "host"));
+        assert!(here.iter().all(|identity| *identity == here[0]));
+        let there = made_at_once(dir.path(), &Machine::of("two", "host"));
+        assert!(there.iter().all(|identity| *identity == there[0]));
+        assert!(here[0] != there[0]);
+    }
+
+    #[test]
+    fn a_copy_on_another_machine_gets_an_id_and_a_seed_of_its_own() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |machine: &Machine| identity_on(dir.path(), machine).expect("an identity");
+        let (one, two) = (Machine::of("one", "host"), Machine::of("two", "host"));
+        let first = at(&one);
+        assert!(at(&one) == first && mode(&dir.path().join("machine")) == 0o600);
+        let second = at(&two);
+        assert!(second.id != first.id && second.seed != first.seed);
+        assert!(at(&two) == second && mode(&dir.path().join("machine")) == 0o600);
+        assert_eq!(leave_another_machines(dir.path(), &one).expect("removed"), Some(second.id.0));
+    }
+
+    #[test]
+    fn a_state_directory_from_before_is_this_machines() {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("node-id"), "from-before\n").expect("written");
+        for _ in 0..2 {
+            assert_eq!(identity_on(dir.path(), &Machine::of("one", "host")).expect("an identity").id.0, "from-before");
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod record;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod twin;
 
 pub use command::{CommandError, Handle};
 
@@ -132,6 +133,8 @@ pub struct Keeper<S, W, C = SystemClock> {
     previous: Option<Lease>,
     public: Addresses,
     own_ends: u64,
+    /// What this run has written, or taken up, as the own lease.
+    written: twin::Written,
     /// A write of the own lease ended without an answer: it may have been done.
     unclear: bool,
     complete: bool,
@@ -180,6 +183,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
             previous: None,
             public: Addresses::default(),
             own_ends: 0,
+            written: twin::Written::default(),
             unclear: false,
             complete: false,
             store_error: None,

@@ -12,6 +12,7 @@ pub mod collision;
 pub mod fit;
 pub mod identity;
 pub mod keeper;
+mod machine;
 pub mod remembered;
 pub mod store;
 pub mod term;

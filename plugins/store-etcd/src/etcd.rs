@@ -144,7 +144,10 @@ pub fn refused(status: u16, body: &[u8]) -> Trouble {
     match serde_json::from_slice::<Refused>(body) {
         Ok(Refused { message, code: Some(code) }) => refusal(code, &message),
         _ if status == 404 => Trouble::Retry("etcd's JSON gateway is off: start etcd (3.4 or newer) with --enable-grpc-gateway".into()),
-        _ => Trouble::Retry(format!("etcd answered with status {status}")),
+        _ => {
+            let said: String = String::from_utf8_lossy(body).trim().chars().take(200).collect();
+            Trouble::Retry(format!("etcd answered with status {status}: {said}"))
+        }
     }
 }
 
@@ -175,6 +178,6 @@ mod tests {
         assert!(
             matches!(said(400, r#"{"message":"etcdserver: user name is empty","code":3}"#), Trouble::Denied(text) if text.contains("wants a user"))
         );
-        assert_eq!(said(502, "<html>"), Trouble::Retry("etcd answered with status 502".into()));
+        assert_eq!(said(502, "<html>"), Trouble::Retry("etcd answered with status 502: <html>".into()));
     }
 }

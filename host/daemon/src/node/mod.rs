@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use twill_model::status::Snapshot;
 
@@ -47,12 +48,16 @@ pub async fn run(settings: RunSettings) -> Result<(), Exit> {
         node = build::build(settings, snapshots, shutdown.clone()) => node?,
         () = told_to_end() => return Ok(()),
     };
-    let build::Running { mut tasks, keeper, cluster, lock } = node;
+    let build::Running { mut tasks, mut keeper, cluster, lock } = node;
     let ended = tokio::select! {
-        ended = keeper => ended.map_err(|error| Exit::failed(format!("the keeper of leases broke down: {error}")))?,
+        ended = &mut keeper => how_it_ended(ended),
         lacking = facts::tun_is_missing(cluster.clone()) => Err(lacking),
         taken = one_network::taken_elsewhere(cluster, run_dir) => Err(taken),
-        broken = tasks.first_end() => Err(Exit::failed(format!("{broken}, and without it this node cannot be served; start the daemon again"))),
+        // A keeper that ends takes others with it, and knows why.
+        broken = tasks.first_end() => match tokio::time::timeout(Duration::from_millis(500), &mut keeper).await {
+            Ok(ended) => how_it_ended(ended),
+            Err(_) => Err(Exit::failed(format!("{broken}, and without it this node cannot be served; start the daemon again"))),
+        },
         () = told_to_end() => Ok(()),
     };
     tracing::info!("ending; leases and network state stay as they are");
@@ -62,6 +67,10 @@ pub async fn run(settings: RunSettings) -> Result<(), Exit> {
     }
     drop(lock);
     ended
+}
+
+fn how_it_ended(keeper: Result<Result<(), Exit>, JoinError>) -> Result<(), Exit> {
+    keeper.unwrap_or_else(|error| Err(Exit::failed(format!("the keeper of leases broke down: {error}"))))
 }
 
 async fn told_to_end() {

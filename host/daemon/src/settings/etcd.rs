@@ -1,12 +1,13 @@
 //! Where etcd is and how this node signs in there. The store plugin is told the prefix alone; all else stays with the host.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Map, Value};
 use twill_plugin::{Credentials, Identity, Roots, Secret, Tls, Upstream};
 
-/// The variable that may hold the password. There is no flag for it: every user of a machine can read flags.
+/// The variable that may hold the password. The flag for it is hidden: every user of a machine can read flags.
 const PASSWORD: &str = "TWILL_ETCD_PASSWORD";
 
 /// Settings of the store "etcd".
@@ -35,6 +36,13 @@ pub struct EtcdSettings {
     /// File with the user's password, read anew for each login.
     #[arg(long, env = "TWILL_ETCD_PASSWORD_FILE", value_name = "FILE", requires = "etcd_username")]
     pub etcd_password_file: Option<PathBuf>,
+    /// The password itself: flannel's command line has it so.
+    #[arg(long, value_name = "TEXT", hide = true, value_parser = secret)]
+    pub etcd_password: Option<Secret>,
+}
+
+fn secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::Text(text.to_owned()))
 }
 
 impl EtcdSettings {
@@ -57,7 +65,8 @@ impl EtcdSettings {
     fn credentials(&self) -> Result<Credentials, String> {
         let Some(user) = self.etcd_username.clone() else { return Ok(Credentials::None) };
         let from_environment = || std::env::var(PASSWORD).ok().filter(|text| !text.is_empty()).map(Secret::Text);
-        let password = self.etcd_password_file.clone().map(Secret::File).or_else(from_environment);
+        let given = self.etcd_password.clone().or_else(|| self.etcd_password_file.clone().map(Secret::File));
+        let password = given.or_else(from_environment);
         let missing = || format!("--etcd-username needs a password: name its file with --etcd-password-file, or set {PASSWORD}");
         Ok(Credentials::EtcdLogin { user, password: password.ok_or_else(missing)? })
     }

@@ -189,7 +189,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
     /// since a watch may wait for ever at a place that a restored store never reaches.
     pub(super) fn note_oddities(&mut self, oddities: Vec<Oddity>) {
         for oddity in oddities.iter().filter(|oddity| !self.oddities.contains(oddity)) {
-            self.say(Weight::Warn, format!("{} in the store is not a lease and is passed over: {}", oddity.place, oddity.reason));
+            self.say(Weight::Warn, format!("{} in the store cannot be used and is passed over: {}", oddity.place, oddity.reason));
         }
         let pause = if oddities.is_empty() { REFRESH_MS } else { ODD_MS };
         self.agenda.refresh = Some(self.now().saturating_add(pause));

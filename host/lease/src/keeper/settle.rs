@@ -30,6 +30,10 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
     pub(super) async fn settle(&mut self) {
         self.agenda.settle = None;
         let Some(config) = self.config.config.clone() else { return };
+        if let Some(twin) = self.twin() {
+            return self.step_aside(&twin);
+        }
+        self.problems.clear("node id");
         match self.settle_by(&config).await {
             Ok(()) => {
                 self.problems.clear("lease");
@@ -90,6 +94,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
             self.previous = Some(mine.clone());
             ways = self.ask_wish(config).await?;
         }
+        self.written.note(&mine);
         let held = self.store.adopt(mine).await.inspect_err(|_| self.unclear = true)?;
         let lease = self.wanted(held.lease.subnets, ways, held.lease.life);
         self.say(Weight::Info, format!("lease {} is this node's and is taken up again", lease.subnets));
@@ -163,6 +168,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
     /// One conditional write of the own lease.
     async fn write(&mut self, held: Held) -> Result<(), Setback> {
         let asked = self.now();
+        self.written.note(&held.lease);
         match self.store.publish(held).await {
             Ok(held) => {
                 self.store_answered();
@@ -212,6 +218,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         self.agenda.renew = term.map(|term| asked_ms.saturating_add(millis(renewal_after(term))));
         self.fence.open(self.own_ends, lead(term.unwrap_or(self.settings.term)));
         self.unclear = false;
+        self.written.note(&held.lease);
         self.book.note(held.lease.clone(), self.clock.boot_ms());
         self.previous = Some(held.lease.clone());
         self.own = Own::Held(held);
@@ -243,6 +250,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
                     self.lose(&format!("{} has it", lease.owner()));
                     self.agenda.read = Some(now);
                 }
+                Change::Put(lease) if lease.subnets == own && self.is_twins(lease) => return self.step_aside(&lease.clone()),
                 Change::Put(lease) if lease.subnets == own && lease.node.is_none() => self.agenda.read = Some(now),
                 Change::Gone(subnets) if *subnets == own => self.agenda.read = Some(now),
                 _ => {}

@@ -38,6 +38,7 @@ pub struct Memory {
 impl Memory {
     pub fn with_config(text: &str) -> Memory {
         let memory = Memory::default();
+        memory.set_identity("first");
         memory.set_config(text);
         memory
     }

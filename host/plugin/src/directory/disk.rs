@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, RenameFlags, open, openat, renameat, renameat2};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, futimens};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, futimens};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, unlinkat};
+use nix::unistd::{LinkatFlags, UnlinkatFlags, geteuid, linkat, unlinkat};
 
 use super::age::Ages;
 use crate::wit::directory::{Entry, Failure};
@@ -27,6 +27,8 @@ use crate::wit::directory::{Entry, Failure};
 const LARGEST: u64 = 1 << 20;
 /// How long the lock is waited for; it is held for microseconds, unless its holder was stopped amid.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// Of the lock's file: whoever may open it, even to read, can hold the lock for ever.
+const PRIVATE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 /// Beginning of temporary names; what a writer that died left behind is removed after a while.
 const TEMPORARY: &str = ".tmp-";
 /// Age in milliseconds at which a temporary file has no writer any more.
@@ -143,7 +145,8 @@ impl Disk {
 
     fn lock(&self, folder: &OwnedFd) -> Result<Flock<File>, Failure> {
         let flags = OFlag::O_CREAT | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let opened = openat(folder, ".lock", flags, Mode::from_bits_truncate(0o644)).map_err(|errno| failure("open", ".lock", errno))?;
+        let opened = openat(folder, ".lock", flags, PRIVATE).map_err(|errno| failure("open", ".lock", errno))?;
+        keep_private(&opened).map_err(|errno| failure("change the mode of", ".lock", errno))?;
         let (mut file, since) = (File::from(opened), Instant::now());
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -230,6 +233,15 @@ pub(super) fn well_named(name: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Denied(format!("{name:?} is not a name: 1 to 200 of A-Z a-z 0-9 . _ & : -, no leading dot")))
+}
+
+/// Takes an own file from everybody else.
+fn keep_private(file: &OwnedFd) -> Result<(), Errno> {
+    let stat = fstat(file)?;
+    if stat.st_uid != geteuid().as_raw() || Mode::from_bits_truncate(stat.st_mode) == PRIVATE {
+        return Ok(());
+    }
+    fchmod(file, PRIVATE)
 }
 
 fn version(stat: &FileStat) -> String {

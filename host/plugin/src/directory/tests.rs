@@ -55,6 +55,21 @@ fn writes_are_conditional() {
 }
 
 #[test]
+fn nobody_else_may_open_the_lock_also_where_it_was_made_open() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let lock = folder.path().join(".lock");
+    let mode = || std::fs::metadata(&lock).expect("it is there").permissions().mode() & 0o777;
+    let disk = disk(folder.path());
+    let first = disk.create("a", b"one").expect("created");
+    let second = disk.replace("a", b"two", &first.version).expect("replaced");
+    assert_eq!(mode(), 0o600);
+    std::fs::set_permissions(&lock, std::fs::Permissions::from_mode(0o644)).expect("changed");
+    disk.replace("a", b"three", &second.version).expect("replaced");
+    assert_eq!(mode(), 0o600);
+}
+
+#[test]
 fn versions_differ_however_fast_writes_follow() {
     let folder = tempfile::tempdir().expect("a folder");
     let disk = disk(folder.path());

@@ -47,6 +47,9 @@ pub(super) fn answer(status: u16, body: &[u8], user: &str) -> Result<Option<Head
         _ if text.contains("authentication is not enabled") => Ok(None),
         _ if text.contains("authentication failed") => Err(format!("etcd does not accept user \"{user}\" with the configured password")),
         404 => Err(format!("the server knows no {PATH} (status 404): etcd's JSON gateway is off, or this is no etcd")),
+        _ if text.contains("CommonName") => {
+            Err("an etcd with users takes no client certificate that has a common name (CN) by its JSON gateway; use one without".into())
+        }
         _ => Err(format!("etcd answered the login of user \"{user}\" with status {status}")),
     }
 }
@@ -67,6 +70,7 @@ mod tests {
         assert_eq!(answer(412, br#"{"error":"etcdserver: authentication is not enabled","code":9}"#, "u"), Ok(None));
         let wrong = br#"{"error":"etcdserver: authentication failed, invalid user ID or password","code":3}"#;
         assert_eq!(answer(400, wrong, "u"), Err("etcd does not accept user \"u\" with the configured password".into()));
+        assert!(answer(400, b"CommonName of client sending a request against gateway", "u").is_err_and(|why| why.contains("(CN)")));
         assert!(answer(404, b"Not Found\n", "u").expect_err("no gateway").contains("gateway is off"));
     }
 

@@ -135,8 +135,9 @@ fn fault(error: &rustls::Error) -> String {
             | AlertDescription::UnknownCA
             | AlertDescription::CertificateUnknown
             | AlertDescription::CertificateExpired
+            | AlertDescription::DecryptError
             | AlertDescription::AccessDenied,
-        ) => "it does not accept our client certificate".into(),
+        ) => "it does not accept our client certificate, or misses one".into(),
         rustls::Error::InvalidMessage(_) => "it does not speak TLS; perhaps the endpoint is http://, not https://".into(),
         other => format!("TLS failed: {other}"),
     }

@@ -85,6 +85,8 @@ async fn a_config_half_written_while_the_node_waits_for_one_ends_nothing() {
     store.set_config(r#"{"Network": "10.3"#);
     let cluster = node.until(|cluster| cluster.problems.iter().any(|problem| problem.contains("not usable"))).await;
     assert!(cluster.problems[0].contains("a better one is waited for"), "{:?}", cluster.problems);
+    pass(100).await;
+    assert!(!node.task.is_finished(), "reading it again is no start");
     store.set_config(CONFIG);
     node.own().await;
     assert!(node.now().problems.is_empty());

@@ -33,6 +33,40 @@ async fn a_lease_that_another_node_took_is_lost_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_machine_with_this_nodes_id_is_told_of_and_not_fought() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let (node, own) = running(&store, &state, 3).await;
+    store.put(Lease { subnets: own, life: Lifetime::Reserved, ..lease("a", "10.3.0.0/24", "192.0.2.77") });
+    let cluster = node.until(|cluster| cluster.own.is_none()).await;
+    assert!(!node.may_send() && !cluster.permit);
+    let cluster = node.until(|cluster| !cluster.problems.is_empty()).await;
+    assert!(cluster.problems[0].contains("192.0.2.77") && cluster.problems[0].contains("node-id"), "{:?}", cluster.problems);
+    let writes = store.writes();
+    store.put(lease("b", "10.3.9.0/24", "192.0.2.9"));
+    pass(100).await;
+    assert_eq!((store.writes(), node.now().own.is_none()), (writes + 1, true), "nothing is written against it");
+    assert_eq!(node.said().iter().filter(|(weight, _)| *weight == Weight::Error).count(), 1, "{:?}", node.said());
+    store.delete(&[own]);
+    assert_eq!(node.own().await, own);
+    assert!(node.may_send() && node.now().problems.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_machines_with_one_id_one_goes_on() {
+    let (store, state, copy) = (Memory::with_config(CONFIG), tempdir().expect("a directory"), tempdir().expect("a directory"));
+    let (first, own) = running(&store, &state, 3).await;
+    let second = Start { address: "192.0.2.2", ..Start::new("a", &copy) }.term(3).run(&store);
+    assert_eq!(second.own().await, own);
+    first.until(|cluster| cluster.own.is_none() && cluster.problems.iter().any(|problem| problem.contains("192.0.2.2"))).await;
+    for _ in 0..100 {
+        pass(1).await;
+        assert!(!first.may_send() && second.may_send());
+    }
+    second.handle.release().await.expect("released");
+    assert_eq!(first.own().await, own);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_that_vanished_is_claimed_again_and_never_given_up() {
     let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
     let (node, own) = running(&store, &state, 86_400).await;
@@ -134,7 +168,6 @@ async fn a_restart_after_the_term_with_the_store_away_has_no_permit_and_says_so(
 #[tokio::test(start_paused = true)]
 async fn a_bare_store_in_the_place_of_the_known_one_is_a_store_away() {
     let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
-    store.set_identity("share");
     crowd(5).into_iter().for_each(|lease| store.put(lease));
     let (node, own) = running(&store, &state, 3).await;
     let share = store.unmount();
@@ -146,6 +179,25 @@ async fn a_bare_store_in_the_place_of_the_known_one_is_a_store_away() {
     store.mount(share);
     node.until(|cluster| cluster.store.reachable && cluster.problems.is_empty()).await;
     assert_eq!((node.own().await, node.now().peers.len()), (own, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_strays_the_older_one_wins_after_a_restart_too() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let (old, new) = (net("10.3.9.0/25"), net("10.3.8.0/23"));
+    store.put(Lease { subnets: old, ..thief(old) });
+    let (node, _) = running(&store, &state, 86_400).await;
+    store.put(lease("new", "10.3.8.0/23", "192.0.2.67"));
+    let loser = |cluster: &crate::cluster::Cluster| cluster.collisions.first().map(|collision| collision.loser.subnets);
+    node.until(|cluster| loser(cluster) == Some(new)).await;
+    node.stop().await;
+    store.set_away(true);
+    let node = Start::new("a", &state).run(&store);
+    let cluster = node.until(|cluster| cluster.remembered).await;
+    assert_eq!(loser(&cluster), Some(new));
+    store.set_away(false);
+    node.own().await;
+    assert_eq!(loser(&node.now()), Some(new));
 }
 
 #[tokio::test(start_paused = true)]
