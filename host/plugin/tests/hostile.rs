@@ -2,12 +2,11 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use support::{Home, Text, component, context, lease, status};
 use twill_model::status::PluginState;
-use twill_plugin::{Backends, Grants, PluginSettings, Plugins, Refusals, RefusedItem};
+use twill_plugin::{Backends, Grants, PluginSettings, Plugins, Refusals};
 use twill_reconcile::ports::{PlanError, Planner};
 
 /// Loads one backend.

@@ -41,8 +41,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::Run),
-    Config(config::Config),
+    Run(Box<run::Run>),
+    Config(Box<config::Config>),
     /// Say how this node is, in words.
     Status(Show),
     /// List all leases of the cluster: who has which subnet, and how it is reached from here.

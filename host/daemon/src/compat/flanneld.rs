@@ -176,7 +176,9 @@ mod tests {
     #[test]
     fn what_is_meant_for_flanneld_is_told_from_twills_own() {
         let set: &[(&str, &str)] = &[("FLANNELD_ETCD_PREFIX", "/x")];
-        let table: [(&str, &[(&str, &str)], bool); 15] = [
+        /// Call, variables, whether flannel is meant.
+        type Row = (&'static str, &'static [(&'static str, &'static str)], bool);
+        let table: [Row; 15] = [
             ("", &[], false),
             ("", set, true),
             ("", &[("FLANNELD_ETCD_PREFIX", "")], false),

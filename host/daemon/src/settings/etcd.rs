@@ -92,6 +92,7 @@ mod tests {
             etcd_keyfile: Some("/key".into()),
             etcd_username: Some("root".into()),
             etcd_password_file: Some("/password".into()),
+            etcd_password: None,
         }
     }
 
