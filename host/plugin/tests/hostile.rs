@@ -128,7 +128,8 @@ async fn one_that_only_fails_rests_and_says_so() {
     for _ in 0..4 {
         assert!(failure(&planner).await.0.starts_with("backend-test failed: "));
     }
-    let (cause, _) = failure(&planner).await;
+    let answer = planner.local("test", context()).await;
+    let Err(PlanError::Resting(cause)) = answer else { panic!("{answer:?}") };
     assert!(cause.starts_with("backend-test failed 4 times in a row and is tried again in "), "{cause}");
     assert_eq!(status(&plugins, "backend-test").state, PluginState::Backoff);
     let recovered = async {
