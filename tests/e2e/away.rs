@@ -48,7 +48,7 @@ fn store_away() -> Result<()> {
 }
 
 fn broken_backend() -> Result<()> {
-    let (_lab, [a, _b], _pods) = cluster(["a", "b"])?;
+    let (_lab, [a, b], _pods) = cluster(["a", "b"])?;
     let trace = killed_with_a_trace(&a)?;
     // Another twill tree whose only backend file is garbage.
     let tree = a.dir("lib").join("broken");
@@ -61,13 +61,19 @@ fn broken_backend() -> Result<()> {
     let mut command = a.command("/var/lib/broken/bin/twill")?;
     command.args(["run", "--store", "file", "--store-dir"]).arg(a.store()).env("TWILL_LISTEN", "off");
     let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn()?;
-    let waited = wait_until("the daemon to refuse the file, or to say that it does", SOON, || {
-        let over = child.try_wait()?.is_some();
-        let plugins = if over { String::new() } else { a.api("plugins")?.to_string() };
-        ensure!(over || plugins.contains("refused"), "{plugins}");
+    let waited = wait_until("the daemon to have read its store, and to say what it lacks", SOON, || {
+        ensure!(child.try_wait()?.is_none(), "it ended");
+        let (plugins, node) = (a.api("plugins")?.to_string(), a.api("node")?);
+        ensure!(plugins.contains("refused") && node["store"]["reachable"] == true, "{plugins} {node}");
+        ensure!(node["problems"].to_string().contains("no backend plugin"), "{node}");
         Ok(())
     });
+    // A change in the cluster makes it plan once more.
+    b.kill()?;
+    b.start(Launch::now().flags(&["--public-ip", &b.address().to_string()]))?;
+    b.ready(SOON)?;
     ensure!(has_route(&a, &trace)?, "the route {trace} was removed for want of a backend");
+    ensure!(has_route(&a, "10.50.0.0/16")? && a.has_link("flannel0"), "the network's own route or link was removed for want of a backend");
     child.kill()?;
     let said = String::from_utf8_lossy(&child.wait_with_output()?.stderr).into_owned();
     waited?;

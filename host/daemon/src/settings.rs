@@ -118,6 +118,9 @@ pub struct RunSettings {
     /// Inner sources accepted from a peer: its pods' subnet alone, that and its own addresses, or anything.
     #[arg(long, env = "TWILL_UDP_SOURCE_CHECK", value_enum, default_value = "lease", help_heading = "Network")]
     pub udp_source_check: SourceCheck,
+    /// Let the UDP path hand many packets to the kernel at once, as far as the kernel can (what it cannot is found out and left off), or one by one.
+    #[arg(long, env = "TWILL_UDP_OFFLOAD", value_enum, default_value = "auto", help_heading = "Network")]
+    pub udp_offload: UdpOffload,
     /// Set the kernel's forwarding switches (put back by `twill down`), or leave them alone.
     #[arg(long, env = "TWILL_FORWARDING", value_enum, default_value = "manage", help_heading = "Network")]
     pub forwarding: Forwarding,
@@ -169,6 +172,15 @@ pub enum SourceCheck {
     /// Its pods' subnet and its own addresses.
     Lease,
     /// Anything.
+    Off,
+}
+
+/// How many packets the UDP path hands over at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UdpOffload {
+    /// As many as the kernel takes.
+    Auto,
+    /// One at a time.
     Off,
 }
 

@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use twill_fastpath::Tunnels;
+use twill_fastpath::{Offloads, Tunnels};
 use twill_http::{Api, bind_unix, serve_tcp, serve_unix};
 use twill_kernel::lock::InstanceLock;
 use twill_kernel::{Netlink, ROUTE_PROTOCOL};
@@ -88,7 +88,7 @@ async fn gather(settings: RunSettings) -> Result<Parts, Exit> {
     let node = watch::Sender::new(Arc::new(node));
     let socket = bind_unix(&settings.instance.socket()).map_err(Exit::failed)?;
     let port = listen(settings.listen).await?;
-    let tunnels = Arc::new(Tunnels::new(twill_fastpath::Settings::default()));
+    let tunnels = Arc::new(Tunnels::new(fast_path_settings(&settings)));
     Ok(Parts { settings, lock, plugins, store, kernel, tunnels, search, node, socket, port, events: Arc::default() })
 }
 
@@ -183,6 +183,15 @@ fn keeper(parts: &Parts) -> (Keeper<StoreHandle, Advertised<twill_plugin::Backen
 fn refusals(events: &Arc<Events>) -> Refusals {
     let events = Arc::clone(events);
     Refusals::to(move |refused| events.tell_refused(&refused))
+}
+
+/// The inner sources that are accepted are the reconciler's to plan.
+fn fast_path_settings(settings: &RunSettings) -> twill_fastpath::Settings {
+    let offloads = match settings.udp_offload {
+        settings::UdpOffload::Auto => Offloads::ALL,
+        settings::UdpOffload::Off => Offloads::NONE,
+    };
+    twill_fastpath::Settings { offloads, ..twill_fastpath::Settings::default() }
 }
 
 fn reconciler_settings(settings: &RunSettings) -> Settings {
