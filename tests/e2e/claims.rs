@@ -45,7 +45,7 @@ fn race(lab: &Lab, nodes: &[Node], round: usize) -> Result<()> {
     barrier.open(nodes.len())?;
     let victims: Vec<&Node> = nodes.iter().step_by(3).collect();
     for (index, victim) in victims.iter().enumerate() {
-        strike(lab, victim, index + round)?;
+        strike(lab, victim, (index + round) % NODES)?;
     }
     for victim in &victims {
         victim.start(Launch::now().flags(&["--listen", "off"]))?;
