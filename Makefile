@@ -25,9 +25,10 @@ test: lint build unit web-test e2e ## format, lints, licences, unit, property, d
 test-long: export TWILL_LONG = 1
 test-long: test ## the same with the full rounds and measurements: 30 minutes more
 
-bench: build ## what twill costs: start-up and memory
+bench: build ## speed beside VXLAN, routing, wireguard-go and nebula; start-up and memory (ARGS='--quick path')
 	@tests/setup.sh lab
-	@$(BIN)/twill-bench
+	@tests/setup.sh bench || true
+	@$(BIN)/twill-bench $(ARGS)
 
 tools:
 	@tests/setup.sh build

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Finds out what a build or a test run needs and this machine lacks. As root on Debian or Ubuntu it installs that; otherwise it says in one line what to
-# install, and fails. Usage: tests/setup.sh build|lab|web|deny
+# install, and fails. Usage: tests/setup.sh build|lab|bench|web|deny
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -65,7 +65,9 @@ deny() {
 case "${1:-build}" in
     build) rust; wasm ;;
     lab) need ip=iproute2 nft=nftables ping=iputils-ping unshare=util-linux ps=procps etcd=etcd-server etcdctl=etcd-client ;;
+    # What twill is measured against; a bench leaves out, by name, what is missing.
+    bench) need ethtool=ethtool wireguard-go=wireguard-go wg=wireguard-tools nebula=nebula || say 'the bench leaves out what is missing' ;;
     web) have npm || say 'npm is missing: the dashboard is not built, the daemon serves a page of one line instead' ;;
     deny) deny ;;
-    *) echo "usage: $0 build|lab|web|deny" >&2; exit 64 ;;
+    *) echo "usage: $0 build|lab|bench|web|deny" >&2; exit 64 ;;
 esac

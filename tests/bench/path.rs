@@ -1,0 +1,96 @@
+//! What carries packets from pod to pod, and how fast: twill's UDP path beside the kernel's VXLAN, plain routing and other programs, over two kinds of wire.
+//!
+//! All ways stand at the same time between the same two pods, and each round measures each of them once, so that what disturbs the machine disturbs all alike. What
+//! counts is the median of the rounds' ratios.
+
+mod echo;
+mod flood;
+pub mod measure;
+mod pair;
+mod stream;
+mod ways;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use lab::artifacts;
+
+use crate::path::flood::Senders;
+use crate::path::measure::{Figures, Measure};
+use crate::path::pair::{Pair, Wire};
+use crate::path::ways::Way;
+
+/// Over a veth pair as it is.
+pub fn over_veth() -> Result<bool> {
+    over(Wire::Veth)
+}
+
+/// Over a wire like a plain network card's.
+pub fn over_card() -> Result<bool> {
+    over(Wire::Card)
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    rounds: usize,
+    stream: Duration,
+    flood: Duration,
+    trips: usize,
+}
+
+impl Extent {
+    fn wanted() -> Extent {
+        let ms = Duration::from_millis;
+        if crate::is_quick() {
+            Extent { rounds: 3, stream: ms(300), flood: ms(200), trips: 300 }
+        } else {
+            Extent { rounds: 9, stream: ms(1000), flood: ms(500), trips: 2000 }
+        }
+    }
+}
+
+fn over(wire: Wire) -> Result<bool> {
+    let extent = Extent::wanted();
+    let pair = Pair::new(wire)?;
+    let (ways, left_out) = ways::set_up(&pair)?;
+    let mut figures = Figures::new(wire, extent.rounds);
+    left_out.into_iter().for_each(|(name, why)| figures.leave_out(name, why));
+    for round in 0..extent.rounds {
+        for at in 0..ways.len() {
+            // Another order each round, so that no way always follows the same one.
+            measure(&pair, &ways[(at + round) % ways.len()], extent, &mut figures)?;
+        }
+    }
+    print!("{figures}");
+    figures.save(&artifacts::inside().join("bench"))?;
+    Ok(figures.all_met())
+}
+
+fn measure(pair: &Pair, way: &Way, extent: Extent, figures: &mut Figures) -> Result<()> {
+    let (from, to) = (pair.pods[0].net(), pair.pods[1].net());
+    let one = stream::stream(from, to, way.to, 1, extent.stream)?;
+    figures.note(Measure::Tcp1, way.name, one.gbit_s);
+    figures.note(Measure::Cpu, way.name, one.cpu_s_gb);
+    figures.note(Measure::Tcp4, way.name, stream::stream(from, to, way.to, 4, extent.stream)?.gbit_s);
+    let floods = [
+        (Measure::Plain64, 64, Senders::Plain(2)),
+        (Measure::Runs64, 64, Senders::Runs),
+        (Measure::Plain1400, 1400, Senders::Plain(2)),
+        (Measure::Runs1400, 1400, Senders::Runs),
+    ];
+    for (measure, size, senders) in floods {
+        let flooded = flood::flood(from, to, way.to, size, senders, extent.flood)?;
+        figures.note(measure, way.name, flooded.kpps);
+        if measure == Measure::Plain64 {
+            figures.note(Measure::Overtaken, way.name, flooded.overtaken);
+        }
+    }
+    let trips = echo::echo(from, to, way.to, extent.trips)?;
+    figures.note(Measure::Trip50, way.name, trips.p50_us);
+    figures.note(Measure::Trip99, way.name, trips.p99_us);
+    if let Some(memory) = way.memory_mb(pair)? {
+        figures.note(Measure::Memory, way.name, memory);
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! Round trips of one small packet at a time from pod to pod.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lab::netns::NetNs;
+
+/// Microseconds that half of the round trips stay under, and 99 of 100.
+#[derive(Debug, Clone, Copy)]
+pub struct Echoed {
+    /// The median.
+    pub p50_us: f64,
+    /// The 99th percentile.
+    pub p99_us: f64,
+}
+
+/// Sends a packet, waits for its echo, and so on, so many times.
+pub fn echo(from: &NetNs, to: &NetNs, address: Ipv4Addr, times: usize) -> Result<Echoed> {
+    let server = to.inside(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
+    server.set_read_timeout(Some(Duration::from_millis(50)))?;
+    let client = from.inside(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
+    client.connect(SocketAddr::from((address, server.local_addr()?.port())))?;
+    client.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| answer(&server, &done));
+        let trips: Result<Vec<f64>> = (0..times as u64).map(|number| trip(&client, number)).collect();
+        done.store(true, Relaxed);
+        let mut trips = trips?;
+        ensure!(!trips.is_empty(), "no round trips were asked for");
+        trips.sort_by(f64::total_cmp);
+        Ok(Echoed { p50_us: trips[trips.len() / 2], p99_us: trips[trips.len() * 99 / 100] })
+    })
+}
+
+fn trip(client: &UdpSocket, number: u64) -> Result<f64> {
+    let (start, mut heard) = (Instant::now(), [0; 64]);
+    client.send(&number.to_ne_bytes())?;
+    let len = client.recv(&mut heard).context("no echo")?;
+    let took = start.elapsed();
+    ensure!(heard[..len] == number.to_ne_bytes(), "an echo of another packet");
+    Ok(took.as_secs_f64() * 1e6)
+}
+
+fn answer(server: &UdpSocket, done: &AtomicBool) {
+    let mut room = [0; 64];
+    while !done.load(Relaxed) {
+        if let Ok((len, sender)) = server.recv_from(&mut room) {
+            let _ = server.send_to(&room[..len], sender);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! TCP from pod to pod: bytes that arrive while a window of time is open, and the processor time of the whole machine meanwhile.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use lab::netns::NetNs;
+
+/// Before the window opens, for TCP to find its speed.
+const WARM_UP: Duration = Duration::from_millis(200);
+/// What iperf3 writes at once.
+const CHUNK: usize = 128 << 10;
+
+/// What a window saw.
+#[derive(Debug, Clone, Copy)]
+pub struct Streamed {
+    /// Gigabits that arrived a second.
+    pub gbit_s: f64,
+    /// Seconds of processor time a gigabyte, all that the machine spent.
+    pub cpu_s_gb: f64,
+}
+
+/// Fills so many streams from a pod to an address in another for `window`.
+pub fn stream(from: &NetNs, to: &NetNs, address: Ipv4Addr, streams: usize, window: Duration) -> Result<Streamed> {
+    let listener = to.inside(|| Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
+    let target = SocketAddr::from((address, listener.local_addr()?.port()));
+    let connect = |_| -> Result<(TcpStream, TcpStream)> {
+        let out = from.inside(|| TcpStream::connect_timeout(&target, Duration::from_secs(5)).context("cannot connect"))?;
+        Ok((out, listener.accept()?.0))
+    };
+    let pairs: Vec<(TcpStream, TcpStream)> = (0..streams).map(connect).collect::<Result<_>>()?;
+    let (arrived, done) = (AtomicU64::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for (out, into) in &pairs {
+            scope.spawn(|| fill(out, &done));
+            scope.spawn(|| drain(into, &arrived));
+        }
+        thread::sleep(WARM_UP);
+        let (start, bytes, cpu) = (Instant::now(), arrived.load(Relaxed), cpu_seconds());
+        thread::sleep(window);
+        let (seconds, bytes) = (start.elapsed().as_secs_f64(), (arrived.load(Relaxed) - bytes) as f64);
+        let used = cpu_seconds().and_then(|now| Ok(now - cpu?));
+        done.store(true, Relaxed);
+        Ok(Streamed { gbit_s: bytes * 8e-9 / seconds, cpu_s_gb: used? / (bytes * 1e-9) })
+    })
+}
+
+/// Ends, and with it the stream, once `done`; the receiver takes all until then.
+fn fill(mut out: &TcpStream, done: &AtomicBool) {
+    let chunk = vec![7; CHUNK];
+    while !done.load(Relaxed) && out.write_all(&chunk).is_ok() {}
+    let _ = out.shutdown(std::net::Shutdown::Both);
+}
+
+fn drain(mut into: &TcpStream, arrived: &AtomicU64) {
+    let mut room = vec![0; CHUNK];
+    while let Ok(len @ 1..) = into.read(&mut room) {
+        arrived.fetch_add(len as u64, Relaxed);
+    }
+}
+
+/// What all processors have spent on anything but idling since the machine started, in seconds: /proc/stat counts ticks of 10 ms.
+fn cpu_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    let fields: Vec<f64> = stat.lines().next().unwrap_or_default().split_whitespace().filter_map(|field| field.parse().ok()).collect();
+    // user nice system idle iowait irq softirq
+    let [user, nice, system, _, _, irq, softirq, ..] = fields[..] else { anyhow::bail!("/proc/stat has another form") };
+    Ok((user + nice + system + irq + softirq) / 100.0)
+}

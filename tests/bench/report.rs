@@ -1,0 +1,86 @@
+//! The report that `make bench` leaves in the docs: the tables of all wires, and the machine that they are of.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use lab::artifacts;
+
+use crate::path::measure::{Figures, Measure, short};
+use crate::plot;
+
+/// The report, and the picture that the README shows, in the folder of docs.
+const REPORT: &str = "speed.md";
+const PICTURE: &str = "speed.svg";
+
+/// Writes both from the figures that the last runs over both wires have left.
+pub fn write() -> Result<()> {
+    let kept = artifacts::outside().join("bench");
+    let all = Figures::load_all(&kept)?;
+    let docs = docs();
+    fs::create_dir_all(&docs).with_context(|| format!("cannot make {}", docs.display()))?;
+    fs::write(docs.join(REPORT), text(&all, &machine()))?;
+    fs::write(docs.join(PICTURE), plot::draw(&all))?;
+    println!("\nwritten: {} and {PICTURE} beside it", docs.join(REPORT).display());
+    Ok(())
+}
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/docs")
+}
+
+/// The machine in a line or two.
+fn machine() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let after_colon = |text: &str, key: &str| {
+        text.lines().find(|line| line.starts_with(key)).and_then(|line| line.split(':').nth(1)).unwrap_or("unknown").trim().to_owned()
+    };
+    let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let memory = after_colon(&read("/proc/meminfo"), "MemTotal");
+    let memory =
+        memory.split(' ').next().and_then(|kb| kb.parse::<f64>().ok()).map_or("unknown".into(), |kb| format!("{:.0} GB", kb / 1e6));
+    let model = after_colon(&read("/proc/cpuinfo"), "model name");
+    let load = read("/proc/loadavg").split(' ').next().unwrap_or("unknown").to_owned();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let is_virtual = read("/proc/cpuinfo").contains(" hypervisor");
+    let kind = if is_virtual { "a virtual machine" } else { "a machine" };
+    format!("{kind} with {processors} cores of {model}, {memory}, Linux {}, load {load} at the end", kernel.trim())
+}
+
+fn text(all: &[Figures], machine: &str) -> String {
+    let mut text = String::from(
+        "# Speed\n\n\
+         Written by `make bench`; change it there (tests/bench). Two nodes and a pod on each are namespaces of one machine, joined by a wire, and all ways stand between the\n\
+         same two pods at the same time. Each round measures each way once, and what is judged is the median of the rounds' ratios: absolute figures move from hour to\n\
+         hour and from machine to machine, ratios hardly. Sender, both nodes and receiver share the cores, so a way that costs less processor time is a faster one here.\n\
+         What limits twill and why stands in [fast-path.md](fast-path.md).\n\n",
+    );
+    let _ = writeln!(text, "Measured on {machine}.\n\n![Speed beside the kernel's VXLAN]({PICTURE})");
+    all.iter().for_each(|figures| table(figures, &mut text));
+    text.push_str(
+        "\n## What is measured\n\n\
+         * TCP: bytes that arrive while a window is open, after 0.2 s to warm up. Processor time is that of the whole machine meanwhile, other programs and all.\n\
+         * Packets: those that arrive, whatever is sent; sizes are of IP packets. Plain senders are two threads with a system call a packet, read by a thread that takes\n\
+           them one by one; runs are 64 packets a system call (UDP_SEGMENT), received likewise (UDP_GRO), so that neither end is the bottleneck.\n\
+         * Round trips: one small packet at a time, sent again when its echo has come.\n\
+         * Memory: resident, of the larger daemon of the two.\n",
+    );
+    text
+}
+
+fn table(figures: &Figures, text: &mut String) {
+    let ways = figures.ways();
+    let _ = writeln!(text, "\n## Over {}\n\nMedians of {} rounds.\n", figures.wire(), figures.rounds());
+    let _ = writeln!(text, "| | | {} | twill / VXLAN | bar |", ways.join(" | "));
+    let _ = writeln!(text, "|---|---|{}---|---|", "---|".repeat(ways.len()));
+    for measure in Measure::ALL {
+        let cells: Vec<String> = ways.iter().map(|way| figures.median(measure, way).map_or("–".into(), short)).collect();
+        let ratio = figures.ratio(measure).map_or(String::new(), |ratio| format!("{ratio:.2}"));
+        let bar = figures.verdict(measure).map_or(String::new(), |(bar, met)| format!("{bar}: {}", if met { "met" } else { "**missed**" }));
+        let _ = writeln!(text, "| {} | {} | {} | {ratio} | {bar} |", measure.label(), measure.unit(), cells.join(" | "));
+    }
+    for (way, why) in figures.left_out() {
+        let _ = writeln!(text, "\nNot measured: {way} ({why}).");
+    }
+}
