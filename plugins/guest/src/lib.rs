@@ -46,7 +46,11 @@ pub mod family;
 pub mod options;
 pub mod panic;
 #[cfg(feature = "store")]
+pub mod record;
+#[cfg(feature = "store")]
 pub mod store;
+#[cfg(feature = "store")]
+pub mod subnets;
 
 pub use bindings::shared::twill::plugin::{log, types};
 

@@ -11,6 +11,8 @@ pub use world::exports::twill::plugin::store_api::{
 };
 pub use world::twill::plugin::{clock, directory, http};
 
+pub use crate::subnets::Subnets;
+
 use crate::options::WrongOption;
 
 /// Exports `$store`, which implements [`Store`], as this component's world, and sends its panics to the log.
@@ -23,6 +25,19 @@ macro_rules! export_store {
     $crate::store::world::export_store_world!($store with_types_in $crate::store::world);
         };
     };
+}
+
+/// The term in `lease.life`, in seconds; none for a reservation.
+///
+/// # Errors
+/// The host told no term, or none that a lease can have.
+pub fn term_of(lease: &Lease) -> Result<Option<u32>, Trouble> {
+    match lease.life {
+        Lifetime::Seconds(0) => Err(Trouble::Invalid("a lease needs a term of at least a second".into())),
+        Lifetime::Seconds(term) => Ok(Some(term)),
+        Lifetime::Reserved => Ok(None),
+        Lifetime::Unknown => Err(Trouble::Invalid("this store needs to know a lease's term".into())),
+    }
 }
 
 impl From<WrongOption> for Trouble {

@@ -4,11 +4,11 @@
 //! overlap under different keys (after a change of their length) the transaction that writes also lists all keys: of two that overlap the later one sees
 //! the earlier and withdraws. A lost race costs the next candidate.
 
-use twill_guest::store::{Held, Lease, Lifetime, Prefixes, Trouble};
+use twill_guest::store::{Held, Lease, Lifetime, Prefixes, Subnets, Trouble, term_of};
 
 use crate::entry::{Entries, Entry, entries, removals, writes};
 use crate::etcd::{Etcd, end_unused, grant, list, transact};
-use crate::key::{Kind, Layout, Subnets};
+use crate::key::{Kind, Layout};
 use crate::wire::{Compare, KeyValue, Range, Step, Transaction};
 
 /// How a candidate stands.
@@ -157,16 +157,6 @@ fn withdraw(etcd: &impl Etcd, layout: &Layout, subnets: &Subnets, revision: i64)
 pub fn held(lease: Lease, etcd_lease: i64, term: Option<u32>, revision: i64) -> Held {
     let life = if etcd_lease == 0 { Lifetime::Reserved } else { term.map_or(Lifetime::Unknown, Lifetime::Seconds) };
     Held { lease: Lease { life, ..lease }, token: Token { revision, etcd_lease }.encode() }
-}
-
-/// The term in `lease.life`.
-pub fn term_of(lease: &Lease) -> Result<Option<u32>, Trouble> {
-    match lease.life {
-        Lifetime::Seconds(0) => Err(Trouble::Invalid("a lease needs a term of at least a second".into())),
-        Lifetime::Seconds(term) => Ok(Some(term)),
-        Lifetime::Reserved => Ok(None),
-        Lifetime::Unknown => Err(Trouble::Invalid("this store needs to know a lease's term".into())),
-    }
 }
 
 /// A held lease's token: the revision of its last write, and the etcd lease that it ends with.

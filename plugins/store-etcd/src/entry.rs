@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use twill_guest::store::{Lease, Oddity, Trouble};
+use twill_guest::store::{Lease, Oddity, Subnets, Trouble};
 
-use crate::key::{Kind, Layout, Subnets};
+use crate::key::{Kind, Layout};
 use crate::wire::{KeyValue, Step};
 use crate::{record, value};
 

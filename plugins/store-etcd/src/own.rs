@@ -1,12 +1,12 @@
 //! The own lease: adopt, publish, release. Every write names the revision that it was decided on, so that a lease which has passed to another is
 //! never written over. A renewal is a new etcd lease; the old one is ended.
 
-use twill_guest::store::{Held, Lease, Trouble};
+use twill_guest::store::{Held, Lease, Subnets, Trouble, term_of};
 
-use crate::claim::{Token, Unused, conditions, held, holder, replacement, term_of};
+use crate::claim::{Token, Unused, conditions, held, holder, replacement};
 use crate::entry::{Entry, entries, removals, writes};
 use crate::etcd::{Etcd, end_unused, time_to_live, transact};
-use crate::key::{Layout, Subnets};
+use crate::key::Layout;
 use crate::wire::{Compare, Range, Step, Transaction};
 
 /// The lease of just these subnets, with its record, at one revision.

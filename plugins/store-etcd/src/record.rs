@@ -4,9 +4,8 @@
 //! flannel node, an operator) voids it. The JSON texts inside a way stay strings, byte for byte; unknown fields are passed over.
 
 use serde::{Deserialize, Serialize};
-use twill_guest::store::{Addresses, Lease, Lifetime, Prefixes, Trouble, Way};
-
-use crate::key::Subnets;
+use twill_guest::record::{Pair, WayRecord};
+use twill_guest::store::{Lease, Lifetime, Prefixes, Subnets, Trouble, Way};
 
 /// The only version of the format.
 const VERSION: u32 = 1;
@@ -21,40 +20,14 @@ struct Record {
     ways: Vec<WayRecord>,
 }
 
-/// One value a family.
-#[derive(Debug, Serialize, Deserialize)]
-struct Pair {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    v4: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    v6: Option<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct WayRecord {
-    backend: String,
-    options: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    data_v4: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    data_v6: Option<String>,
-}
-
 /// The record of `lease`.
 pub fn encode(lease: &Lease, subnets: &Subnets) -> Result<String, Trouble> {
-    let way = |way: &Way| WayRecord {
-        backend: way.backend.clone(),
-        options: way.options.clone(),
-        data_v4: way.data_v4.clone(),
-        data_v6: way.data_v6.clone(),
-    };
-    let subnets = subnets.prefixes();
     let record = Record {
         version: VERSION,
         node: lease.node.clone(),
-        subnets: Pair { v4: subnets.v4, v6: subnets.v6 },
-        public: Pair { v4: lease.public.v4.clone(), v6: lease.public.v6.clone() },
-        ways: lease.ways.iter().map(way).collect(),
+        subnets: subnets.prefixes().into(),
+        public: lease.public.clone().into(),
+        ways: lease.ways.iter().cloned().map(WayRecord::from).collect(),
     };
     serde_json::to_string(&record).map_err(|error| Trouble::Invalid(format!("cannot write the lease: {error}")))
 }
@@ -65,15 +38,14 @@ pub fn decode(value: &[u8], subnets: &Subnets, reserved: bool) -> Result<Lease, 
     if record.version != VERSION {
         return Err(format!("written in format {}, which this twill does not know", record.version));
     }
-    let inside = Prefixes { v4: record.subnets.v4, v6: record.subnets.v6 };
+    let inside = Prefixes::from(record.subnets);
     if Subnets::parse(&inside).as_ref() != Ok(subnets) {
         return Err("the subnets inside are not those of the key".into());
     }
-    let way = |way: WayRecord| Way { backend: way.backend, options: way.options, data_v4: way.data_v4, data_v6: way.data_v6 };
     Ok(Lease {
         subnets: inside,
-        public: Addresses { v4: record.public.v4, v6: record.public.v6 },
-        ways: record.ways.into_iter().map(way).collect(),
+        public: record.public.into(),
+        ways: record.ways.into_iter().map(Way::from).collect(),
         node: record.node,
         life: if reserved { Lifetime::Reserved } else { Lifetime::Unknown },
     })
@@ -82,6 +54,7 @@ pub fn decode(value: &[u8], subnets: &Subnets, reserved: bool) -> Result<Lease, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use twill_guest::store::Addresses;
 
     fn subnets(v4: &str) -> Subnets {
         Subnets::parse(&Prefixes { v4: Some(v4.into()), v6: None }).expect("subnets")

@@ -2,12 +2,12 @@
 //!
 //! A reservation that nobody uses has neither owner nor ways. The node that it waits for takes it and keeps its lack of a term.
 
-use twill_guest::store::{Lease, Prefixes, Trouble};
+use twill_guest::store::{Lease, Prefixes, Subnets, Trouble};
 
 use crate::claim::{Unused, conditions, replacement, take};
 use crate::entry::{Entry, entries, removals};
 use crate::etcd::{Etcd, end_unused, list, transact};
-use crate::key::{Layout, Subnets};
+use crate::key::Layout;
 use crate::own::look;
 use crate::wire::{Compare, Transaction};
 

@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde_json::value::RawValue;
-use twill_guest::store::{Addresses, Lease, Lifetime, Trouble, Way};
-
-use crate::key::Subnets;
+use twill_guest::store::{Addresses, Lease, Lifetime, Subnets, Trouble, Way};
 
 /// The type that flannel leaves out.
 const UDP: &str = "udp";

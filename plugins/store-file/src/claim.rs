@@ -10,11 +10,11 @@
 //! stays until somebody does.
 
 use twill_guest::store::directory::{Entry, Failure};
-use twill_guest::store::{Held, Lease, Lifetime, Prefixes, Trouble};
+use twill_guest::store::{Held, Lease, Prefixes, Subnets, Trouble, term_of};
 
 use crate::dir::{self, Dir};
 use crate::identity;
-use crate::name::{Kind, Subnets};
+use crate::name::{Kind, file_name};
 use crate::record::{self, Record};
 use crate::view::LeaseFile;
 
@@ -37,7 +37,7 @@ pub fn claim(dir: &impl Dir, candidates: &[Prefixes], wish: &Lease) -> Result<He
         let subnets = Subnets::parse(candidate)?;
         match take(dir, &subnets, wish, term)? {
             Ok(held) => return Ok(held),
-            Err(holder) => holders.push(format!("{} is held by {holder}", subnets.file_name())),
+            Err(holder) => holders.push(format!("{} is held by {holder}", file_name(&subnets))),
         }
     }
     holders.truncate(3);
@@ -87,7 +87,7 @@ fn standing(dir: &impl Dir, subnets: &Subnets, wish: &Lease) -> Result<Standing,
 
 /// Writes `record` where no file is, or in the place of `found`; none when somebody was faster.
 fn put(dir: &impl Dir, subnets: &Subnets, record: &Record, found: Option<&Entry>) -> Result<Option<Entry>, Trouble> {
-    let (name, content) = (subnets.file_name(), record.encode()?);
+    let (name, content) = (file_name(subnets), record.encode()?);
     let written = match found {
         None => dir.create(&name, &content),
         Some(entry) => dir.replace(&name, &content, &entry.version),
@@ -113,7 +113,7 @@ fn rival(dir: &impl Dir, subnets: &Subnets) -> Result<Option<String>, Trouble> {
 
 /// A lease's file, whatever it is: what cannot be read holds its subnet as what cannot be understood does.
 fn whatever(dir: &impl Dir, subnets: &Subnets) -> Result<Option<LeaseFile>, Trouble> {
-    let name = subnets.file_name();
+    let name = file_name(subnets);
     match dir.read(&name) {
         Ok((content, entry)) => Ok(Some((Record::decode(&content, subnets), entry))),
         Err(Failure::Missing) => Ok(None),
@@ -142,21 +142,12 @@ pub fn held(record: &Record, entry: Entry) -> Held {
     Held { lease: record.lease(0), token: entry.version }
 }
 
-/// The term in `lease.life`.
-pub fn term_of(lease: &Lease) -> Result<Option<u32>, Trouble> {
-    match lease.life {
-        Lifetime::Seconds(0) => Err(Trouble::Invalid("a lease needs a term of at least a second".into())),
-        Lifetime::Seconds(term) => Ok(Some(term)),
-        Lifetime::Reserved => Ok(None),
-        Lifetime::Unknown => Err(Trouble::Invalid("this store needs to know a lease's term".into())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::memory::{Memory, claimed, conflict, lease, v4};
     use crate::view;
+    use twill_guest::store::Lifetime;
 
     const X: &str = "10.1.1.0/24";
     const Y: &str = "10.1.2.0/24";

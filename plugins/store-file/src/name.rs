@@ -3,8 +3,7 @@
 //! A lease's file is named after its subnets as flannel names its keys in etcd: `10.10.26.0-24.lease`, `10.10.26.0-24&fd10:0:0:25::-64.lease`,
 //! or `fd10:0:0:25::-64.lease`. One subnet has one name, so that creating the file is what decides who holds it.
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use twill_guest::store::{Prefixes, Trouble};
+use twill_guest::store::Subnets;
 
 /// flannel's network config, verbatim.
 pub const CONFIG: &str = "config.json";
@@ -37,77 +36,31 @@ impl Kind {
             CONFIG => Kind::Config,
             IDENTITY => Kind::Identity,
             _ if is_draft(name) => Kind::Ignored,
-            _ => Subnets::from_file_name(name).map_or(Kind::Foreign, Kind::Lease),
+            _ => name.strip_suffix(LEASE).and_then(Subnets::from_name).map_or(Kind::Foreign, Kind::Lease),
         }
     }
+}
+
+/// The name of the lease file of `subnets`.
+pub fn file_name(subnets: &Subnets) -> String {
+    subnets.name() + LEASE
 }
 
 fn is_draft(name: &str) -> bool {
     name.starts_with('.') || name.starts_with('#') || name == "lost+found" || DRAFTS.iter().any(|ending| name.ends_with(ending))
 }
 
-/// The subnets of a lease, at least one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Subnets {
-    v4: Option<Ipv4Net>,
-    v6: Option<Ipv6Net>,
-}
-
-impl Subnets {
-    /// Reads what the host passed.
-    pub fn parse(prefixes: &Prefixes) -> Result<Self, Trouble> {
-        let invalid = |text: &str| Trouble::Invalid(format!("\"{text}\" is not a subnet"));
-        let v4 = prefixes.v4.as_deref().map(|text| text.parse::<Ipv4Net>().map_err(|_| invalid(text))).transpose()?;
-        let v6 = prefixes.v6.as_deref().map(|text| text.parse::<Ipv6Net>().map_err(|_| invalid(text))).transpose()?;
-        if v4.is_none() && v6.is_none() {
-            return Err(Trouble::Invalid("a lease needs a subnet".into()));
-        }
-        Ok(Subnets { v4: v4.map(|net| net.trunc()), v6: v6.map(|net| net.trunc()) })
-    }
-
-    /// As the contract writes them.
-    pub fn prefixes(&self) -> Prefixes {
-        Prefixes { v4: self.v4.map(|net| net.to_string()), v6: self.v6.map(|net| net.to_string()) }
-    }
-
-    /// The name of their lease's file.
-    pub fn file_name(&self) -> String {
-        let parts: Vec<String> = self.nets().map(|net| format!("{}-{}", net.addr(), net.prefix_len())).collect();
-        parts.join("&") + LEASE
-    }
-
-    /// None when `name` is not just what `file_name` makes of some subnets.
-    fn from_file_name(name: &str) -> Option<Self> {
-        let mut subnets = Subnets { v4: None, v6: None };
-        for part in name.strip_suffix(LEASE)?.split('&') {
-            let (address, len) = part.rsplit_once('-')?;
-            match IpNet::new(address.parse().ok()?, len.parse().ok()?).ok()? {
-                IpNet::V4(net) => subnets.v4 = Some(net.trunc()),
-                IpNet::V6(net) => subnets.v6 = Some(net.trunc()),
-            }
-        }
-        (subnets.file_name() == name).then_some(subnets)
-    }
-
-    /// True when some address lies in both.
-    pub fn overlap(&self, other: &Subnets) -> bool {
-        self.nets().any(|a| other.nets().any(|b| a.contains(&b) || b.contains(&a)))
-    }
-
-    fn nets(&self) -> impl Iterator<Item = IpNet> + use<> {
-        self.v4.map(IpNet::V4).into_iter().chain(self.v6.map(IpNet::V6))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use twill_guest::store::Prefixes;
 
     #[test]
     fn names_are_flannels() {
         let both = Prefixes { v4: Some("10.10.26.0/24".into()), v6: Some("fd10:0:0:25::/64".into()) };
-        assert_eq!(Subnets::parse(&both).expect("subnets").file_name(), "10.10.26.0-24&fd10:0:0:25::-64.lease");
+        let subnets = Subnets::parse(&both).expect("subnets");
+        assert_eq!(file_name(&subnets), "10.10.26.0-24&fd10:0:0:25::-64.lease");
+        assert_eq!(Kind::of(&file_name(&subnets)), Kind::Lease(subnets));
     }
 
     #[test]
@@ -129,17 +82,5 @@ mod tests {
             assert_eq!(Kind::of(name), Kind::Ignored, "{name}");
         }
         assert_eq!((Kind::of(CONFIG), Kind::of(IDENTITY)), (Kind::Config, Kind::Identity));
-    }
-
-    proptest! {
-        #[test]
-        fn names_go_round(v4: Option<(u32, u8)>, v6: Option<(u128, u8)>) {
-            let v4 = v4.map(|(bits, len)| Ipv4Net::new(bits.into(), len % 33).expect("length").trunc());
-            let v6 = v6.map(|(bits, len)| Ipv6Net::new(bits.into(), len % 129).expect("length").trunc());
-            prop_assume!(v4.is_some() || v6.is_some());
-            let subnets = Subnets { v4, v6 };
-            prop_assert_eq!(Kind::of(&subnets.file_name()), Kind::Lease(subnets));
-            prop_assert_eq!(Subnets::parse(&subnets.prefixes()), Ok(subnets));
-        }
     }
 }

@@ -2,18 +2,18 @@
 //! is never written over.
 
 use twill_guest::store::directory::Failure;
-use twill_guest::store::{Held, Lease, Trouble};
+use twill_guest::store::{Held, Lease, Subnets, Trouble, term_of};
 
-use crate::claim::{held, term_of};
+use crate::claim::held;
 use crate::dir::{self, Dir};
-use crate::name::Subnets;
+use crate::name::file_name;
 use crate::record::Record;
 use crate::view::{LeaseFile, lease_file};
 
 /// Takes the lease that the host recognised as this node's, as it stands, for a new term of the length that it has.
 pub fn adopt(dir: &impl Dir, mine: &Lease) -> Result<Held, Trouble> {
     let subnets = Subnets::parse(&mine.subnets)?;
-    let name = subnets.file_name();
+    let name = file_name(&subnets);
     let Some((record, entry)) = lease_file(dir, &subnets)? else { return Err(Trouble::NotFound(format!("{name} does not exist"))) };
     let record = record.map_err(|reason| Trouble::Conflict(format!("{name} is {reason}")))?;
     if !record.belongs_to(mine) {
@@ -38,21 +38,21 @@ pub fn release(dir: &impl Dir, mine: &Held) -> Result<(), Trouble> {
         let unused = Lease { node: None, ways: vec![], ..mine.lease.clone() };
         return write(dir, &subnets, &unused, None, &mine.token).map(|_| ());
     }
-    match dir.remove(&subnets.file_name(), &mine.token) {
+    match dir.remove(&file_name(&subnets), &mine.token) {
         Ok(()) | Err(Failure::Missing) => Ok(()),
-        Err(failure) => Err(dir::trouble(&subnets.file_name(), failure)),
+        Err(failure) => Err(dir::trouble(&file_name(&subnets), failure)),
     }
 }
 
 fn is_reserved(dir: &impl Dir, subnets: &Subnets, mine: &Held) -> Result<bool, Trouble> {
-    let gone = || Trouble::NotFound(format!("{} is gone", subnets.file_name()));
+    let gone = || Trouble::NotFound(format!("{} is gone", file_name(subnets)));
     let found = lease_file(dir, subnets)?.ok_or_else(gone)?;
     Ok(still_mine(subnets, found, mine)?.term.is_none())
 }
 
 /// The record, if it is the one that this node wrote last; else a conflict that says whose it is now.
 fn still_mine(subnets: &Subnets, (record, entry): LeaseFile, mine: &Held) -> Result<Record, Trouble> {
-    let name = subnets.file_name();
+    let name = file_name(subnets);
     match record {
         Ok(record) if entry.version == mine.token => Ok(record),
         Ok(record) if record.node.is_some() && record.node == mine.lease.node => {
@@ -66,10 +66,10 @@ fn still_mine(subnets: &Subnets, (record, entry): LeaseFile, mine: &Held) -> Res
 /// Replaces the file of `subnets` if it still has that version.
 pub fn write(dir: &impl Dir, subnets: &Subnets, lease: &Lease, term: Option<u32>, version: &str) -> Result<Held, Trouble> {
     let record = Record::new(lease, subnets, term, dir.now());
-    match dir.replace(&subnets.file_name(), &record.encode()?, version) {
+    match dir.replace(&file_name(subnets), &record.encode()?, version) {
         Ok(entry) => Ok(held(&record, entry)),
-        Err(Failure::Missing) => Err(Trouble::NotFound(format!("{} is gone", subnets.file_name()))),
-        Err(failure) => Err(dir::trouble(&subnets.file_name(), failure)),
+        Err(Failure::Missing) => Err(Trouble::NotFound(format!("{} is gone", file_name(subnets)))),
+        Err(failure) => Err(dir::trouble(&file_name(subnets), failure)),
     }
 }
 

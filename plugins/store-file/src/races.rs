@@ -7,12 +7,12 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 
 use twill_guest::store::directory::{Entry, Failure};
-use twill_guest::store::{Held, Lease, Prefixes, Trouble};
+use twill_guest::store::{Held, Lease, Prefixes, Subnets, Trouble};
 
 use crate::claim;
 use crate::dir::Dir;
 use crate::memory::{Memory, lease, v4};
-use crate::name::Subnets;
+use crate::name::file_name;
 use crate::own;
 
 type Outcome = Result<Held, Trouble>;
@@ -152,11 +152,11 @@ fn nobody_shares(memory: &Memory, outcomes: &[Outcome; 2]) {
     let held: Vec<&Held> = outcomes.iter().flatten().collect();
     let subnets: Vec<Subnets> = held.iter().map(|held| Subnets::parse(&held.lease.subnets).expect("subnets")).collect();
     for (held, subnets) in held.iter().zip(&subnets) {
-        let (content, entry) = memory.read(&subnets.file_name()).expect("the lease's file is there");
+        let (content, entry) = memory.read(&file_name(subnets)).expect("the lease's file is there");
         assert_eq!(entry.version, held.token);
         assert!(String::from_utf8_lossy(&content).contains(held.lease.node.as_deref().expect("node")));
     }
-    assert!(subnets.len() < 2 || !subnets[0].overlap(&subnets[1]), "both hold a part of {}", subnets[0].file_name());
+    assert!(subnets.len() < 2 || !subnets[0].overlap(&subnets[1]), "both hold a part of {}", file_name(&subnets[0]));
 }
 
 fn claims<'a>(wish: &'a Lease, candidates: &'a [Prefixes]) -> impl Fn(&Stepped<'_>) -> Outcome + Sync + 'a {

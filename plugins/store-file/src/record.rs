@@ -5,10 +5,9 @@
 //! that no two writes are ever alike.
 
 use serde::{Deserialize, Serialize};
+use twill_guest::record::{Pair, WayRecord};
 use twill_guest::store::directory::Entry;
-use twill_guest::store::{Addresses, Lease, Lifetime, Prefixes, Trouble, Way};
-
-use crate::name::Subnets;
+use twill_guest::store::{Lease, Lifetime, Subnets, Trouble, Way};
 
 /// The only version of the format.
 const VERSION: u32 = 1;
@@ -31,41 +30,15 @@ pub struct Record {
     written: u64,
 }
 
-/// One value a family.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Pair {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    v4: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    v6: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct WayRecord {
-    backend: String,
-    options: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    data_v4: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    data_v6: Option<String>,
-}
-
 impl Record {
     /// The record of `lease`, of which `term` is the term, written at `now` (Unix milliseconds).
     pub fn new(lease: &Lease, subnets: &Subnets, term: Option<u32>, now: f64) -> Self {
-        let subnets = subnets.prefixes();
-        let way = |way: &Way| WayRecord {
-            backend: way.backend.clone(),
-            options: way.options.clone(),
-            data_v4: way.data_v4.clone(),
-            data_v6: way.data_v6.clone(),
-        };
         Record {
             version: VERSION,
             node: lease.node.clone(),
-            subnets: Pair { v4: subnets.v4, v6: subnets.v6 },
-            public: Pair { v4: lease.public.v4.clone(), v6: lease.public.v6.clone() },
-            ways: lease.ways.iter().map(way).collect(),
+            subnets: subnets.prefixes().into(),
+            public: lease.public.clone().into(),
+            ways: lease.ways.iter().cloned().map(WayRecord::from).collect(),
             term,
             written: now as u64,
         }
@@ -77,8 +50,7 @@ impl Record {
         if record.version != VERSION {
             return Err(format!("written in format {}, which this twill does not know", record.version));
         }
-        let inside = Prefixes { v4: record.subnets.v4.clone(), v6: record.subnets.v6.clone() };
-        if Subnets::parse(&inside).as_ref() != Ok(subnets) {
+        if Subnets::parse(&record.subnets.clone().into()).as_ref() != Ok(subnets) {
             return Err("the subnets inside are not those of the file's name".into());
         }
         Ok(record)
@@ -93,16 +65,10 @@ impl Record {
 
     /// The lease, `age` milliseconds after it was written.
     pub fn lease(&self, age: u32) -> Lease {
-        let way = |way: &WayRecord| Way {
-            backend: way.backend.clone(),
-            options: way.options.clone(),
-            data_v4: way.data_v4.clone(),
-            data_v6: way.data_v6.clone(),
-        };
         Lease {
-            subnets: Prefixes { v4: self.subnets.v4.clone(), v6: self.subnets.v6.clone() },
-            public: Addresses { v4: self.public.v4.clone(), v6: self.public.v6.clone() },
-            ways: self.ways.iter().map(way).collect(),
+            subnets: self.subnets.clone().into(),
+            public: self.public.clone().into(),
+            ways: self.ways.iter().cloned().map(Way::from).collect(),
             node: self.node.clone(),
             life: life(self.term, age),
         }

@@ -2,11 +2,11 @@
 //!
 //! A reservation nobody uses has neither owner nor ways. The node that it waits for adopts it and keeps its lack of a term.
 
-use twill_guest::store::{Lease, Prefixes, Trouble};
+use twill_guest::store::{Lease, Prefixes, Subnets, Trouble};
 
 use crate::claim::{remove, take};
 use crate::dir::Dir;
-use crate::name::Subnets;
+use crate::name::file_name;
 use crate::own::write;
 use crate::view::lease_file;
 
@@ -23,14 +23,14 @@ pub fn reserve(dir: &impl Dir, lease: &Lease) -> Result<(), Trouble> {
     }
     match take(dir, &subnets, lease, None)? {
         Ok(_) => Ok(()),
-        Err(holder) => Err(Trouble::Conflict(format!("{} is held by {holder}", subnets.file_name()))),
+        Err(holder) => Err(Trouble::Conflict(format!("{} is held by {holder}", file_name(&subnets)))),
     }
 }
 
 /// Ends a reservation. While a node uses it, it becomes an ordinary lease, which that node goes on renewing.
 pub fn unreserve(dir: &impl Dir, subnets: &Prefixes) -> Result<(), Trouble> {
     let subnets = Subnets::parse(subnets)?;
-    let name = subnets.file_name();
+    let name = file_name(&subnets);
     let (record, entry) = match lease_file(dir, &subnets)? {
         Some((Ok(record), entry)) if record.term.is_none() => (record, entry),
         _ => return Err(Trouble::NotFound(format!("{name} is not a reservation"))),
