@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use twill_http::{Api, Control, serve_tcp};
+use twill_http::{Api, Control, PluginOrder, serve_tcp};
 use twill_model::address::{Addresses, Prefixes};
 use twill_model::status::{LeaseStatus, PluginState, Snapshot, Standing};
 
@@ -26,6 +26,10 @@ impl Control for NoLease {
 
     fn accept_config(&self) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async { Err("a preview has no config to accept".into()) })
+    }
+
+    fn plugins(&self, _: PluginOrder) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async { Err("a preview has no plugins".into()) })
     }
 }
 

@@ -8,6 +8,7 @@ mod assets;
 mod encoded;
 mod guard;
 mod health;
+mod plugins;
 mod problem;
 mod routes;
 mod serve;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use twill_model::status::Snapshot;
 
 pub use health::serve_health;
+pub use plugins::PluginOrder;
 pub use serve::{BindError, bind_unix, serve_tcp, serve_unix};
 
 /// What an operator can have the daemon do.
@@ -28,6 +30,8 @@ pub trait Control: Send + Sync {
     fn release(&self) -> BoxFuture<'_, Result<String, String>>;
     /// Puts a network config in force that waits because it would tear the running network down.
     fn accept_config(&self) -> BoxFuture<'_, Result<String, String>>;
+    /// Does something with plugins; the answer may have several lines.
+    fn plugins(&self, order: PluginOrder) -> BoxFuture<'_, Result<String, String>>;
 }
 
 /// What is served: the newest snapshot, and a way to ask for changes. Clones share everything.

@@ -10,18 +10,25 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::Api;
 use crate::assets;
 use crate::guard::{Door, add_headers, check_host};
+use crate::plugins;
 use crate::problem::Problem;
 use crate::stream;
+use crate::{Api, Control};
 
 /// What the handlers share.
 #[derive(Clone)]
-struct Served {
+pub(crate) struct Served {
     api: Api,
     door: Door,
     shutdown: CancellationToken,
+}
+
+impl Served {
+    pub(crate) fn control(&self) -> &dyn Control {
+        &*self.api.control
+    }
 }
 
 impl FromRef<Served> for Api {
@@ -43,7 +50,8 @@ pub fn router(api: Api, door: Door, shutdown: CancellationToken) -> Router {
         .route("/snapshot", get(snapshot))
         .route("/stream", get(follow))
         .route("/release", post(release))
-        .route("/config/accept", post(accept_config));
+        .route("/config/accept", post(accept_config))
+        .nest("/plugins", plugins::routes());
     Router::new()
         .route("/healthz", get("twill is running\n"))
         .route("/readyz", get(ready))
@@ -89,7 +97,7 @@ async fn accept_config(State(served): State<Served>) -> Result<Response, Problem
 }
 
 /// Does what an operator asks. Only through the Unix socket: a browser cannot reach that, whatever page it shows.
-async fn change(served: &Served, act: BoxFuture<'_, Result<String, String>>) -> Result<Response, Problem> {
+pub(crate) async fn change(served: &Served, act: BoxFuture<'_, Result<String, String>>) -> Result<Response, Problem> {
     if served.door != Door::Unix {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,

@@ -86,6 +86,7 @@ async fn errors_have_one_shape() {
         (server.get("/api/v1/release").await, 405, "Method Not Allowed"),
         (server.send(&post("/api/v1/release")).await, 403, "Forbidden"),
         (server.send(&post("/api/v1/config/accept")).await, 403, "Forbidden"),
+        (server.send(&post("/api/v1/plugins/reload")).await, 403, "Forbidden"),
     ];
     for (answer, status, title) in cases {
         assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/problem+json")));
@@ -144,6 +145,16 @@ async fn only_the_unix_socket_releases_the_lease() {
     let server = Server::with(Snapshot::default(), Err("the store does not answer".into())).await;
     let refused = server.send_unix(request).await;
     assert_eq!((refused.status, &refused.json()["detail"]), (409, &json!("the store does not answer")));
+}
+
+#[tokio::test]
+async fn plugins_are_ordered_about_through_the_unix_socket() {
+    let server = Server::with(Snapshot::default(), Ok("done".into())).await;
+    for (path, order) in [("reload", r#"Reload(None)"#), ("backend-udp/reload", r#"Reload(Some("backend-udp"))"#)] {
+        let request = format!("POST /api/v1/plugins/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let answer = server.send_unix(&request).await;
+        assert_eq!((answer.status, answer.json()), (200, json!({ "done": format!("done: {order}") })));
+    }
 }
 
 #[tokio::test]

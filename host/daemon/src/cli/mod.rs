@@ -5,6 +5,7 @@ mod config;
 mod docker_opts;
 mod down;
 mod flanneld;
+mod plugin;
 mod release;
 mod run;
 mod show;
@@ -53,6 +54,7 @@ enum Command {
     State(Show),
     /// List the plugins that were found, and how they fare.
     Plugins(Show),
+    Plugin(plugin::Plugin),
     /// List what happened lately.
     Events(Show),
     Release(release::Release),
@@ -98,6 +100,7 @@ impl Command {
             Command::Routes(show) => show.main(What::Routes),
             Command::State(show) => show.main(What::State),
             Command::Plugins(show) => show.main(What::Plugins),
+            Command::Plugin(plugin) => plugin.main(),
             Command::Events(show) => show.main(What::Events),
             Command::Release(release) => release.main(),
             Command::Down(down) => down.main(),

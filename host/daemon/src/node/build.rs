@@ -105,7 +105,7 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     let mut tasks = Tasks::default();
     let (keeper, handle) = keeper(&parts);
     let followed = Followed { shutdown: shutdown.clone(), events: Arc::clone(&parts.events), keeper: handle.clone() };
-    let api = Api::new(snapshots.subscribe(), Arc::new(Operator(handle.clone())));
+    let api = Api::new(snapshots.subscribe(), Arc::new(Operator { keeper: handle.clone(), plugins: parts.plugins.clone() }));
     serve(&mut tasks, parts.socket, parts.port, api, &shutdown);
 
     let again = Arc::new(Notify::new());

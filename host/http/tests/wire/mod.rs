@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use twill_http::{Api, Control, bind_unix, serve_health, serve_tcp, serve_unix};
+use twill_http::{Api, Control, PluginOrder, bind_unix, serve_health, serve_tcp, serve_unix};
 use twill_model::status::Snapshot;
 
 /// A daemon that answers every request for a change alike.
@@ -26,6 +26,10 @@ impl Control for Answers {
 
     fn accept_config(&self) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async { self.answer.clone() })
+    }
+
+    fn plugins(&self, order: PluginOrder) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move { self.answer.clone().map(|done| format!("{done}: {order:?}")) })
     }
 }
 
