@@ -4,6 +4,7 @@
 export interface Snapshot {
   node: NodeStatus;
   leases: LeaseStatus[];
+  paths: PathStatus[];
   state: ItemStatus[];
   plugins: PluginStatus[];
   tunnels: TunnelStatus[];
@@ -66,6 +67,37 @@ export interface LeaseStatus {
   own: boolean;
   life: Lifetime;
   seen_ms: number;
+}
+
+export type PathState = "proving" | "moved" | "held" | "down";
+
+export interface PathStatus {
+  subnets: Families;
+  node: string | null;
+  public: Families;
+  way: string | null;
+  wanted: string | null;
+  state: PathState;
+  reason: string | null;
+  leg: string | null;
+  rtt_us: number | null;
+  loss_permille: number | null;
+  ways: WayStatus[];
+}
+
+export type Verdict = "unknown" | "proved" | "failed";
+
+export interface WayStatus {
+  way: string;
+  in_use: boolean;
+  verdict: Verdict;
+  reason: string | null;
+  proved_bytes: number | null;
+  rtt_us: number | null;
+  sent: number;
+  answered: number;
+  proved_ms: number | null;
+  next_ms: number | null;
 }
 
 export type Standing = "present" | "missing" | "failed" | "refused" | "leaving";

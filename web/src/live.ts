@@ -2,11 +2,12 @@
 // page draws anew only what changed. While the connection is lost the clock stands still: nothing pretends to be live.
 
 import { batch, computed, effect, signal } from "@preact/signals";
-import type { Change, Event, ItemStatus, LeaseStatus, NodeStatus, PluginStatus, Snapshot, TunnelStatus } from "./api";
+import type { Change, Event, ItemStatus, LeaseStatus, NodeStatus, PathStatus, PluginStatus, Snapshot, TunnelStatus } from "./api";
 import { keep, sample, type Sample } from "./traffic";
 
 export const node = signal<NodeStatus | null>(null);
 export const leases = signal<LeaseStatus[]>([]);
+export const paths = signal<PathStatus[]>([]);
 export const state = signal<ItemStatus[]>([]);
 export const plugins = signal<PluginStatus[]>([]);
 export const tunnels = signal<TunnelStatus[]>([]);
@@ -19,6 +20,7 @@ export const snapshot = computed<Snapshot | null>(
     node.value && {
       node: node.value,
       leases: leases.value,
+      paths: paths.value,
       state: state.value,
       plugins: plugins.value,
       tunnels: tunnels.value,
@@ -51,6 +53,7 @@ function apply(change: Change, fresh: boolean): void {
     link.value = { live: true };
     if (change.node) node.value = change.node;
     if (change.leases) leases.value = change.leases;
+    if (change.paths) paths.value = change.paths;
     if (change.state) state.value = change.state;
     if (change.plugins) plugins.value = change.plugins;
     if (change.tunnels) tunnels.value = change.tunnels;

@@ -10,7 +10,7 @@ use twill_model::status::{ItemStatus, Snapshot};
 /// The parts of a snapshot as JSON texts.
 pub struct Encoded {
     /// Name and JSON of each field of [`Snapshot`], in its order.
-    parts: [(&'static str, Bytes); 6],
+    parts: [(&'static str, Bytes); 7],
     /// The items of kind "route".
     routes: Bytes,
 }
@@ -22,6 +22,7 @@ impl Encoded {
             parts: [
                 ("node", json(&snapshot.node)),
                 ("leases", json(&snapshot.leases)),
+                ("paths", json(&snapshot.paths)),
                 ("state", json(&snapshot.state)),
                 ("plugins", json(&snapshot.plugins)),
                 ("tunnels", json(&snapshot.tunnels)),

@@ -42,6 +42,7 @@ pub fn router(api: Api, door: Door, shutdown: CancellationToken) -> Router {
     let v1 = Router::new()
         .route("/node", get(|api| part(api, "node")))
         .route("/leases", get(|api| part(api, "leases")))
+        .route("/paths", get(|api| part(api, "paths")))
         .route("/routes", get(|api| part(api, "routes")))
         .route("/state", get(|api| part(api, "state")))
         .route("/plugins", get(|api| part(api, "plugins")))

@@ -15,7 +15,7 @@ use wire::Server;
 async fn each_part_of_the_snapshot_has_an_address() {
     let server = Server::start(sample::snapshot()).await;
     let whole = to_value(sample::snapshot()).expect("JSON");
-    for part in ["node", "leases", "state", "plugins", "tunnels", "events"] {
+    for part in ["node", "leases", "paths", "state", "plugins", "tunnels", "events"] {
         let answer = server.get(&format!("/api/v1/{part}")).await;
         assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")), "{part}");
         assert_eq!(answer.json(), whole[part], "{part}");

@@ -175,7 +175,7 @@ impl State {
         match item {
             Item::Link(link) => forget_link(&mut self.world, &link.on),
             Item::Assignment(gone) => self.world.addresses.retain(|there| there != gone),
-            Item::Route(gone) => self.world.routes.retain(|there| there.metric != 0 || !same_hop(&there.route, gone)),
+            Item::Route(gone) => self.world.routes.retain(|there| there.route.metric != gone.metric || !same_hop(&there.route, gone)),
             Item::Neighbour(gone) => self.world.neighbours.retain(|there| (&there.on, there.address) != (&gone.on, gone.address)),
             Item::Fdb(gone) => self.world.fdb.retain(|there| there != gone),
             Item::Endpoint(_) | Item::Sender(_) | Item::Wireguard(_) => {}
@@ -224,8 +224,8 @@ impl State {
         }
         let scope_global = wanted.scope_global && wanted.via.is_none() && wanted.to.addr().is_ipv4();
         let route = Route { scope_global, ..wanted.clone() };
-        let made = ObservedRoute { route, protocol: ROUTE_PROTOCOL, metric: 0, special: false };
-        replace(&mut self.world.routes, &made, |there| there.route.to == wanted.to && there.metric == 0);
+        let made = ObservedRoute { route, protocol: ROUTE_PROTOCOL, special: false };
+        replace(&mut self.world.routes, &made, |there| there.route.to == wanted.to && there.route.metric == wanted.metric);
         Ok(())
     }
 }
@@ -257,7 +257,7 @@ mod tests {
     fn route(to: &str, via: Option<&str>, on: &str) -> HostItem {
         let via = via.map(|via| via.parse().expect("a good address"));
         let on = LinkName(on.into());
-        Item::Route(Route { to: to.parse().expect("a good prefix"), via, on, onlink: false, scope_global: false, mtu: None })
+        Item::Route(Route { to: to.parse().expect("a good prefix"), via, on, onlink: false, scope_global: false, mtu: None, metric: 0 })
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use twill_model::item::{Assignment, Fdb, Neighbour, Route};
 use twill_model::state::ObservedLink;
 
 fn route(to: &str, on: u32) -> Route<u32> {
-    Route { to: to.parse().expect("a good prefix"), via: None, on, onlink: false, scope_global: true, mtu: None }
+    Route { to: to.parse().expect("a good prefix"), via: None, on, onlink: false, scope_global: true, mtu: None, metric: 0 }
 }
 
 fn there(what: What) -> Told {

@@ -126,15 +126,16 @@ impl Netlink {
         done
     }
 
-    /// Removes the route that carries our protocol, else the equal one of another (adopted from flannel), never one with a metric.
+    /// Removes the route that carries our protocol, else the equal one of another (adopted from flannel), never one with another metric.
     async fn remove_route(&self, there: &Route<u32>) -> Result<(), Failure> {
         let ours = SeenRoute { protocol: ROUTE_PROTOCOL, ..SeenRoute::ours(there.clone()) };
         if self.delete_route(&ours).await? {
             return Ok(());
         }
         let routes = observe::routes(&self.asker, address::family(there.to.addr())).await?;
-        let equal =
-            |seen: &&SeenRoute| seen.metric == 0 && seen.route.to == there.to && seen.route.via == there.via && seen.route.on == there.on;
+        let equal = |seen: &&SeenRoute| {
+            seen.route.metric == there.metric && seen.route.to == there.to && seen.route.via == there.via && seen.route.on == there.on
+        };
         if let Some(adopted) = routes.iter().find(equal) {
             self.delete_route(adopted).await?;
         }

@@ -96,7 +96,7 @@ impl Seen {
 fn named(seen: SeenRoute, names: &HashMap<u32, LinkName>) -> Option<ObservedRoute> {
     let name = |index: &u32| if *index == 0 { Ok(LinkName(String::new())) } else { names.get(index).cloned().ok_or(()) };
     match Item::Route(seen.route).try_rename(name) {
-        Ok(Item::Route(route)) => Some(ObservedRoute { route, protocol: seen.protocol, metric: seen.metric, special: seen.special }),
+        Ok(Item::Route(route)) => Some(ObservedRoute { route, protocol: seen.protocol, special: seen.special }),
         _ => None,
     }
 }

@@ -27,8 +27,6 @@ const IPV6_NO_METRIC: u32 = 1024;
 pub(crate) struct SeenRoute {
     pub(crate) route: Route<u32>,
     pub(crate) protocol: u8,
-    /// 0 is none, in both families.
-    pub(crate) metric: u32,
     /// Not unicast.
     pub(crate) special: bool,
 }
@@ -37,7 +35,7 @@ impl SeenRoute {
     /// What the kernel will tell of a route that we make.
     pub(crate) fn ours(route: Route<u32>) -> Self {
         let scope_global = route.scope_global && scoped(&route);
-        Self { route: Route { scope_global, ..route }, protocol: ROUTE_PROTOCOL, metric: 0, special: false }
+        Self { route: Route { scope_global, ..route }, protocol: ROUTE_PROTOCOL, special: false }
     }
 }
 
@@ -51,11 +49,12 @@ pub(crate) fn make(route: &Route<u32>) -> Change {
         message.header.flags |= RouteFlags::Onlink;
     }
     message.attributes.extend(leaving_by(route));
+    message.attributes.extend((route.metric != 0).then_some(RouteAttribute::Priority(route.metric)));
     message.attributes.extend(route.mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])));
     Change { message: RouteNetlinkMessage::NewRoute(message), flags: NLM_F_CREATE | NLM_F_REPLACE, settled: &[Errno::EEXIST] }
 }
 
-/// The request that takes away the route without a metric that was made by `protocol`; any other stays.
+/// The request that takes away the route with that metric that was made by `protocol`; any other stays.
 pub(crate) fn remove(seen: &SeenRoute) -> Change {
     let mut message = to_prefix(seen.route.to);
     message.header.protocol = RouteProtocol::from(seen.protocol);
@@ -64,7 +63,7 @@ pub(crate) fn remove(seen: &SeenRoute) -> Change {
         message.header.kind = RouteType::Unicast;
     }
     message.attributes.extend(leaving_by(&seen.route));
-    let metric = if is_v6(seen.route.to) && seen.metric == 0 { IPV6_NO_METRIC } else { seen.metric };
+    let metric = if is_v6(seen.route.to) && seen.route.metric == 0 { IPV6_NO_METRIC } else { seen.route.metric };
     message.attributes.extend((metric != 0).then_some(RouteAttribute::Priority(metric)));
     Change { message: RouteNetlinkMessage::DelRoute(message), flags: 0, settled: &[] }
 }
@@ -86,9 +85,8 @@ pub(crate) fn read(message: &RouteMessage) -> Option<SeenRoute> {
     let special = header.kind != RouteType::Unicast;
     let to = destination(message)?;
     let mut seen = SeenRoute {
-        route: Route { to, via: None, on: 0, onlink: header.flags.contains(RouteFlags::Onlink), scope_global: false, mtu: None },
+        route: Route { to, via: None, on: 0, onlink: header.flags.contains(RouteFlags::Onlink), scope_global: false, mtu: None, metric: 0 },
         protocol: header.protocol.into(),
-        metric: 0,
         special,
     };
     message.attributes.iter().for_each(|attribute| seen.take(attribute));
@@ -96,8 +94,8 @@ pub(crate) fn read(message: &RouteMessage) -> Option<SeenRoute> {
         // A blackhole of IPv6 leaves by "lo".
         seen.route.on = 0;
     }
-    if is_v6(to) && seen.metric == IPV6_NO_METRIC {
-        seen.metric = 0;
+    if is_v6(to) && seen.route.metric == IPV6_NO_METRIC {
+        seen.route.metric = 0;
     }
     seen.route.scope_global = scoped(&seen.route) && header.scope == RouteScope::Universe;
     Some(seen)
@@ -109,7 +107,7 @@ impl SeenRoute {
             RouteAttribute::Gateway(gateway) => self.route.via = address(gateway),
             RouteAttribute::Via(RouteVia::Inet6(gateway)) => self.route.via = Some((*gateway).into()),
             RouteAttribute::Oif(index) => self.route.on = *index,
-            RouteAttribute::Priority(metric) => self.metric = *metric,
+            RouteAttribute::Priority(metric) => self.route.metric = *metric,
             RouteAttribute::Metrics(metrics) => self.route.mtu = metrics.iter().find_map(mtu),
             RouteAttribute::MultiPath(hops) => self.take_hops(hops),
             _ => {}
@@ -206,7 +204,7 @@ mod tests {
 
     fn route(to: &str, via: Option<&str>) -> Route<u32> {
         let via = via.map(|via| via.parse().expect("a good address"));
-        Route { to: to.parse().expect("a good prefix"), via, on: 7, onlink: false, scope_global: false, mtu: None }
+        Route { to: to.parse().expect("a good prefix"), via, on: 7, onlink: false, scope_global: false, mtu: None, metric: 0 }
     }
 
     fn message_of(change: Change) -> RouteMessage {

@@ -20,7 +20,15 @@ fn name(text: &str) -> LinkName {
 }
 
 fn route(to: &str, on: &str) -> HostItem {
-    Item::Route(Route { to: to.parse().expect("a good prefix"), via: None, on: name(on), onlink: false, scope_global: true, mtu: None })
+    Item::Route(Route {
+        to: to.parse().expect("a good prefix"),
+        via: None,
+        on: name(on),
+        onlink: false,
+        scope_global: true,
+        mtu: None,
+        metric: 0,
+    })
 }
 
 fn address(text: &str, on: &str) -> HostItem {

@@ -17,7 +17,7 @@ fn name(text: &str) -> LinkName {
 
 fn route(to: &str, via: Option<&str>, on: &str) -> Route<LinkName> {
     let via = via.map(|via| via.parse().expect("a good address"));
-    Route { to: to.parse().expect("a good prefix"), via, on: name(on), onlink: false, scope_global: false, mtu: None }
+    Route { to: to.parse().expect("a good prefix"), via, on: name(on), onlink: false, scope_global: false, mtu: None, metric: 0 }
 }
 
 fn assignment(address: &str, on: &str) -> Assignment<LinkName> {
@@ -87,7 +87,7 @@ fn routes_go_round_in_both_families() {
             let there: Vec<_> = observed.routes.iter().filter(|there| there.route.to == one.to).collect();
             assert_eq!(there.len(), 1, "{one:?}");
             assert_eq!(&there[0].route, one);
-            assert_eq!((there[0].protocol, there[0].metric, there[0].special), (ROUTE_PROTOCOL, 0, false));
+            assert_eq!((there[0].protocol, there[0].route.metric, there[0].special), (ROUTE_PROTOCOL, 0, false));
         }
         let shown = json("ip", "route show 10.1.0.0/16");
         assert_eq!((&shown[0]["scope"], &shown[0]["protocol"]), (&serde_json::Value::Null, &serde_json::json!("73")));
@@ -175,7 +175,7 @@ fn a_route_of_another_hand_is_replaced_and_one_with_a_metric_stays() {
             kernel.remove(Item::Route(wanted.clone())).await.expect("it is removed");
             kernel.remove(Item::Route(wanted.clone())).await.expect("it is gone already");
             let observed = observe(&kernel).await;
-            let left: Vec<_> = observed.routes.iter().filter(|there| there.route.to == wanted.to).map(|there| there.metric).collect();
+            let left: Vec<_> = observed.routes.iter().filter(|there| there.route.to == wanted.to).map(|there| there.route.metric).collect();
             assert_eq!(left, [50], "IPv4 {v4}");
         }
     });

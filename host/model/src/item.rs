@@ -93,7 +93,14 @@ pub struct Assignment<D> {
     pub address: IpNet,
 }
 
-/// A route in table main, without a metric.
+/// The least metric of a route by which a way is proved beside the one in use: normal traffic never takes it, since the route in use has none.
+/// The place of the way among the peer's ways is added.
+pub const PROOF_METRIC: u32 = 7300;
+
+/// How many metrics from [`PROOF_METRIC`] on are the host's.
+pub const PROOF_METRICS: u32 = 64;
+
+/// A route in table main.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Route<D> {
     /// Destination.
@@ -108,6 +115,8 @@ pub struct Route<D> {
     pub scope_global: bool,
     /// MTU in bytes, when lower than the link's.
     pub mtu: Option<u32>,
+    /// Metric; 0 is none. Plans have none; the host gives one to a route beside the one in use, by which a way is proved before anything else takes it.
+    pub metric: u32,
 }
 
 /// A permanent neighbour entry.
@@ -211,10 +220,12 @@ pub enum Key<D> {
         /// The address.
         address: IpNet,
     },
-    /// The route to a prefix (table main, no metric).
+    /// The route to a prefix with a metric (table main).
     Route {
         /// The destination.
         to: IpNet,
+        /// The metric; 0 is none.
+        metric: u32,
     },
     /// A neighbour on a link.
     Neighbour {
@@ -259,7 +270,7 @@ impl<D: Clone> Item<D> {
         match self {
             Item::Link(link) => Key::Link { on: link.on.clone() },
             Item::Assignment(a) => Key::Assignment { on: a.on.clone(), address: a.address },
-            Item::Route(route) => Key::Route { to: route.to },
+            Item::Route(route) => Key::Route { to: route.to, metric: route.metric },
             Item::Neighbour(n) => Key::Neighbour { on: n.on.clone(), address: n.address },
             Item::Fdb(fdb) => Key::Fdb { on: fdb.on.clone(), mac: fdb.mac },
             Item::Endpoint(e) => Key::Endpoint { on: e.on.clone(), to: e.to },
@@ -288,7 +299,15 @@ impl<D: Clone> Item<D> {
         Ok(match self {
             Item::Link(l) => Item::Link(Link { on, name: l.name, kind: l.kind, mtu: l.mtu, mac: l.mac }),
             Item::Assignment(a) => Item::Assignment(Assignment { on, address: a.address }),
-            Item::Route(r) => Item::Route(Route { on, to: r.to, via: r.via, onlink: r.onlink, scope_global: r.scope_global, mtu: r.mtu }),
+            Item::Route(r) => Item::Route(Route {
+                on,
+                to: r.to,
+                via: r.via,
+                onlink: r.onlink,
+                scope_global: r.scope_global,
+                mtu: r.mtu,
+                metric: r.metric,
+            }),
             Item::Neighbour(n) => Item::Neighbour(Neighbour { on, address: n.address, mac: n.mac }),
             Item::Fdb(f) => Item::Fdb(Fdb { on, mac: f.mac, to: f.to }),
             Item::Endpoint(e) => Item::Endpoint(Endpoint { on, to: e.to, peer: e.peer, port: e.port }),
@@ -315,7 +334,8 @@ impl<D: fmt::Display> fmt::Display for Item<D> {
                 if let Some(via) = r.via {
                     write!(f, " via {via}")?;
                 }
-                write!(f, " dev {}", r.on)
+                write!(f, " dev {}", r.on)?;
+                if r.metric == 0 { Ok(()) } else { write!(f, " metric {}", r.metric) }
             }
             Item::Neighbour(n) => write!(f, "neighbour {} at {} on {}", n.address, n.mac, n.on),
             Item::Fdb(b) => write!(f, "FDB entry {} to {} on {}", b.mac, b.to, b.on),

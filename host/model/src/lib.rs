@@ -13,6 +13,8 @@ pub mod item;
 pub mod lease;
 pub mod network;
 pub mod node;
+pub mod path;
+pub mod proof;
 pub mod state;
 pub mod status;
 

@@ -65,12 +65,10 @@ pub struct ObservedLink {
 /// What is told of a route in table main.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedRoute {
-    /// The route in the terms of a plan; `on` is "" when it has no single output interface (blackhole, multipath).
+    /// The route in the terms of a plan; `on` is "" when it has no single output interface (blackhole, multipath). IPv6's default metric of 1024 counts as none.
     pub route: crate::item::Route<LinkName>,
     /// Who made it: `RTPROT_*` of linux/rtnetlink.h.
     pub protocol: u8,
-    /// Its metric; twill plans only routes without one (0; IPv6's default of 1024 counts as none).
-    pub metric: u32,
     /// True for types other than unicast.
     pub special: bool,
 }

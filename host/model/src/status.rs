@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::{Addresses, Prefixes};
 use crate::event::Event;
 use crate::lease::{Lifetime, Way};
+pub use crate::path::{PathState, PathStatus, Verdict, WayStatus};
 
 /// Everything there is to show.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -16,6 +17,9 @@ pub struct Snapshot {
     pub node: NodeStatus,
     /// All leases of the cluster, the own one too, by subnet.
     pub leases: Vec<LeaseStatus>,
+    /// How each peer is reached from here, by subnet.
+    #[serde(default)]
+    pub paths: Vec<PathStatus>,
     /// Desired state against the kernel's.
     pub state: Vec<ItemStatus>,
     /// All plugin files that were found.

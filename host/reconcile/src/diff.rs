@@ -9,14 +9,11 @@
 use std::collections::BTreeSet;
 
 use twill_model::Prefixes;
-use twill_model::item::{Assignment, Item, Link, LinkKind, LinkName, Route};
+use twill_model::item::{Assignment, Item, Link, LinkKind, LinkName, PROOF_METRIC, PROOF_METRICS, Route};
 use twill_model::state::{Desired, HostItem, Observed, ObservedRoute, Step};
 
 /// What flannel's routes carry (`RTPROT_BOOT`, linux/rtnetlink.h), as all do that name no protocol.
 const FLANNELS_PROTOCOL: u8 = 3;
-
-/// IPv6 routes without a given metric get this one (`IP6_RT_PRIO_USER`, net/ip6_route.h).
-const IPV6_NO_METRIC: u32 = 1024;
 
 /// What is ours to remove: routes with our protocol inside our networks, flannel's on links taken over from it, and whatever else stands on our links.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +50,9 @@ pub fn present(item: &HostItem, observed: &Observed, own: &Ownership) -> bool {
         Item::Link(link) => link_present(link, observed, own),
         Item::Assignment(wanted) => observed.addresses.contains(wanted),
         Item::Route(wanted) => {
-            let same = |there: &&ObservedRoute| there.route.to == wanted.to && same_route(&there.route, wanted);
+            let same = |there: &&ObservedRoute| {
+                (there.route.to, there.route.metric) == (wanted.to, wanted.metric) && same_route(&there.route, wanted)
+            };
             // One that a predecessor made is made again with our mark, in one request, or nobody would ever take it away.
             observed.routes.iter().filter(same).any(|there| plain(there) && there.protocol == own.protocol)
         }
@@ -79,10 +78,10 @@ fn same_route(there: &Route<LinkName>, wanted: &Route<LinkName>) -> bool {
     scope && there.via == wanted.via && there.on == wanted.on && there.onlink == wanted.onlink && there.mtu == wanted.mtu
 }
 
-/// A route that a plan can speak of: unicast, without a metric of its own.
+/// A route that the host can have made: unicast, without a metric or with one of those by which ways are proved.
 fn plain(there: &ObservedRoute) -> bool {
-    let no_metric = if there.route.to.addr().is_ipv6() { IPV6_NO_METRIC } else { 0 };
-    !there.special && (there.metric == 0 || there.metric == no_metric)
+    let metric = there.route.metric;
+    !there.special && (metric == 0 || (PROOF_METRIC..PROOF_METRIC + PROOF_METRICS).contains(&metric))
 }
 
 fn unwanted(desired: &Desired, observed: &Observed, own: &Ownership) -> Vec<HostItem> {

@@ -26,7 +26,15 @@ fn link(mtu: u32) -> HostItem {
 }
 
 fn route(third: u8, mtu: Option<u32>) -> Route<LinkName> {
-    Route { to: net(&format!("10.1.{third}.0/24")), via: None, on: link_name("flannel0"), onlink: false, scope_global: true, mtu }
+    Route {
+        to: net(&format!("10.1.{third}.0/24")),
+        via: None,
+        on: link_name("flannel0"),
+        onlink: false,
+        scope_global: true,
+        mtu,
+        metric: 0,
+    }
 }
 
 /// What the kernel would hold after the steps.
@@ -35,7 +43,7 @@ fn apply(steps: Vec<Step>, observed: &mut Observed) {
         match step {
             Step::Make(Item::Route(route)) => {
                 observed.routes.retain(|there| there.route.to != route.to);
-                observed.routes.push(ObservedRoute { route, protocol: PROTOCOL, metric: 0, special: false });
+                observed.routes.push(ObservedRoute { route, protocol: PROTOCOL, special: false });
             }
             Step::Break(Item::Route(route)) => observed.routes.retain(|there| there.route.to != route.to),
             Step::Make(Item::Neighbour(n)) => {
@@ -66,7 +74,7 @@ proptest! {
         let routes = want.iter().map(|(third, mtu)| Item::Route(route(*third, *mtu)));
         let items: Vec<HostItem> = routes.chain(want_n.iter().map(|(last, mac)| Item::Neighbour(neighbour(*last, *mac)))).collect();
         let desired = desired(items);
-        let routes = have.iter().map(|(third, mtu)| ObservedRoute { route: route(*third, *mtu), protocol: PROTOCOL, metric: 0, special: false });
+        let routes = have.iter().map(|(third, mtu)| ObservedRoute { route: route(*third, *mtu), protocol: PROTOCOL, special: false });
         let neighbours = have_n.iter().map(|(last, mac)| neighbour(*last, *mac)).collect();
         let mut observed = Observed { routes: routes.collect(), neighbours, ..Observed::default() };
         apply(steps(&desired, &observed), &mut observed);
@@ -81,7 +89,7 @@ fn steps_obey_the_order_law() {
     let address = Item::Assignment(Assignment { on: link_name("flannel0"), address: net("10.1.1.0/32") });
     let wanted = desired(vec![Item::Route(route(2, None)), Item::Neighbour(neighbour(2, 1)), address, link(1472)]);
     let observed = Observed {
-        routes: vec![ObservedRoute { route: route(9, None), protocol: PROTOCOL, metric: 0, special: false }],
+        routes: vec![ObservedRoute { route: route(9, None), protocol: PROTOCOL, special: false }],
         neighbours: vec![neighbour(9, 1)],
         addresses: vec![Assignment { on: link_name("flannel0"), address: net("10.1.9.0/32") }],
         ..Observed::default()
@@ -108,7 +116,7 @@ fn a_link_that_is_down_or_of_another_mtu_is_made_so() {
 
 #[test]
 fn foreign_routes_metrics_and_blackholes_are_not_ours_to_remove() {
-    let there = |protocol, metric, special, third| ObservedRoute { route: route(third, None), protocol, metric, special };
+    let there = |protocol, metric, special, third| ObservedRoute { route: Route { metric, ..route(third, None) }, protocol, special };
     let observed =
         Observed { routes: vec![there(4, 0, false, 1), there(PROTOCOL, 50, false, 2), there(PROTOCOL, 0, true, 3)], ..Observed::default() };
     assert_eq!(steps(&desired(Vec::new()), &observed), []);
@@ -117,12 +125,7 @@ fn foreign_routes_metrics_and_blackholes_are_not_ours_to_remove() {
 /// As flannel's vxlan backend makes it.
 fn left(third: u8, protocol: u8) -> ObservedRoute {
     let gateway = Some(ip(&format!("10.1.{third}.0")));
-    ObservedRoute {
-        route: Route { via: gateway, onlink: true, scope_global: false, ..route(third, None) },
-        protocol,
-        metric: 0,
-        special: false,
-    }
+    ObservedRoute { route: Route { via: gateway, onlink: true, scope_global: false, ..route(third, None) }, protocol, special: false }
 }
 
 #[test]

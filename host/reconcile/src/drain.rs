@@ -71,7 +71,7 @@ mod tests {
         let mut leaving = Leaving::default();
         let on = LinkName("flannel0".into());
         let to = "10.1.2.0/24".parse().expect("a prefix");
-        let route = Item::Route(Route { to, via: None, on: on.clone(), onlink: false, scope_global: true, mtu: None });
+        let route = Item::Route(Route { to, via: None, on: on.clone(), onlink: false, scope_global: true, mtu: None, metric: 0 });
         let address = Item::Assignment(Assignment { on, address: "10.1.2.0/32".parse().expect("a prefix") });
         let start = Instant::now();
         assert!(leaving.may_go(&route, start));

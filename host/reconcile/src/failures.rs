@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn each_failure_doubles_the_wait_up_to_half_a_minute() {
-        let key = HostKey::Route { to: "10.1.0.0/16".parse().expect("a prefix") };
+        let key = HostKey::Route { to: "10.1.0.0/16".parse().expect("a prefix"), metric: 0 };
         let why = Refused { act: "make it".into(), cause: "no such device".into() };
         let mut failures = Failures::default();
         let mut now = Instant::now();

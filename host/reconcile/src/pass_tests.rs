@@ -169,7 +169,8 @@ async fn a_lease_that_makes_the_plugin_fail_waits_by_itself() {
 #[tokio::test]
 async fn what_policy_refuses_is_named_and_the_rest_applied() {
     let lab = Lab::new();
-    let wild = |to: &str, on: Device| Item::Route(Route { to: net(to), via: None, on, onlink: false, scope_global: true, mtu: None });
+    let wild =
+        |to: &str, on: Device| Item::Route(Route { to: net(to), via: None, on, onlink: false, scope_global: true, mtu: None, metric: 0 });
     *lock(&lab.planner.extra) =
         vec![wild("0.0.0.0/0", tun()), wild("198.51.100.0/24", tun()), wild("10.1.2.0/24", Device::Link("eth0".into()))];
     let (outcome, _) = lab.pass().run(&inputs(&[2])).await;

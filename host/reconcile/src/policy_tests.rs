@@ -14,7 +14,7 @@ fn verdict(item: Item, peer: Option<u8>, primary: bool) -> Result<(), Refusal> {
 }
 
 fn route(to: &str, via: Option<&str>, on: Device) -> Item {
-    Item::Route(Route { to: net(to), via: via.map(ip), on, onlink: true, scope_global: false, mtu: None })
+    Item::Route(Route { to: net(to), via: via.map(ip), on, onlink: true, scope_global: false, mtu: None, metric: 0 })
 }
 
 fn endpoint(to: &str, peer: &str) -> Item {

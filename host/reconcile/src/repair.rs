@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn key() -> HostKey {
-        HostKey::Route { to: "10.1.0.0/16".parse().expect("a prefix") }
+        HostKey::Route { to: "10.1.0.0/16".parse().expect("a prefix"), metric: 0 }
     }
 
     #[test]

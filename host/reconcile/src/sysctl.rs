@@ -88,7 +88,7 @@ mod tests {
 
     fn route(on: &str) -> HostItem {
         let via = Some(ip("192.0.2.2"));
-        Item::Route(Route { to: net("10.1.2.0/24"), via, on: link_name(on), onlink: false, scope_global: false, mtu: None })
+        Item::Route(Route { to: net("10.1.2.0/24"), via, on: link_name(on), onlink: false, scope_global: false, mtu: None, metric: 0 })
     }
 
     #[test]

@@ -108,7 +108,15 @@ impl Planner for FakePlanner {
         let items = vec![
             Item::Link(Link { on: tun(), name: "flannel%d".into(), kind, mtu: 1472, mac: None }),
             Item::Assignment(Assignment { on: tun(), address: IpNet::new(own.addr().into(), 32).expect("/32") }),
-            Item::Route(Route { to: context.network.ranges[0], via: None, on: tun(), onlink: false, scope_global: true, mtu: None }),
+            Item::Route(Route {
+                to: context.network.ranges[0],
+                via: None,
+                on: tun(),
+                onlink: false,
+                scope_global: true,
+                mtu: None,
+                metric: 0,
+            }),
         ];
         self.answer(Base { items, pod_mtu: 1472 })
     }
@@ -158,8 +166,8 @@ impl FakeKernel {
     }
 
     pub fn add_route(&self, to: &str, on: &str, protocol: u8) {
-        let route = Route { to: net(to), via: None, on: link_name(on), onlink: false, scope_global: true, mtu: None };
-        lock(&self.state).routes.push(ObservedRoute { route, protocol, metric: 0, special: false });
+        let route = Route { to: net(to), via: None, on: link_name(on), onlink: false, scope_global: true, mtu: None, metric: 0 };
+        lock(&self.state).routes.push(ObservedRoute { route, protocol, special: false });
     }
 
     pub fn routes(&self) -> BTreeSet<String> {
@@ -202,8 +210,8 @@ impl Kernel for FakeKernel {
             }
             Item::Assignment(wanted) => state.addresses.push(wanted),
             Item::Route(route) => {
-                state.routes.retain(|there| there.route.to != route.to);
-                state.routes.push(ObservedRoute { route, protocol: PROTOCOL, metric: 0, special: false });
+                state.routes.retain(|there| (there.route.to, there.route.metric) != (route.to, route.metric));
+                state.routes.push(ObservedRoute { route, protocol: PROTOCOL, special: false });
             }
             Item::Neighbour(wanted) => state.neighbours.push(wanted),
             Item::Fdb(wanted) => state.fdb.push(wanted),
@@ -216,7 +224,7 @@ impl Kernel for FakeKernel {
         lock(&self.writes).push(format!("remove {item}"));
         let mut state = lock(&self.state);
         match item {
-            Item::Route(route) => state.routes.retain(|there| there.route.to != route.to),
+            Item::Route(route) => state.routes.retain(|there| (there.route.to, there.route.metric) != (route.to, route.metric)),
             Item::Assignment(gone) => state.addresses.retain(|there| *there != gone),
             other => panic!("the kernel was asked to remove {other}"),
         }

@@ -235,7 +235,7 @@ fn underlay_mark(observed: &Observed, name: &str) -> u64 {
 pub(crate) fn foreign_mark(observed: &Observed, protocol: u8) -> u64 {
     let links: Vec<_> = observed.links.iter().map(|link| (link.index, link.up)).collect();
     let foreign = observed.routes.iter().filter(|there| there.protocol != protocol);
-    let routes: Vec<_> = foreign.map(|there| (&there.route, there.metric, there.special)).collect();
+    let routes: Vec<_> = foreign.map(|there| (&there.route, there.special)).collect();
     hash(&(links, &observed.addresses, routes))
 }
 

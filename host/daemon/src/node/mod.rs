@@ -12,6 +12,7 @@ mod follow;
 mod health;
 pub mod inputs;
 mod one_network;
+mod paths;
 mod show;
 mod snapshot;
 pub mod store;

@@ -63,6 +63,7 @@ pub fn snapshot(constants: &Constants, parts: Parts) -> Snapshot {
     Snapshot {
         node: node_status(constants, &parts),
         leases: leases(&parts),
+        paths: super::paths::paths(parts.cluster, parts.outcome),
         state: parts.outcome.items.clone(),
         plugins: parts.plugins,
         tunnels: parts.tunnels,

@@ -1,5 +1,7 @@
 //! A snapshot with everything in it: each field filled, each variant used once at least. The dashboard's tests and its preview show it.
 
+mod paths;
+
 use std::collections::BTreeMap;
 
 use twill_model::address::{Addresses, Prefixes};
@@ -14,7 +16,15 @@ pub const NOW_MS: u64 = 1_790_000_000_000;
 
 /// The sample.
 pub fn snapshot() -> Snapshot {
-    Snapshot { node: node(), leases: leases(), state: state(), plugins: plugins(), tunnels: vec![tunnel()], events: events() }
+    Snapshot {
+        node: node(),
+        leases: leases(),
+        paths: paths::paths(),
+        state: state(),
+        plugins: plugins(),
+        tunnels: vec![tunnel()],
+        events: events(),
+    }
 }
 
 fn v4(address: &str) -> Addresses {

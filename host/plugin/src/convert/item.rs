@@ -77,7 +77,7 @@ fn route(from: &api::Route) -> Result<Route<Device>, Bad> {
         api::Device::Underlay => Device::Underlay,
     };
     let mtu = from.mtu.map(|value| mtu("mtu", value)).transpose()?;
-    Ok(Route { to, via, on, onlink: from.onlink, scope_global: from.scope_global, mtu })
+    Ok(Route { to, via, on, onlink: from.onlink, scope_global: from.scope_global, mtu, metric: 0 })
 }
 
 fn wireguard_peer(from: &api::WireguardPeer) -> Result<WireguardPeer<Device>, Bad> {
