@@ -9,6 +9,7 @@ export interface Snapshot {
   plugins: PluginStatus[];
   tunnels: TunnelStatus[];
   events: Event[];
+  network: NetworkStatus;
 }
 
 /** What the stream sends: the node's clock, and the parts that are new. */
@@ -37,6 +38,22 @@ export interface NodeStatus {
   ready: boolean;
   problems: string[];
   renewal_ms: number | null;
+}
+
+export interface NetworkStatus {
+  ranges: RangeStatus[];
+  backend: string | null;
+  /** A config in the store waits to be accepted. */
+  waiting: boolean;
+}
+
+export interface RangeStatus {
+  network: string;
+  subnet_len: number;
+  min: string;
+  max: string;
+  subnets: number;
+  free: number;
 }
 
 export interface StoreStatus {
@@ -159,4 +176,12 @@ export interface Event {
   weight: "info" | "warn" | "error";
   room: string;
   text: string;
+  /** What kind of thing happened: "repair", "joined", "store", …. */
+  kind?: string;
+  /** What it is about. */
+  item?: string;
+  cause?: string;
+  /** What twill did. */
+  act?: string;
+  took_ms?: number;
 }

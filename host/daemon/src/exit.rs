@@ -41,6 +41,11 @@ impl Exit {
         Exit { code, sentence: String::new() }
     }
 
+    /// What is said.
+    pub fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
     /// Says the sentence and gives the code.
     pub fn say(self) -> ExitCode {
         if !self.sentence.is_empty() {

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use twill_http::{Api, Control, PluginOrder, serve_tcp};
+use twill_http::{Api, Control, EventLog, PluginOrder, serve_tcp};
 use twill_model::address::{Addresses, Prefixes};
 use twill_model::status::{LeaseStatus, PluginState, Snapshot, Standing};
 
@@ -39,6 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port: u16 = arguments.next().map_or(Ok(8080), |port| port.parse())?;
     let scene = arguments.next().unwrap_or_else(|| "trouble".into());
     let began = now_ms();
+    let events = Arc::new(EventLog::new(scene_at(&scene, began, 0).events, 1_000));
     let (snapshots, receiver) = watch::channel(Arc::new(scene_at(&scene, began, 0)));
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("http://{}", listener.local_addr()?);
@@ -48,7 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             snapshots.send_replace(Arc::new(scene_at(&scene, began, second)));
         }
     });
-    serve_tcp(listener, Api::new(receiver, Arc::new(NoLease)), CancellationToken::new()).await?;
+    serve_tcp(listener, Api::new(receiver, Arc::new(NoLease), events), CancellationToken::new()).await?;
     Ok(())
 }
 

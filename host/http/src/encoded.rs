@@ -10,7 +10,7 @@ use twill_model::status::{ItemStatus, Snapshot};
 /// The parts of a snapshot as JSON texts.
 pub struct Encoded {
     /// Name and JSON of each field of [`Snapshot`], in its order.
-    parts: [(&'static str, Bytes); 7],
+    parts: [(&'static str, Bytes); 8],
     /// The items of kind "route".
     routes: Bytes,
 }
@@ -27,6 +27,7 @@ impl Encoded {
                 ("plugins", json(&snapshot.plugins)),
                 ("tunnels", json(&snapshot.tunnels)),
                 ("events", json(&snapshot.events)),
+                ("network", json(&snapshot.network)),
             ],
             routes: json(&routes),
         }

@@ -4,15 +4,20 @@
 //! [`Snapshot`]; this room computes nothing about the network and changes nothing by itself: what an operator asks for goes through
 //! [`Control`], and only the owner of the Unix socket can ask.
 
+mod ask;
 mod assets;
+mod changes;
 mod encoded;
 mod guard;
 mod health;
+mod history;
 mod plugins;
 mod problem;
+mod resources;
 mod routes;
 mod serve;
 mod stream;
+mod tail;
 
 use std::sync::Arc;
 
@@ -21,7 +26,9 @@ use tokio::sync::watch;
 use twill_model::status::Snapshot;
 
 pub use health::serve_health;
+pub use history::{EventLog, Page};
 pub use plugins::PluginOrder;
+pub use routes::openapi;
 pub use serve::{BindError, bind_unix, serve_tcp, serve_unix};
 
 /// What an operator can have the daemon do.
@@ -34,18 +41,19 @@ pub trait Control: Send + Sync {
     fn plugins(&self, order: PluginOrder) -> BoxFuture<'_, Result<String, String>>;
 }
 
-/// What is served: the newest snapshot, and a way to ask for changes. Clones share everything.
+/// What is served: the newest snapshot, the events, and a way to ask for changes. Clones share everything.
 #[derive(Clone)]
 pub struct Api {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     control: Arc<dyn Control>,
+    events: Arc<EventLog>,
     encoder: Arc<encoded::Encoder>,
 }
 
 impl Api {
-    /// An API over `snapshots` that passes requests for changes to `control`.
-    pub fn new(snapshots: watch::Receiver<Arc<Snapshot>>, control: Arc<dyn Control>) -> Api {
-        Api { snapshots, control, encoder: Arc::default() }
+    /// An API over `snapshots` and `events` that passes requests for changes to `control`.
+    pub fn new(snapshots: watch::Receiver<Arc<Snapshot>>, control: Arc<dyn Control>, events: Arc<EventLog>) -> Api {
+        Api { snapshots, control, events, encoder: Arc::default() }
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {

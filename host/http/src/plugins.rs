@@ -1,12 +1,14 @@
 //! What an operator can have done with plugins: `POST /api/v1/plugins/…`.
 
-use axum::Router;
-use axum::extract::{Path, State};
-use axum::response::Response;
-use axum::routing::post;
+use axum::Json;
+use axum::extract::State;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::problem::Problem;
-use crate::routes::{Served, change};
+use crate::ask::Path;
+use crate::changes::{Done, change};
+use crate::problem::{Problem, Problems};
+use crate::routes::Served;
 
 /// An order about plugins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,18 +18,24 @@ pub enum PluginOrder {
 }
 
 /// The routes, below `/plugins`.
-pub(crate) fn routes() -> Router<Served> {
-    Router::new().route("/reload", post(reload_all)).route("/{name}/reload", post(reload))
+pub(crate) fn routes() -> OpenApiRouter<Served> {
+    OpenApiRouter::new().routes(routes!(reload_all)).routes(routes!(reload))
 }
 
-async fn reload_all(State(served): State<Served>) -> Result<Response, Problem> {
+/// Looks through the plugin folders again.
+#[utoipa::path(post, path = "/reload", tag = "changes", responses((status = 200, description = "How each plugin fares then", body = Done), Problems))]
+async fn reload_all(State(served): State<Served>) -> Result<Json<Done>, Problem> {
     order(&served, PluginOrder::Reload(None)).await
 }
 
-async fn reload(State(served): State<Served>, Path(name): Path<String>) -> Result<Response, Problem> {
+/// Looks through the plugin folders again, and tells of one plugin.
+#[utoipa::path(post, path = "/{name}/reload", tag = "changes",
+    params(("name" = String, Path, description = "Its name, such as backend-udp")),
+    responses((status = 200, description = "How it fares then", body = Done), Problems))]
+async fn reload(State(served): State<Served>, Path(name): Path<String>) -> Result<Json<Done>, Problem> {
     order(&served, PluginOrder::Reload(Some(name))).await
 }
 
-async fn order(served: &Served, order: PluginOrder) -> Result<Response, Problem> {
+async fn order(served: &Served, order: PluginOrder) -> Result<Json<Done>, Problem> {
     change(served, served.control().plugins(order)).await
 }

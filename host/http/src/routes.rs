@@ -1,28 +1,27 @@
-//! The routes: every address that is answered, each by a few lines over one immutable snapshot.
+//! The routes: every address that is answered, and the OpenAPI document that is made of the same list.
 
 use axum::Router;
-use axum::extract::{FromRef, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::body::Bytes;
+use axum::extract::FromRef;
+use axum::http::{StatusCode, Uri};
 use axum::middleware::{from_fn_with_state, map_response};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
-use futures_util::future::BoxFuture;
-use serde_json::json;
+use axum::response::Response;
+use axum::routing::{any, get};
 use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::assets;
 use crate::guard::{Door, add_headers, check_host};
-use crate::plugins;
 use crate::problem::Problem;
-use crate::stream;
-use crate::{Api, Control};
+use crate::{Api, Control, assets, changes, plugins, resources};
 
 /// What the handlers share.
 #[derive(Clone)]
 pub(crate) struct Served {
-    api: Api,
-    door: Door,
-    shutdown: CancellationToken,
+    pub api: Api,
+    pub door: Door,
+    pub shutdown: CancellationToken,
 }
 
 impl Served {
@@ -37,26 +36,59 @@ impl FromRef<Served> for Api {
     }
 }
 
+/// What stands at the head of the OpenAPI document.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "twill",
+        description = "What one node of a twill network knows and does. Times are milliseconds since the Unix epoch, sizes are bytes. All errors are problem details (RFC 9457)."
+    ),
+    components(schemas(Problem)),
+    tags(
+        (name = "health", description = "For probes"),
+        (name = "node", description = "This node: how it is, what it keeps in the kernel, what it counts"),
+        (name = "cluster", description = "The network, its leases, and the peers as seen from here"),
+        (name = "plugins", description = "Plugin files and how they fare"),
+        (name = "events", description = "What happened, and why"),
+        (name = "changes", description = "What an operator can have done"),
+    )
+)]
+struct Head;
+
+fn described() -> OpenApiRouter<Served> {
+    let v1 = OpenApiRouter::new()
+        .routes(routes!(resources::node))
+        .routes(routes!(resources::network))
+        .routes(routes!(resources::leases))
+        .routes(routes!(resources::lease))
+        .routes(routes!(resources::list_peers))
+        .routes(routes!(resources::paths))
+        .routes(routes!(resources::routes))
+        .routes(routes!(resources::state))
+        .routes(routes!(resources::plugins))
+        .routes(routes!(resources::plugin))
+        .routes(routes!(resources::tunnels))
+        .routes(routes!(resources::events))
+        .routes(routes!(resources::follow_events))
+        .routes(routes!(resources::snapshot))
+        .routes(routes!(resources::follow))
+        .routes(routes!(changes::release))
+        .routes(routes!(changes::accept_config))
+        .nest("/plugins", plugins::routes());
+    OpenApiRouter::with_openapi(Head::openapi()).routes(routes!(resources::healthz)).routes(routes!(resources::readyz)).nest("/api/v1", v1)
+}
+
+/// The OpenAPI document of all that is served, as pretty JSON.
+pub fn openapi() -> String {
+    described().into_openapi().to_pretty_json().expect("a document has text keys only")
+}
+
 /// All routes, as they are open through `door`; streams end when `shutdown` is cancelled.
 pub fn router(api: Api, door: Door, shutdown: CancellationToken) -> Router {
-    let v1 = Router::new()
-        .route("/node", get(|api| part(api, "node")))
-        .route("/leases", get(|api| part(api, "leases")))
-        .route("/paths", get(|api| part(api, "paths")))
-        .route("/routes", get(|api| part(api, "routes")))
-        .route("/state", get(|api| part(api, "state")))
-        .route("/plugins", get(|api| part(api, "plugins")))
-        .route("/tunnels", get(|api| part(api, "tunnels")))
-        .route("/events", get(|api| part(api, "events")))
-        .route("/snapshot", get(snapshot))
-        .route("/stream", get(follow))
-        .route("/release", post(release))
-        .route("/config/accept", post(accept_config))
-        .nest("/plugins", plugins::routes());
-    Router::new()
-        .route("/healthz", get("twill is running\n"))
-        .route("/readyz", get(ready))
-        .nest("/api/v1", v1)
+    let (described, document) = described().split_for_parts();
+    let document = Bytes::from(document.to_json().expect("a document has text keys only"));
+    described
+        .route("/api/v1/openapi.json", get(async move || resources::json_text(document.clone())))
         .fallback_service(get(page).fallback(wrong_method))
         .route("/api", any(no_such_address))
         .route("/api/{*rest}", any(no_such_address))
@@ -66,61 +98,14 @@ pub fn router(api: Api, door: Door, shutdown: CancellationToken) -> Router {
         .layer(map_response(add_headers))
 }
 
-/// 200 while the node does its work, else 503; what is wrong as text, a line each.
-async fn ready(State(api): State<Api>) -> (StatusCode, String) {
-    let node = &api.snapshot().node;
-    let (status, word) = if node.ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
-    let lines: Vec<&str> = std::iter::once(word).chain(node.problems.iter().map(String::as_str)).collect();
-    (status, lines.join("\n") + "\n")
-}
-
-async fn part(State(api): State<Api>, name: &str) -> Response {
-    match api.encoded().part(name) {
-        Some(text) => json_text(text),
-        None => Problem::new(StatusCode::NOT_FOUND, format!("a snapshot has no part named \"{name}\"")).into_response(),
-    }
-}
-
-async fn snapshot(State(api): State<Api>) -> Response {
-    json_text(api.encoded().whole())
-}
-
-async fn follow(State(served): State<Served>) -> Response {
-    stream::changes(served.api, served.shutdown).into_response()
-}
-
-async fn release(State(served): State<Served>) -> Result<Response, Problem> {
-    change(&served, served.api.control.release()).await
-}
-
-async fn accept_config(State(served): State<Served>) -> Result<Response, Problem> {
-    change(&served, served.api.control.accept_config()).await
-}
-
-/// Does what an operator asks. Only through the Unix socket: a browser cannot reach that, whatever page it shows.
-pub(crate) async fn change(served: &Served, act: BoxFuture<'_, Result<String, String>>) -> Result<Response, Problem> {
-    if served.door != Door::Unix {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "changes are made through the Unix socket only; use the twill command on this machine",
-        ));
-    }
-    let done = act.await.map_err(|reason| Problem::new(StatusCode::CONFLICT, reason))?;
-    Ok(json_text(json!({ "done": done }).to_string()))
-}
-
 async fn page(headers: axum::http::HeaderMap, uri: Uri) -> Response {
     assets::answer(uri.path(), &headers)
 }
 
 async fn no_such_address(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at {}; the API lies below /api/v1", uri.path()))
+    Problem::not_found(format!("there is nothing at {}; /api/v1/openapi.json lists what there is", uri.path()))
 }
 
 async fn wrong_method(method: axum::http::Method, uri: Uri) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not possible at {}", uri.path()))
-}
-
-fn json_text(text: impl Into<axum::body::Body>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], text.into()).into_response()
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, to_value};
 use twill_http::bind_unix;
+use twill_model::event::{Told, Weight};
 use twill_model::status::Snapshot;
 use wire::Server;
 
@@ -15,12 +16,119 @@ use wire::Server;
 async fn each_part_of_the_snapshot_has_an_address() {
     let server = Server::start(sample::snapshot()).await;
     let whole = to_value(sample::snapshot()).expect("JSON");
-    for part in ["node", "leases", "paths", "state", "plugins", "tunnels", "events"] {
+    for part in ["node", "network", "leases", "paths", "state", "plugins", "tunnels", "events"] {
         let answer = server.get(&format!("/api/v1/{part}")).await;
         assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")), "{part}");
         assert_eq!(answer.json(), whole[part], "{part}");
     }
     assert_eq!(server.get("/api/v1/snapshot").await.json(), whole);
+}
+
+#[tokio::test]
+async fn single_things_are_found_by_name() {
+    let server = Server::start(sample::snapshot()).await;
+    let lease = server.get("/api/v1/leases/10.123.12.0-24").await;
+    assert_eq!((lease.status, &lease.json()["public"]["v4"]), (200, &json!("192.0.2.11")));
+    assert_eq!(server.get("/api/v1/leases/fd00:123:7::-64").await.json()["own"], json!(true));
+    assert_eq!(server.get("/api/v1/leases/10.123.12.0%2F24").await.status, 200);
+    let plugin = server.get("/api/v1/plugins/backend-udp").await;
+    assert_eq!((plugin.status, &plugin.json()["calls"]), (200, &json!(48)));
+}
+
+#[tokio::test]
+async fn a_peer_is_its_lease_its_way_and_its_traffic() {
+    let server = Server::start(sample::snapshot()).await;
+    let peers = server.get("/api/v1/peers").await.json();
+    let peers = peers.as_array().expect("a list");
+    assert_eq!(peers.len(), sample::snapshot().leases.len() - 1, "all but this node");
+    assert_eq!(peers[0]["endpoint"], json!("192.0.2.11:8285"));
+    assert_eq!(peers[0]["traffic"]["sent_packets"], json!(812 * 700));
+    assert_eq!((&peers[0]["way"], &peers[0]["heard_ms"]), (&json!("udp"), &json!(sample::NOW_MS - 240)));
+    let unreached = peers.iter().find(|peer| peer["way"].is_null()).expect("a peer without a way");
+    assert_eq!((&unreached["endpoint"], &unreached["traffic"]), (&json!(null), &json!(null)));
+    assert!(unreached["reason"].as_str().is_some_and(|reason| reason.contains("no plugin for vxlan")));
+}
+
+#[tokio::test]
+async fn events_come_in_pages() {
+    let server = Server::start(sample::snapshot()).await;
+    let ids = async |query: &str| -> Vec<u64> {
+        let page = server.get(&format!("/api/v1/events?{query}")).await.json();
+        page.as_array().expect("a list").iter().filter_map(|event| event["id"].as_u64()).collect()
+    };
+    assert_eq!(ids("limit=2").await, [4, 5]);
+    assert_eq!(ids("after=1&limit=2").await, [2, 3]);
+    assert_eq!(ids("before=3").await, [1, 2]);
+    assert_eq!(ids("after=5").await, [0; 0]);
+}
+
+#[tokio::test]
+async fn a_client_that_was_cut_off_goes_on_after_the_last_event_it_had() {
+    let server = Server::start(sample::snapshot()).await;
+    let add = |text: &'static str| server.events.add(|id| Told::from(text).event(id, 1, Weight::Info, "lease"));
+    let mut from_now = server.follow_at("/api/v1/events/stream", "").await;
+    let mut resumed = server.follow_at("/api/v1/events/stream?after=1", "Last-Event-ID: 3\r\n").await;
+    let mut given = server.follow_at("/api/v1/events/stream?after=4", "").await;
+    for id in [4, 5] {
+        assert_eq!(resumed.next().await.expect("an event").1["id"], json!(id));
+    }
+    assert_eq!(given.next().await.expect("an event").1["id"], json!(5));
+    wait_until_followed(&server, 3).await;
+    for text in ["one", "two"] {
+        add(text);
+    }
+    for stream in [&mut from_now, &mut resumed, &mut given] {
+        for (id, text) in [(6, "one"), (7, "two")] {
+            let (name, event) = stream.next().await.expect("an event");
+            assert_eq!((name.as_str(), &event["id"], &event["text"]), ("event", &json!(id), &json!(text)));
+        }
+    }
+}
+
+/// Waits until so many clients follow the events.
+async fn wait_until_followed(server: &Server, clients: usize) {
+    let started = Instant::now();
+    while server.events.followers() < clients {
+        assert!(started.elapsed() < Duration::from_secs(10), "only {} clients follow", server.events.followers());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn nonsense_is_answered_by_a_sentence() {
+    let server = Server::start(sample::snapshot()).await;
+    let long = format!("/api/v1/leases/{}", "a".repeat(4_000));
+    let cases = [
+        ("/api/v1/events?limit=0", 400, "from 1 to 1000"),
+        ("/api/v1/events?limit=1001", 400, "from 1 to 1000"),
+        ("/api/v1/events?limit=many", 400, "limit"),
+        ("/api/v1/events?after=-1", 400, "after"),
+        ("/api/v1/events?colour=red", 400, "colour"),
+        ("/api/v1/events?limit=1&limit=2", 400, "limit"),
+        ("/api/v1/events/stream?after=x", 400, "after"),
+        ("/api/v1/leases/everything", 400, "10.244.7.0-24"),
+        ("/api/v1/leases/10.123.12.0-33", 400, "10.244.7.0-24"),
+        ("/api/v1/leases/%ff", 400, "UTF-8"),
+        (long.as_str(), 400, "10.244.7.0-24"),
+        ("/api/v1/leases/10.9.9.0-24", 404, "nobody holds 10.9.9.0/24"),
+        ("/api/v1/plugins/backend-carrier-pigeon", 404, "backend-carrier-pigeon"),
+        ("/api/v2/node", 404, "/api/v1/openapi.json"),
+    ];
+    for (path, status, words) in cases {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/problem+json")), "{path}: {}", answer.body);
+        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert!(detail.contains(words), "{path}: {detail}");
+    }
+    let bad_id = "GET /api/v1/events/stream HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: x\r\nConnection: close\r\n\r\n";
+    assert_eq!(server.send(bad_id).await.status, 400);
+}
+
+#[tokio::test]
+async fn the_document_is_served() {
+    let server = Server::start(Snapshot::default()).await;
+    let served = server.get("/api/v1/openapi.json").await.json();
+    assert_eq!(served, serde_json::from_str::<serde_json::Value>(&twill_http::openapi()).expect("JSON"));
 }
 
 #[tokio::test]

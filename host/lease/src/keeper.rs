@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use twill_model::event::Weight;
+use twill_model::event::{Kind, Told, Weight};
 use twill_model::network::ConfigError;
 use twill_model::{Addresses, Lease, NetworkConfig, NodeId, Way};
 
@@ -53,8 +53,8 @@ pub trait Wish: Send + Sync + 'static {
 /// Told until which millisecond of the boot clock the fast path may send: 0 is not at all, `u64::MAX` is without limit (a reservation).
 pub type Guard = Arc<dyn Fn(u64) + Send + Sync>;
 
-/// Told what happened, in one sentence for people.
-pub type Tell = Arc<dyn Fn(Weight, String) + Send + Sync>;
+/// Told what happened: a sentence for people, and what is known of its kind and cause.
+pub type Tell = Arc<dyn Fn(Weight, Told) + Send + Sync>;
 
 /// What a keeper is told once.
 #[derive(Debug, Clone)]
@@ -316,7 +316,8 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
     /// The process did not run until after the end of what the fast path was permitted: the store is asked before anything is sent again.
     fn thaw(&mut self) {
         let cause = if self.complete { "this node did not run until after the end of its lease" } else { "the remembered lease has ended" };
-        self.say(Weight::Warn, format!("{cause}; twill's own tunnels send nothing until the store has confirmed it"));
+        let text = format!("{cause}; twill's own tunnels send nothing until the store has confirmed it");
+        self.say(Weight::Warn, Told::new(Kind::OwnLease, text).because(cause).did("shut the tunnels and asked the store"));
         self.agenda.read = Some(self.now());
         self.agenda.renew = Some(self.now());
     }
@@ -327,7 +328,8 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         let text = error.to_string();
         if self.store_error.is_none() || now.saturating_sub(self.store_told_ms) >= PROGRESS_MS {
             self.store_told_ms = now;
-            self.say(Weight::Warn, format!("{text}; the data path stays as it is, and twill goes on trying"));
+            let told = Told::new(Kind::Store, format!("{text}; the data path stays as it is, and twill goes on trying"));
+            self.say(Weight::Warn, told.about("store").because(text.as_str()).did("kept the data path as it is"));
         }
         self.problems.set("store", text.clone());
         self.store_error = Some(text);
@@ -336,13 +338,17 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
     fn store_answered(&mut self) {
         self.problems.clear("store");
         if self.store_error.take().is_some() {
-            self.say(Weight::Info, "the store answers again".to_owned());
+            self.say(Weight::Info, Told::new(Kind::Store, "the store answers again").about("store"));
         }
     }
 
     fn end_holds(&mut self) {
         for lease in self.book.end_holds(self.now()) {
-            self.say(Weight::Warn, format!("lease {} of {} did not come back and is given up", lease.subnets, lease.owner()));
+            let told = Told::new(Kind::Left, format!("lease {} of {} did not come back and is given up", lease.subnets, lease.owner()));
+            self.say(
+                Weight::Warn,
+                told.about(lease.subnets).because("it vanished from the store together with many others").did("held it for a minute"),
+            );
         }
     }
 
@@ -358,8 +364,8 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         lease.belongs_to(&self.settings.node, &self.public)
     }
 
-    fn say(&self, weight: Weight, text: String) {
-        (self.tell)(weight, text);
+    fn say(&self, weight: Weight, told: impl Into<Told>) {
+        (self.tell)(weight, told.into());
     }
 
     fn now(&self) -> u64 {

@@ -6,15 +6,18 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// One address a family; a lease has at least one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Addresses {
     /// The IPv4 address.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<String>, example = "192.0.2.7")]
     pub v4: Option<Ipv4Addr>,
     /// The IPv6 address.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<String>, example = "2001:db8::7")]
     pub v6: Option<Ipv6Addr>,
 }
 
@@ -42,13 +45,15 @@ impl fmt::Display for Addresses {
 }
 
 /// One prefix a family, host bits zero; a lease has at least one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Prefixes {
     /// The IPv4 prefix.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<String>, example = "10.244.7.0/24")]
     pub v4: Option<Ipv4Net>,
     /// The IPv6 prefix.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<String>, example = "fd00:244:7::/64")]
     pub v6: Option<Ipv6Net>,
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::address::{Addresses, Prefixes};
 
@@ -18,7 +19,7 @@ impl fmt::Display for NodeId {
 }
 
 /// One way of being reached: a backend with its options and data. A node receives on every way it publishes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Way {
     /// The backend's type, lower case: "udp", "vxlan", ….
     pub backend: String,
@@ -33,7 +34,7 @@ pub struct Way {
 }
 
 /// How long a lease lives on, by the store's clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Lifetime {
     /// For ever: an operator pinned it.

@@ -14,6 +14,7 @@ pub mod lease;
 pub mod network;
 pub mod node;
 pub mod path;
+pub mod peers;
 pub mod proof;
 pub mod state;
 pub mod status;

@@ -1,11 +1,12 @@
 //! Paths: how each peer is reached from here, by which of its ways, and what was proved of them.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::address::{Addresses, Prefixes};
 
 /// How the path to a peer stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PathState {
     /// Nothing is known yet of the way that is wanted: it is being tried.
@@ -20,7 +21,7 @@ pub enum PathState {
 }
 
 /// What is known of one way to one peer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Nothing yet.
@@ -33,7 +34,7 @@ pub enum Verdict {
 }
 
 /// The path to one peer.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PathStatus {
     /// The peer's subnets.
     pub subnets: Prefixes,
@@ -68,7 +69,7 @@ pub struct PathStatus {
 }
 
 /// One way to one peer.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WayStatus {
     /// Its name: the backend, with "~2" after it for a second way of the same backend.
     pub way: String,

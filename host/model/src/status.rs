@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::address::{Addresses, Prefixes};
 use crate::event::Event;
@@ -11,7 +12,7 @@ use crate::lease::{Lifetime, Way};
 pub use crate::path::{PathState, PathStatus, Verdict, WayStatus};
 
 /// Everything there is to show.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct Snapshot {
     /// This node.
     pub node: NodeStatus,
@@ -26,8 +27,11 @@ pub struct Snapshot {
     pub plugins: Vec<PluginStatus>,
     /// The data path's counters, a tunnel each.
     pub tunnels: Vec<TunnelStatus>,
-    /// The newest events, oldest first, at most [`Snapshot::EVENTS`].
+    /// The newest events, oldest first, at most 200.
     pub events: Vec<Event>,
+    /// The network: its config, and how much of it is taken.
+    #[serde(default)]
+    pub network: NetworkStatus,
 }
 
 impl Snapshot {
@@ -36,7 +40,7 @@ impl Snapshot {
 }
 
 /// This node and how it is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct NodeStatus {
     /// The stable id.
     pub id: String,
@@ -72,8 +76,36 @@ pub struct NodeStatus {
     pub renewal_ms: Option<u64>,
 }
 
+/// The network that this node is part of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NetworkStatus {
+    /// Its ranges, one a family.
+    pub ranges: Vec<RangeStatus>,
+    /// The config's backend, once there is a config.
+    pub backend: Option<String>,
+    /// True while the store holds another config that is not in force, because it would tear the running network down; `twill config accept` puts it in force.
+    pub waiting: bool,
+}
+
+/// One of the network's ranges.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RangeStatus {
+    /// The range.
+    pub network: String,
+    /// Length of a node's subnet in bits.
+    pub subnet_len: u8,
+    /// The first subnet that a node may get.
+    pub min: String,
+    /// The last one.
+    pub max: String,
+    /// How many subnets there are from the first to the last. At most 2^53, so that every reader of JSON has it exactly.
+    pub subnets: u64,
+    /// How many of them nobody holds.
+    pub free: u64,
+}
+
 /// The store and how it is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct StoreStatus {
     /// The plugin's name, such as "store-file".
     pub name: String,
@@ -88,7 +120,7 @@ pub struct StoreStatus {
 }
 
 /// One lease.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LeaseStatus {
     /// Its subnets.
     pub subnets: Prefixes,
@@ -111,7 +143,7 @@ pub struct LeaseStatus {
 }
 
 /// How an item stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
     /// The kernel has it as planned.
@@ -127,7 +159,7 @@ pub enum Standing {
 }
 
 /// One piece of network state, desired and observed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ItemStatus {
     /// "link", "address", "route", "neighbour", "fdb", "endpoint", "sender" or "sysctl".
     pub kind: String,
@@ -148,7 +180,7 @@ pub struct ItemStatus {
 }
 
 /// How a plugin file fares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PluginState {
     /// Loaded and in use.
@@ -162,7 +194,7 @@ pub enum PluginState {
 }
 
 /// One plugin file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PluginStatus {
     /// Its name, such as "backend-udp"; the file's name where it could not be asked.
     pub name: String,
@@ -197,7 +229,7 @@ pub struct PluginStatus {
 }
 
 /// The counters of one tunnel.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct TunnelStatus {
     /// The link's name.
     pub link: String,
@@ -210,7 +242,7 @@ pub struct TunnelStatus {
 }
 
 /// Packets and bytes both ways; inner packets, without outer headers.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Traffic {
     /// Packets sent to peers.
     pub sent_packets: u64,
@@ -223,7 +255,7 @@ pub struct Traffic {
 }
 
 /// The traffic with one peer.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct PeerTraffic {
     /// The peer's outer address and port.
     pub peer: String,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use twill_model::Prefixes;
-use twill_model::event::Weight;
+use twill_model::event::{Kind, Told, Weight};
 use twill_model::item::LinkName;
 use twill_model::state::{Desired, HostItem, HostKey, Observed, Step, Sysctl};
 
@@ -15,7 +15,7 @@ use crate::failures::Failures;
 use crate::links::Names;
 use crate::plan::{self, Memory, Planned, Roads};
 use crate::ports::{Forwarder, Forwarding, Kernel, Planner, Refused};
-use crate::repair::{PAUSE, Repairs, Verdict};
+use crate::repair::{ANOTHER_HAND, PAUSE, Repairs, Verdict, millis};
 use crate::rules::Rules;
 use crate::run::Wiring;
 use crate::tunnel::{Draining, tables};
@@ -246,7 +246,10 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
             }
             Err(refused) => {
                 if self.failures.add(item.key(), &refused, now) {
-                    (self.wiring.tell)(Weight::Warn, refused.to_string());
+                    (self.wiring.tell)(
+                        Weight::Warn,
+                        Told::new(Kind::State, refused.to_string()).about(item).because(refused.cause.as_str()),
+                    );
                 }
                 false
             }
@@ -338,22 +341,22 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
 
     fn tell_repairs(&self, repaired: &[String], started: Instant) {
         if !repaired.is_empty() {
-            let took = started.elapsed().as_millis();
+            let took = millis(started.elapsed());
             let what = repaired.join(", ");
-            (self.wiring.tell)(Weight::Warn, format!("{what}: gone or replaced by another hand, made again in {took} ms"));
+            let told = Told::new(Kind::Repair, format!("{what}: gone or replaced by another hand, made again in {took} ms"));
+            (self.wiring.tell)(Weight::Warn, told.about(what).because(ANOTHER_HAND).did("made it again").within(took));
         }
     }
 
     fn tell_fight(&self, item: &HostItem) {
         let limit = self.wiring.settings.repairs_per_minute;
         let pause = PAUSE.as_secs();
-        (self.wiring.tell)(
-            Weight::Error,
-            format!(
-                "{item} was repaired {limit} times within a minute and is left alone for {pause} s: something else on this host keeps changing it \
-                 (look at systemd-networkd, NetworkManager and udev rules)"
-            ),
+        let text = format!(
+            "{item} was repaired {limit} times within a minute and is left alone for {pause} s: something else on this host keeps changing it \
+             (look at systemd-networkd, NetworkManager and udev rules)"
         );
+        let act = format!("left it alone for {pause} s");
+        (self.wiring.tell)(Weight::Error, Told::new(Kind::Contested, text).about(item).because(ANOTHER_HAND).did(act));
     }
 
     /// Tells each problem once, and again only after it was away.
@@ -366,7 +369,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
 
     fn tell_once(&mut self, weight: Weight, sentence: String) {
         if self.told.insert(sentence.clone()) {
-            (self.wiring.tell)(weight, sentence);
+            (self.wiring.tell)(weight, Told::new(Kind::State, sentence));
         }
     }
 }

@@ -1,7 +1,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use twill_model::event::Weight;
 use twill_model::firewall::{Family, Ruleset, Table};
 use twill_model::item::{Device, Item, Route};
 use twill_model::status::Standing;
@@ -35,7 +34,7 @@ impl Lab {
             forwarder: Arc::clone(&self.forwarder),
             settings: settings(),
             names: NamesFile(self.folder.path().join("links.json")),
-            tell: Arc::new(move |_: Weight, text| lock(&told).push(text)),
+            tell: Arc::new(move |_, news| lock(&told).push(news.text)),
         })
     }
 

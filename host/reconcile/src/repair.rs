@@ -14,6 +14,14 @@ const SPAN: Duration = Duration::from_secs(60);
 /// How long an item is left alone once it was repaired too often.
 pub const PAUSE: Duration = Duration::from_secs(30);
 
+/// Why what was in place is not any more.
+pub const ANOTHER_HAND: &str = "another program or person on this host took it away or changed it";
+
+/// How long a repair took.
+pub fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What is to be done about an item that is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

@@ -6,13 +6,13 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use twill_model::event::Weight;
+use twill_model::event::{Kind, Told, Weight};
 use twill_model::firewall::{Family, Filter, Ruleset};
 use twill_model::status::{ItemStatus, Standing};
 
 use crate::failures::Failures;
 use crate::ports::{Kernel, Refused};
-use crate::repair::{PAUSE, Repairs, Verdict};
+use crate::repair::{ANOTHER_HAND, PAUSE, Repairs, Verdict};
 use crate::run::Tell;
 
 /// The memory of the rules from pass to pass.
@@ -77,7 +77,7 @@ impl Rules {
         match verdict {
             Verdict::Paused => return Ok(found),
             Verdict::GiveUp => {
-                tell(Weight::Error, fight(wanted, limit));
+                tell(Weight::Error, Told::new(Kind::Contested, fight(wanted, limit)).about(wanted));
                 return Ok(found);
             }
             Verdict::Repair | Verdict::New => kernel.replace_rules(wanted.clone()).await?,
@@ -88,8 +88,9 @@ impl Rules {
             return Err(Refused { act, cause: "it was written and is listed otherwise than it was written".into() });
         }
         if verdict == Verdict::Repair {
-            let took = started.elapsed().as_millis();
-            tell(Weight::Warn, format!("{wanted}: gone or changed by another hand, made again in {took} ms"));
+            let took = crate::repair::millis(started.elapsed());
+            let told = Told::new(Kind::Repair, format!("{wanted}: gone or changed by another hand, made again in {took} ms"));
+            tell(Weight::Warn, told.about(wanted).because(ANOTHER_HAND).did("made it again").within(took));
         }
         Ok(after)
     }

@@ -26,7 +26,7 @@ impl Lab {
 
     async fn pass(&mut self, wanted: &Ruleset) -> RulesReport {
         let told = Arc::clone(&self.told);
-        let tell: Tell = Arc::new(move |_, text| lock(&told).push(text));
+        let tell: Tell = Arc::new(move |_, news| lock(&told).push(news.text));
         self.rules.settle(&self.kernel, Some(wanted), LIMIT, &tell).await
     }
 

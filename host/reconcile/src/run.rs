@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use twill_model::event::Weight;
+use twill_model::event::{Told, Weight};
 
 use crate::memory::NamesFile;
 use crate::pass::Pass;
@@ -24,8 +24,8 @@ const LONGEST_REST: Duration = Duration::from_secs(5);
 /// Kernel settings change without a word: however quiet it is, a look is taken this often.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// Tells people what happened, one sentence at a time.
-pub type Tell = Arc<dyn Fn(Weight, String) + Send + Sync>;
+/// Tells what happened: a sentence for people, and what is known of its kind and cause.
+pub type Tell = Arc<dyn Fn(Weight, Told) + Send + Sync>;
 
 /// What the loop is wired to.
 pub struct Wiring<P, K, F> {

@@ -47,6 +47,8 @@ pub struct Running {
     pub cluster: watch::Receiver<Arc<Cluster>>,
     /// The instance's lock.
     pub lock: InstanceLock,
+    /// What happened.
+    pub events: Arc<Events>,
 }
 
 /// What must be there before anything runs.
@@ -80,6 +82,8 @@ async fn gather(settings: RunSettings) -> Result<Parts, Exit> {
     let lock = InstanceLock::take(&settings.instance.run_dir.join(&settings.instance.instance)).map_err(Exit::failed)?;
     let state = settings.instance.state();
     let identity = identity(&state).map_err(Exit::failed)?;
+    let events = Arc::new(Events::open(&state));
+    events.tell_start(&settings.instance.instance);
     let kernel = Arc::new(Netlink::open(state.join("sysctls.json")).map_err(Exit::failed)?);
     let search = Search::new(&settings, store.hints().await.unwrap_or_default());
     let chosen = search.find(&kernel).await.map_err(Exit::lacking)?;
@@ -89,7 +93,7 @@ async fn gather(settings: RunSettings) -> Result<Parts, Exit> {
     let socket = bind_unix(&settings.instance.socket()).map_err(Exit::failed)?;
     let port = listen(settings.listen).await?;
     let tunnels = Arc::new(Tunnels::new(fast_path_settings(&settings)));
-    Ok(Parts { settings, lock, plugins, store, kernel, tunnels, search, node, socket, port, events: Arc::default() })
+    Ok(Parts { settings, lock, plugins, store, kernel, tunnels, search, node, socket, port, events })
 }
 
 async fn listen(listen: Listen) -> Result<Option<TcpListener>, Exit> {
@@ -105,7 +109,8 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     let mut tasks = Tasks::default();
     let (keeper, handle) = keeper(&parts);
     let followed = Followed { shutdown: shutdown.clone(), events: Arc::clone(&parts.events), keeper: handle.clone() };
-    let api = Api::new(snapshots.subscribe(), Arc::new(Operator { keeper: handle.clone(), plugins: parts.plugins.clone() }));
+    let operator = Operator { keeper: handle.clone(), plugins: parts.plugins.clone() };
+    let api = Api::new(snapshots.subscribe(), Arc::new(operator), parts.events.log());
     serve(&mut tasks, parts.socket, parts.port, api, &shutdown);
 
     let again = Arc::new(Notify::new());
@@ -149,7 +154,7 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     tasks.spawn("subnet file", subnet_file.run(followed));
     tasks.spawn("snapshot", show.run(shutdown.clone()));
     let ended = async move { keeper.run(shutdown).await.map_err(Exit::config) };
-    Running { tasks, keeper: tokio::spawn(ended), cluster: handle.cluster(), lock: parts.lock }
+    Running { tasks, keeper: tokio::spawn(ended), cluster: handle.cluster(), lock: parts.lock, events: parts.events }
 }
 
 /// Serves the API; why it stopped early, if it does, is logged.

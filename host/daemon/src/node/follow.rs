@@ -10,7 +10,7 @@ use twill_kernel::Netlink;
 use twill_kernel::underlay::Chosen;
 use twill_lease::cluster::Cluster;
 use twill_lease::keeper::Handle;
-use twill_model::event::Weight;
+use twill_model::event::{Kind, Told, Weight};
 use twill_model::node::Node;
 use twill_plugin::Plugins;
 use twill_reconcile::Inputs;
@@ -84,8 +84,8 @@ pub async fn plugin_folders(plugins: Plugins, followed: Followed) {
         tokio::select! {
             () = followed.shutdown.cancelled() => return,
             _ = hangup.recv() => match plugins.rescan().await {
-                Ok(()) => followed.tell(Weight::Info, "the plugin folders were read again".into()),
-                Err(error) => followed.tell(Weight::Error, error.to_string()),
+                Ok(()) => followed.tell(Weight::Info, Told::new(Kind::Plugin, "the plugin folders were read again").because("SIGHUP")),
+                Err(error) => followed.tell(Weight::Error, Told::new(Kind::Plugin, error.to_string())),
             },
         }
     }
@@ -104,8 +104,8 @@ pub struct Followed {
 
 impl Followed {
     /// Tells an event of this room.
-    pub fn tell(&self, weight: Weight, text: String) {
-        self.events.tell(weight, "node", text);
+    pub fn tell(&self, weight: Weight, told: impl Into<Told>) {
+        self.events.tell(weight, "node", told);
     }
 }
 
@@ -126,16 +126,14 @@ pub async fn underlay(
             match search.find_again(&kernel, &before).await {
                 Ok(after) if after != before => {
                     let Chosen { underlay, published: public } = after;
-                    followed.events.tell(
-                        Weight::Warn,
-                        "node",
-                        format!("the underlay {} changed: MTU {}, reached at {public}", underlay.name, underlay.mtu),
-                    );
+                    let text = format!("the underlay {} changed: MTU {}, reached at {public}", underlay.name, underlay.mtu);
+                    let told = Told::new(Kind::Underlay, text).about(&underlay.name);
+                    followed.tell(Weight::Warn, told.did("plans anew and publishes the lease with it"));
                     node.send_replace(Arc::new(Node { underlay, public, ..(*known).clone() }));
                     followed.keeper.wish_changed();
                 }
                 Ok(_) => {}
-                Err(error) => followed.tell(Weight::Error, error.to_string()),
+                Err(error) => followed.tell(Weight::Error, Told::new(Kind::Underlay, error.to_string()).about(&before.underlay.name)),
             }
         }
         tokio::select! {

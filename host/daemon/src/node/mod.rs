@@ -10,6 +10,7 @@ pub mod facts;
 mod firewall;
 mod follow;
 mod health;
+mod history;
 pub mod inputs;
 mod one_network;
 mod paths;
@@ -49,7 +50,7 @@ pub async fn run(settings: RunSettings) -> Result<(), Exit> {
         node = build::build(settings, snapshots, shutdown.clone()) => node?,
         () = told_to_end() => return Ok(()),
     };
-    let build::Running { mut tasks, mut keeper, cluster, lock } = node;
+    let build::Running { mut tasks, mut keeper, cluster, lock, events } = node;
     let ended = tokio::select! {
         ended = &mut keeper => how_it_ended(ended),
         lacking = facts::tun_is_missing(cluster.clone()) => Err(lacking),
@@ -61,7 +62,7 @@ pub async fn run(settings: RunSettings) -> Result<(), Exit> {
         },
         () = told_to_end() => Ok(()),
     };
-    tracing::info!("ending; leases and network state stay as they are");
+    events.tell_end(ended.as_ref().map_or_else(Exit::sentence, |()| "it was told to, or gave its lease back"));
     shutdown.cancel();
     if !tasks.end(DRAIN).await {
         tracing::warn!("some tasks did not end in time");

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use twill_fastpath::Tunnels;
 use twill_lease::clock::{Clock, SystemClock};
 use twill_lease::cluster::Cluster;
-use twill_model::event::Weight;
+use twill_model::event::{Kind, Told, Weight};
 use twill_model::node::Node;
 use twill_model::status::{Snapshot, TunnelStatus};
 use twill_plugin::Plugins;
@@ -98,7 +98,8 @@ impl Show {
 
     fn tell_drops(&self) {
         for offender in self.tunnels.take_offenders() {
-            self.events.tell(Weight::Warn, "fastpath", offender.to_string());
+            let told = Told::new(Kind::Drops, offender.to_string()).about(&offender.link);
+            self.events.tell(Weight::Warn, "fastpath", told.because(offender.reason.advice()));
         }
     }
 }

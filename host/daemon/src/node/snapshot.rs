@@ -3,8 +3,9 @@
 use twill_lease::cluster::Cluster;
 use twill_model::Lease;
 use twill_model::event::Event;
+use twill_model::network::{Prefix, Range};
 use twill_model::node::Node;
-use twill_model::status::{LeaseStatus, NodeStatus, PluginStatus, Snapshot, StoreStatus, TunnelStatus};
+use twill_model::status::{LeaseStatus, NetworkStatus, NodeStatus, PluginStatus, RangeStatus, Snapshot, StoreStatus, TunnelStatus};
 use twill_reconcile::view::Outcome;
 
 use super::subnet_file::FileState;
@@ -60,6 +61,7 @@ impl Now {
 
 /// The snapshot of this moment.
 pub fn snapshot(constants: &Constants, parts: Parts) -> Snapshot {
+    let network = network_status(parts.cluster);
     Snapshot {
         node: node_status(constants, &parts),
         leases: leases(&parts),
@@ -68,6 +70,34 @@ pub fn snapshot(constants: &Constants, parts: Parts) -> Snapshot {
         plugins: parts.plugins,
         tunnels: parts.tunnels,
         events: parts.events,
+        network,
+    }
+}
+
+fn network_status(cluster: &Cluster) -> NetworkStatus {
+    let Some(config) = cluster.config.as_deref() else { return NetworkStatus::default() };
+    let leases = || cluster.own.iter().chain(&cluster.peers).map(|lease| lease.subnets);
+    let v4 = config.v4.as_ref().map(|range| range_status(range, leases().filter_map(|subnets| subnets.v4)));
+    let v6 = config.v6.as_ref().map(|range| range_status(range, leases().filter_map(|subnets| subnets.v6)));
+    NetworkStatus {
+        ranges: v4.into_iter().chain(v6).collect(),
+        backend: Some(config.backend.clone()),
+        waiting: cluster.config_waiting.is_some(),
+    }
+}
+
+fn range_status<N: Prefix>(range: &Range<N>, taken: impl Iterator<Item = N>) -> RangeStatus {
+    /// Larger whole numbers lose digits in readers that know floating point only.
+    const EXACT: u128 = 1 << 53;
+    let held = taken.filter(|subnet| range.fits(*subnet)).count() as u128;
+    let exact = |count: u128| u64::try_from(count.min(EXACT)).unwrap_or(u64::MAX);
+    RangeStatus {
+        network: range.network.to_string(),
+        subnet_len: range.subnet_len,
+        min: range.min.to_string(),
+        max: range.max.to_string(),
+        subnets: exact(range.count()),
+        free: exact(range.count().saturating_sub(held)),
     }
 }
 

@@ -5,10 +5,11 @@ mod paths;
 use std::collections::BTreeMap;
 
 use twill_model::address::{Addresses, Prefixes};
-use twill_model::event::{Event, Weight};
+use twill_model::event::{Event, Kind, Told, Weight};
 use twill_model::lease::{Lifetime, Way};
 use twill_model::status::{
-    ItemStatus, LeaseStatus, NodeStatus, PeerTraffic, PluginState, PluginStatus, Snapshot, Standing, StoreStatus, Traffic, TunnelStatus,
+    ItemStatus, LeaseStatus, NetworkStatus, NodeStatus, PeerTraffic, PluginState, PluginStatus, RangeStatus, Snapshot, Standing,
+    StoreStatus, Traffic, TunnelStatus,
 };
 
 /// The moment at which the sample was taken, in milliseconds since the Unix epoch.
@@ -24,6 +25,26 @@ pub fn snapshot() -> Snapshot {
         plugins: plugins(),
         tunnels: vec![tunnel()],
         events: events(),
+        network: network(),
+    }
+}
+
+fn network() -> NetworkStatus {
+    let range = |network: &str, subnet_len, min: &str, max: &str, subnets, free| RangeStatus {
+        network: network.into(),
+        subnet_len,
+        min: min.into(),
+        max: max.into(),
+        subnets,
+        free,
+    };
+    NetworkStatus {
+        ranges: vec![
+            range("10.123.0.0/16", 24, "10.123.1.0/24", "10.123.255.0/24", 255, 250),
+            range("fd00:123::/48", 64, "fd00:123:0:1::/64", "fd00:123:0:ffff::/64", 65_535, 65_534),
+        ],
+        backend: Some("udp".into()),
+        waiting: false,
     }
 }
 
@@ -231,7 +252,7 @@ fn tunnel() -> TunnelStatus {
 }
 
 fn event(id: u64, ago_s: u64, weight: Weight, room: &str, text: &str) -> Event {
-    Event { id, at_ms: NOW_MS - ago_s * 1_000, weight, room: room.into(), text: text.into() }
+    Told::from(text).event(id, NOW_MS - ago_s * 1_000, weight, room)
 }
 
 fn events() -> Vec<Event> {
@@ -239,7 +260,12 @@ fn events() -> Vec<Event> {
         event(1, 8_130, Weight::Info, "daemon", "twill 0.1.0 started as instance twill."),
         event(2, 8_129, Weight::Info, "lease", "This node holds 10.123.7.0/24 and fd00:123:7::/64."),
         event(3, 3_012, Weight::Info, "lease", "192.0.2.48 joined with 10.123.77.0/24."),
-        event(4, 1_287, Weight::Warn, "reconcile", "The route to 10.123.12.0/24 was deleted from outside and is back after 38 ms."),
+        Told::new(Kind::Repair, "The route to 10.123.12.0/24 was deleted from outside and is back after 38 ms.")
+            .about("route 10.123.12.0/24")
+            .because("another program or person on this host took it away or changed it")
+            .did("made it again")
+            .within(38)
+            .event(4, NOW_MS - 1_287_000, Weight::Warn, "reconcile"),
         event(5, 41, Weight::Error, "lease", "The store does not answer: cannot list /srv/twill/leases: permission denied."),
     ]
 }

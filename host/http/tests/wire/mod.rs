@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use twill_http::{Api, Control, PluginOrder, bind_unix, serve_health, serve_tcp, serve_unix};
+use twill_http::{Api, Control, EventLog, PluginOrder, bind_unix, serve_health, serve_tcp, serve_unix};
 use twill_model::status::Snapshot;
 
 /// A daemon that answers every request for a change alike.
@@ -39,6 +39,7 @@ pub struct Server {
     pub health: String,
     pub socket: PathBuf,
     pub snapshots: watch::Sender<Arc<Snapshot>>,
+    pub events: Arc<EventLog>,
     pub shutdown: CancellationToken,
     pub serving: Vec<JoinHandle<std::io::Result<()>>>,
     _folder: tempfile::TempDir,
@@ -51,8 +52,9 @@ impl Server {
 
     /// A server whose release ends with `answer`.
     pub async fn with(snapshot: Snapshot, answer: Result<String, String>) -> Server {
+        let events = Arc::new(EventLog::new(snapshot.events.clone(), 1_000));
         let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
-        let api = Api::new(receiver.clone(), Arc::new(Answers { answer }));
+        let api = Api::new(receiver.clone(), Arc::new(Answers { answer }), events.clone());
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("api.sock");
         let shutdown = CancellationToken::new();
@@ -66,7 +68,7 @@ impl Server {
             tokio::spawn(serve_unix(unix, api, shutdown.clone())),
             tokio::spawn(serve_health(checks, receiver, shutdown.clone())),
         ];
-        Server { address, health, socket, snapshots, shutdown, serving, _folder: folder }
+        Server { address, health, socket, snapshots, events, shutdown, serving, _folder: folder }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -90,8 +92,13 @@ impl Server {
     }
 
     pub async fn follow(&self) -> Events {
+        self.follow_at("/api/v1/stream", "").await
+    }
+
+    /// Reads the stream at `path`, asked for with further header lines.
+    pub async fn follow_at(&self, path: &str, headers: &str) -> Events {
         let mut stream = TcpStream::connect(&self.address).await.expect("a connection");
-        let request = format!("GET /api/v1/stream HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address);
         stream.write_all(request.as_bytes()).await.expect("sent");
         Events { lines: BufReader::new(stream) }
     }

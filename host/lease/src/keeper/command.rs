@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use twill_model::event::Weight;
+use twill_model::event::{Kind, Told, Weight};
 
 use super::{Keeper, Own, Wish};
 use crate::clock::Clock;
@@ -140,7 +140,8 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         self.previous = None;
         self.agenda.renew = None;
         self.book.strike(&held.lease.subnets);
-        self.say(Weight::Info, format!("lease {} was given back", held.lease.subnets));
+        let told = Told::new(Kind::OwnLease, format!("lease {} was given back", held.lease.subnets));
+        self.say(Weight::Info, told.about(held.lease.subnets).because("an operator asked for it"));
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use twill_model::NetworkConfig;
-use twill_model::event::Weight;
+use twill_model::event::{Kind, Told, Weight};
 
 use super::{CommandError, Fatal, Keeper, Wish};
 use crate::clock::Clock;
@@ -120,7 +120,8 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
                 self.say(Weight::Warn, text);
             }
         }
-        self.say(Weight::Info, format!("the network config is in force: {}, backend {}", networks(&config), config.backend));
+        let text_in_force = format!("the network config is in force: {}, backend {}", networks(&config), config.backend);
+        self.say(Weight::Info, Told::new(Kind::Config, text_in_force).about("config"));
         self.config.config = Some(config);
         self.config.text = Some(text);
         self.agenda.settle = Some(self.now());
@@ -136,7 +137,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
 
     fn complain(&mut self, text: String) {
         if self.problems.set("config", text.clone()) {
-            self.say(Weight::Warn, text);
+            self.say(Weight::Warn, Told::new(Kind::Config, text).about("config"));
         }
     }
 }

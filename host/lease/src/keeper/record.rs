@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use twill_model::Lease;
-use twill_model::event::Weight;
+use twill_model::event::{Kind, Told, Weight};
 
 use super::fence::Passage;
 use super::follow::News;
@@ -154,7 +154,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         match news {
             News::Trouble(error) => self.store_failed(&error),
             News::Broken => {
-                self.say(Weight::Error, "the task that follows the store broke down; it is started anew".to_owned());
+                self.say(Weight::Error, "the task that follows the store broke down; it is started anew");
                 self.follower.start(self.store.clone());
                 self.agenda.read = Some(self.later());
             }
@@ -214,9 +214,9 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
 
     /// A sentence for each peer that came, changed or went; in great numbers one for all.
     pub(super) fn tell_of(&self, difference: &Difference) {
-        self.tell_each(Weight::Info, "joined", &difference.joined);
-        self.tell_each(Weight::Info, "changed", &difference.altered);
-        self.tell_each(Weight::Info, "left", &difference.left);
+        self.tell_each(Kind::Joined, "joined", &difference.joined);
+        self.tell_each(Kind::Changed, "changed", &difference.altered);
+        self.tell_each(Kind::Left, "left", &difference.left);
         if !difference.held.is_empty() {
             let count = difference.held.len();
             self.say(
@@ -226,14 +226,14 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         }
     }
 
-    fn tell_each(&self, weight: Weight, verb: &str, leases: &[Lease]) {
+    fn tell_each(&self, kind: Kind, verb: &str, leases: &[Lease]) {
         const MANY: usize = 5;
         let peers: Vec<&Lease> = leases.iter().filter(|lease| !self.is_own(lease)).collect();
         if peers.len() > MANY {
-            return self.say(weight, format!("{} peers {verb}", peers.len()));
+            return self.say(Weight::Info, Told::new(kind, format!("{} peers {verb}", peers.len())));
         }
         for lease in peers {
-            self.say(weight, format!("{} {verb}: {}", lease.owner(), lease.subnets));
+            self.say(Weight::Info, Told::new(kind, format!("{} {verb}: {}", lease.owner(), lease.subnets)).about(lease.subnets));
         }
     }
 }

@@ -4,7 +4,7 @@
 //! again on the same subnet. A write that ended without an answer may have been done, so the next thing is to read. Every write is conditional on the
 //! token of the one before.
 
-use twill_model::event::Weight;
+use twill_model::event::{Kind, Told, Weight};
 use twill_model::{Lease, Lifetime, NetworkConfig, Prefixes, Way};
 
 use super::{Keeper, Own, Wish, millis};
@@ -64,7 +64,8 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         if wanted.timeless() == held.lease.timeless() {
             return Ok(());
         }
-        self.say(Weight::Info, format!("lease {} is published anew: this node is now reached otherwise", wanted.subnets));
+        let text = format!("lease {} is published anew: this node is now reached otherwise", wanted.subnets);
+        self.say(Weight::Info, Told::new(Kind::OwnLease, text).about(wanted.subnets));
         self.write(Held { lease: wanted, ..held }).await
     }
 
@@ -97,7 +98,8 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         self.written.note(&mine);
         let held = self.store.adopt(mine).await.inspect_err(|_| self.unclear = true)?;
         let lease = self.wanted(held.lease.subnets, ways, held.lease.life);
-        self.say(Weight::Info, format!("lease {} is this node's and is taken up again", lease.subnets));
+        let told = Told::new(Kind::OwnLease, format!("lease {} is this node's and is taken up again", lease.subnets));
+        self.say(Weight::Info, told.about(lease.subnets));
         self.write(Held { lease, ..held }).await
     }
 
@@ -113,9 +115,13 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         }
         match self.previous.as_ref().filter(|previous| previous.subnets != held.lease.subnets) {
             Some(previous) => {
-                self.say(Weight::Warn, format!("lease {} is this node's now, in place of {}", held.lease.subnets, previous.subnets))
+                let text = format!("lease {} is this node's now, in place of {}", held.lease.subnets, previous.subnets);
+                self.say(Weight::Warn, Told::new(Kind::OwnLease, text).about(held.lease.subnets));
             }
-            None => self.say(Weight::Info, format!("lease {} is this node's", held.lease.subnets)),
+            None => {
+                let text = format!("lease {} is this node's", held.lease.subnets);
+                self.say(Weight::Info, Told::new(Kind::OwnLease, text).about(held.lease.subnets));
+            }
         }
         self.hold(held, asked);
         if self.book.identity() == Some("") {
@@ -230,10 +236,9 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         self.fence.shut();
         self.own = Own::None;
         self.agenda.renew = None;
-        self.say(
-            Weight::Error,
-            format!("lease {} is no longer this node's: {why}; nothing is sent from it, and another one is claimed", lease.subnets),
-        );
+        let text = format!("lease {} is no longer this node's: {why}; nothing is sent from it, and another one is claimed", lease.subnets);
+        let told = Told::new(Kind::OwnLease, text).about(lease.subnets);
+        self.say(Weight::Error, told.because(why).did("stopped sending from it and claims another"));
         self.publish();
     }
 
@@ -267,7 +272,8 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         match released {
             Ok(()) => {
                 self.book.strike(&subnets);
-                self.say(Weight::Info, format!("lease {subnets}, this node's from before, was given back"));
+                let text = format!("lease {subnets}, this node's from before, was given back");
+                self.say(Weight::Info, Told::new(Kind::OwnLease, text).about(subnets));
             }
             Err(error) => self.say(Weight::Warn, format!("cannot give back lease {subnets}, this node's from before: {error}")),
         }

@@ -70,7 +70,7 @@ impl<'a> Start<'a> {
             wish.clone(),
             Settings { node: NodeId(self.name.into()), state_dir: self.state.into(), term: self.term },
             Arc::new(move |until| told.store(until, Ordering::SeqCst)),
-            Arc::new(move |weight, text| heard.lock().expect("no panic in here").push((weight, text))),
+            Arc::new(move |weight, told| heard.lock().expect("no panic in here").push((weight, told.text))),
             clock.clone(),
         );
         let shutdown = CancellationToken::new();
