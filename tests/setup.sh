@@ -64,7 +64,7 @@ deny() {
 
 case "${1:-build}" in
     build) rust; wasm ;;
-    lab) need ip=iproute2 nft=nftables ping=iputils-ping unshare=util-linux ps=procps etcd=etcd-server etcdctl=etcd-client ;;
+    lab) need ip=iproute2 nft=nftables ping=iputils-ping unshare=util-linux ps=procps etcd=etcd-server etcdctl=etcd-client chromium=chromium ;;
     # What twill is measured against; a bench leaves out, by name, what is missing.
     bench) need ethtool=ethtool wireguard-go=wireguard-go wg=wireguard-tools nebula=nebula || say 'the bench leaves out what is missing' ;;
     web) have npm || say 'npm is missing: the dashboard is not built, the daemon serves a page of one line instead' ;;

@@ -1,6 +1,7 @@
 //! End-to-end tests: real daemons, real plugins and real packets, each test in a lab of its own. One subject a file.
 
 mod away;
+mod browser;
 mod claims;
 mod config;
 mod datagrams;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 use lab::harness::{Test, main as run};
 
 fn main() -> ExitCode {
-    let subjects: [&[Test]; 18] = [
+    let subjects: [&[Test]; 19] = [
         instruments::TESTS,
         joining::TESTS,
         restart::TESTS,
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         firewall::TESTS,
         claims::TESTS,
         etcd::TESTS,
+        browser::TESTS,
         idle::TESTS,
     ];
     run(&subjects.concat())

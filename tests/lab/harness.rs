@@ -25,22 +25,61 @@ pub struct Test {
     pub long: bool,
     /// It wants the machine for itself: it measures.
     pub alone: bool,
+    /// What it cannot do without.
+    pub needs: &'static [Need],
+}
+
+/// Something that a test cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// A program on this machine; under CI its lack is a failure.
+    Program(&'static str),
+    /// A variable that the operator has to set; the text says to what.
+    Variable(&'static str, &'static str),
+    /// A file on this machine, and the Debian package that it comes from; under CI its lack is a failure.
+    File(&'static str, &'static str),
+}
+
+impl Need {
+    /// What to do so that the test can run; none when it can.
+    fn lacking(self) -> Option<String> {
+        let installed = |program| {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+        };
+        match self {
+            Need::Program(program) if !installed(program) => Some(format!("{program} is not installed")),
+            Need::Variable(name, value) if std::env::var_os(name).is_none() => Some(format!("set {name} to {value}")),
+            Need::File(path, package) if !std::path::Path::new(path).exists() => Some(format!("{package} is not installed")),
+            _ => None,
+        }
+    }
+
+    fn is_operators(self) -> bool {
+        matches!(self, Need::Variable(..))
+    }
 }
 
 impl Test {
     /// A test for every run.
     pub const fn new(name: &'static str, run: fn() -> Result<()>) -> Test {
-        Test { name, run, long: false, alone: false }
+        Test { name, run, long: false, alone: false, needs: &[] }
     }
 
     /// A test that takes minutes.
     pub const fn long(name: &'static str, run: fn() -> Result<()>) -> Test {
-        Test { name, run, long: true, alone: false }
+        Test { name, run, long: true, alone: false, needs: &[] }
     }
 
     /// The same test with the machine to itself, after the others.
     pub const fn alone(mut self) -> Test {
         self.alone = true;
+        self
+    }
+
+    /// The same test, which cannot do without these.
+    pub const fn needs(mut self, needs: &'static [Need]) -> Test {
+        self.needs = needs;
         self
     }
 }
@@ -121,6 +160,14 @@ fn trial(test: &Test, lacking: Option<&str>) -> Trial {
         None => None,
     };
     let name = test.name;
+    let need = test.needs.iter().find_map(|need| Some((need, need.lacking()?)));
+    let reason = match (reason, need) {
+        (None, Some((need, lack))) if !need.is_operators() && std::env::var_os("CI").is_some() => {
+            return Trial::test(name, move || Err(Failed::from(lack)));
+        }
+        (None, Some((_, lack))) => Some(format!("skipped: {lack}")),
+        (reason, _) => reason,
+    };
     let trial = Trial::test(name, move || in_a_world(name)).with_ignored_flag(reason.is_some());
     reason.map_or_else(|| Trial::test(name, move || in_a_world(name)), |reason| trial.with_kind(reason))
 }

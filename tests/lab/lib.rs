@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod artifacts;
+pub mod browser;
 pub mod cluster;
 pub mod daemon;
 pub mod harness;

@@ -7,6 +7,8 @@ import { EventsPage } from "./pages/events";
 import { LeasePage } from "./pages/lease";
 import { LeasesPage } from "./pages/leases";
 import { OverviewPage } from "./pages/overview";
+import { PathPage } from "./pages/path";
+import { PathsPage } from "./pages/paths";
 import { PluginPage } from "./pages/plugin";
 import { PluginsPage } from "./pages/plugins";
 import { StatePage } from "./pages/state";
@@ -15,6 +17,7 @@ import { path } from "./route";
 const PAGES = [
   ["", "Overview"],
   ["leases", "Leases"],
+  ["paths", "Paths"],
   ["state", "State"],
   ["plugins", "Plugins"],
   ["events", "Events"],
@@ -53,6 +56,8 @@ function Page({ name, detail }: { name: string; detail: string | undefined }) {
       return <OverviewPage />;
     case "leases":
       return detail ? <LeasePage name={detail} /> : <LeasesPage />;
+    case "paths":
+      return detail ? <PathPage name={detail} /> : <PathsPage />;
     case "state":
       return <StatePage />;
     case "plugins":

@@ -1,30 +1,26 @@
-// Peers: the leases of others, with what the tunnels tell of them.
+// What the tunnels count for a peer, found by its public address.
 
-import type { LeaseStatus, PeerTraffic, Traffic, TunnelStatus } from "./api";
+import type { Families, PeerTraffic, Traffic, TunnelStatus } from "./api";
 import { families } from "./format";
-import { addressRank, sorted } from "./order";
 
-export interface Peer {
-  lease: LeaseStatus;
-  /** Over all tunnels; null when no tunnel knows the peer. */
+/** What is counted for one peer, over all tunnels. */
+export interface Counted {
+  /** Null when no tunnel of twill's own leads to it: what the kernel forwards by itself is not counted here. */
   traffic: Traffic | null;
+  /** When something last arrived from it. */
   heardMs: number | null;
 }
 
-/** All peers, worst first: without a way, never heard, then by subnet. */
-export function peersOf(leases: readonly LeaseStatus[], tunnels: readonly TunnelStatus[]): Peer[] {
+/** Looks up what the tunnels count for a peer. */
+export function counters(tunnels: readonly TunnelStatus[]): (peer: Families) => Counted {
   const known = byAddress(tunnels);
-  const peers = leases.filter((lease) => !lease.own).map((lease) => peerOf(lease, known));
-  return sorted(peers, ({ lease, heardMs }) => `${lease.way === null ? 0 : heardMs === null ? 1 : 2}${addressRank(families(lease.subnets)[0])}`);
-}
-
-function peerOf(lease: LeaseStatus, known: Map<string, PeerTraffic[]>): Peer {
-  const entries = families(lease.public).flatMap((address) => known.get(address) ?? []);
-  const heard = entries.map((entry) => entry.heard_ms).filter((at) => at !== null);
-  return {
-    lease,
-    traffic: entries.length ? entries.map((entry) => entry.traffic).reduce(add) : null,
-    heardMs: heard.length ? Math.max(...heard) : null,
+  return (peer) => {
+    const entries = families(peer).flatMap((address) => known.get(address) ?? []);
+    const heard = entries.map((entry) => entry.heard_ms).filter((at) => at !== null);
+    return {
+      traffic: entries.length ? entries.map((entry) => entry.traffic).reduce(add) : null,
+      heardMs: heard.length ? Math.max(...heard) : null,
+    };
   };
 }
 
@@ -32,7 +28,8 @@ function byAddress(tunnels: readonly TunnelStatus[]): Map<string, PeerTraffic[]>
   const known = new Map<string, PeerTraffic[]>();
   for (const entry of tunnels.flatMap((tunnel) => tunnel.peers)) {
     const address = host(entry.peer);
-    known.set(address, [...(known.get(address) ?? []), entry]);
+    const there = known.get(address);
+    there ? there.push(entry) : known.set(address, [entry]);
   }
   return known;
 }

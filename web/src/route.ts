@@ -34,6 +34,11 @@ export function leaseAddress(prefix: string | undefined): string {
   return `/leases/${encodeURIComponent((prefix ?? "").replace("/", "-"))}`;
 }
 
+/** The address of the page of the path to a peer. */
+export function pathAddress(prefix: string | undefined): string {
+  return `/paths/${encodeURIComponent((prefix ?? "").replace("/", "-"))}`;
+}
+
 export function pluginAddress(name: string): string {
   return `/plugins/${encodeURIComponent(name)}`;
 }

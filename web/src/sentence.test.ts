@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { LeaseStatus, Snapshot } from "./api";
+import type { LeaseStatus, PathStatus, Snapshot } from "./api";
 import { snapshot as sample, takenMs } from "./fixtures/snapshot";
 import { account } from "./sentence";
 
@@ -9,6 +9,7 @@ function well(): Snapshot {
   snapshot.node.problems = [];
   Object.assign(snapshot.node.store, { reachable: true, remembered: false, error: null, oddities: [] });
   snapshot.leases = snapshot.leases.filter((lease) => lease.own || lease.way !== null);
+  snapshot.paths = snapshot.paths.filter((path) => path.state === "moved");
   snapshot.state = snapshot.state.filter((item) => item.standing === "present");
   snapshot.plugins = snapshot.plugins.filter((plugin) => plugin.state === "active");
   return snapshot;
@@ -25,12 +26,30 @@ describe("when all is well", () => {
     expect(tell(well())).toEqual(["ok", "All 3 peers have a way, and all is in place."]);
   });
   it("knows one peer from many, and from none", () => {
-    const one = { ...well(), leases: [sample.leases[0]!, peer({})] };
+    const one = { ...well(), paths: [], leases: [sample.leases[0]!, peer({})] };
     expect(tell(one)[1]).toBe("The one peer has a way, and all is in place.");
     expect(tell({ ...one, leases: [sample.leases[0]!] })).toEqual(["ok", "This node is ready, and alone so far."]);
   });
   it("adds what is worth knowing", () => {
     expect(account(well(), takenMs).background).toEqual(["This node holds 10.123.7.0/24 and fd00:123:7::/64.", "The last packet from a peer came just now."]);
+  });
+});
+
+describe("paths", () => {
+  const path = (change: Partial<PathStatus>): PathStatus => ({ ...sample.paths[0]!, ...change });
+  it("counts those that are proved", () => {
+    const snapshot = { ...well(), paths: [path({}), path({}), path({})] };
+    expect(tell(snapshot)[1]).toBe("All 3 paths carry traffic.");
+  });
+  it("tells how far a change has come", () => {
+    const change = { state: "proving", way: "udp" } as const;
+    const snapshot = { ...well(), paths: [path({}), path(change), path({})] };
+    expect(account(snapshot, takenMs).background[1]?.replaceAll("\u00a0", " ")).toBe("The cluster is moving from udp to vxlan: 2 of 3 paths have moved.");
+  });
+  it("names the one that carries nothing, with its leg", () => {
+    const silent = path({ state: "down", leg: "from here to 192.0.2.11 by vxlan", reason: "no echo came back" });
+    expect(tell({ ...well(), paths: [silent] })).toEqual(["bad", "The path to 10.123.12.0/24 by vxlan carries no traffic: from here to 192.0.2.11 by vxlan."]);
+    expect(tell({ ...well(), paths: [silent, silent, path({})] })[1]).toBe("2 of 3 paths carry no traffic.");
   });
 });
 
@@ -41,6 +60,7 @@ describe("when something is wrong", () => {
     expect(lines[1]).toBe("The peer 192.0.2.48 has no way from here: no plugin for vxlan is loaded here, and udp has no road to 192.0.2.48.");
     expect(lines[2]).toBe("The store does not answer: cannot list /srv/twill/leases: permission denied.");
     expect(lines.slice(3)).toEqual([
+      "1 path of 4 stays on udp: vxlan: 9 echoes were sent and none came back.",
       "2 pieces of network state are not as planned; twill is mending them.",
       "The plugin my-backend failed and will be tried again.",
       "The plugin old.wasm cannot be used here.",

@@ -3,6 +3,7 @@
 import type { PluginState, Snapshot } from "./api";
 import { ago, families, plural, sentenceCase } from "./format";
 import { sorted } from "./order";
+import { progress } from "./paths";
 import { drifts, type Tone } from "./words";
 
 export interface Account {
@@ -21,7 +22,7 @@ interface Finding {
 
 /** The account of a snapshot, as of `nowMs` by the node's clock. */
 export function account(snapshot: Snapshot, nowMs: number): Account {
-  const all = [starting, told, unreachable, drift, plugins, oddities].flatMap((look) => look(snapshot));
+  const all = [starting, told, unreachable, down, held, drift, plugins, oddities].flatMap((look) => look(snapshot));
   const [first = well(snapshot), ...rest] = sorted(all, ({ tone }) => (tone === "bad" ? 0 : 1));
   return { tone: first.tone, headline: first.text, others: rest.map(({ text }) => text), background: background(snapshot, nowMs) };
 }
@@ -52,6 +53,24 @@ function unreachable({ leases }: Snapshot): Finding[] {
   return [{ tone: "bad", text: sentenceCase(`The peer ${families(first.public).join(", ")} has no way from here${reason}`) }];
 }
 
+/** Peers that there is a way to, over which nothing comes back. */
+function down({ paths }: Snapshot): Finding[] {
+  const silent = paths.filter((path) => path.state === "down" && path.way !== null);
+  const [first] = silent;
+  if (!first) return [];
+  if (silent.length > 1) return [{ tone: "bad", text: `${silent.length} of ${plural(paths.length, "path")} carry no traffic.` }];
+  const why = [first.leg, first.reason].find((text) => text !== null);
+  return [{ tone: "bad", text: sentenceCase(`The path to ${families(first.subnets)[0]} by ${first.way} carries no traffic${why ? `: ${why}` : ""}`) }];
+}
+
+/** Peers that stay on another way than the one that is wanted. */
+function held({ paths }: Snapshot): Finding[] {
+  const change = progress(paths);
+  if (!change?.held) return [];
+  const [reason] = change.reasons[0] ?? [];
+  return [{ tone: "warn", text: sentenceCase(`${plural(change.held, "path")} of ${change.total} ${change.held === 1 ? "stays" : "stay"} on ${change.from.join(" and ")}: ${reason}`) }];
+}
+
 function drift({ state }: Snapshot): Finding[] {
   const items = state.filter(drifts);
   const failed = items.filter((item) => item.standing === "failed");
@@ -77,18 +96,22 @@ function oddities({ node }: Snapshot): Finding[] {
 }
 
 /** Nothing is wrong. */
-function well({ leases }: Snapshot): Finding {
+function well({ leases, paths }: Snapshot): Finding {
   const peers = leases.filter((lease) => !lease.own).length;
   if (peers === 0) return { tone: "ok", text: "This node is ready, and alone so far." };
+  const proved = paths.filter((path) => path.ways.some((way) => way.in_use && way.verdict === "proved")).length;
+  if (proved === peers) return { tone: "ok", text: peers === 1 ? "The one path carries traffic." : `All ${plural(peers, "path")} carry traffic.` };
   const subject = peers === 1 ? "The one peer has" : `All ${plural(peers, "peer")} have`;
   return { tone: "ok", text: `${subject} a way, and all is in place.` };
 }
 
 /** What is worth knowing when nothing is wrong. */
-function background({ node, tunnels }: Snapshot, nowMs: number): string[] {
+function background({ node, paths, tunnels }: Snapshot, nowMs: number): string[] {
+  const change = progress(paths);
+  const moving = change ? [`The cluster is moving from ${change.from.join(" and ")} to ${change.wanted}: ${change.moved} of ${plural(change.total, "path")} have moved.`] : [];
   const holds = node.subnets ? [`This node holds ${families(node.subnets).join(" and ")}.`] : [];
   const remembered = node.store.remembered ? ["The leases are remembered ones, from this node's disk."] : [];
   const heard = tunnels.flatMap((tunnel) => tunnel.peers).reduce((newest, peer) => Math.max(newest, peer.heard_ms ?? 0), 0);
   const last = heard ? [`The last packet from a peer came ${ago(nowMs - heard)}.`] : [];
-  return [...holds, ...remembered, ...last];
+  return [...holds, ...moving, ...remembered, ...last];
 }

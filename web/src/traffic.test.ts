@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { snapshot } from "./fixtures/snapshot";
-import { host, peersOf } from "./peers";
-import { drops, keep, line, rates, type Sample, sample } from "./traffic";
+import { counters, host } from "./peers";
+import { drops, keep, line, peerRate, peerRates, rates, type Sample, sample } from "./traffic";
 
 const at = (atMs: number, sent: number): Sample => ({ atMs, sent, received: 0, dropped: 0 });
 
@@ -30,9 +30,16 @@ it("draws a line from edge to edge", () => {
   expect(line([1], 100, 50, 1)).toBe("");
 });
 
-it("joins peers with their traffic, worst first", () => {
-  const peers = peersOf(snapshot.leases, snapshot.tunnels);
-  expect(peers.map((peer) => peer.lease.public.v4)).toEqual(["192.0.2.48", "192.0.2.22", "192.0.2.11", "192.0.2.19"]);
-  expect(peers.map((peer) => peer.traffic !== null)).toEqual([false, true, true, true]);
+it("finds what is counted for a peer", () => {
+  const counted = counters(snapshot.tunnels);
+  expect(["192.0.2.48", "192.0.2.22", "192.0.2.11"].map((v4) => counted({ v4 }).traffic?.sent_packets ?? null)).toEqual([null, 812, 568_400]);
   expect([host("192.0.2.1:8285"), host("[2001:db8::1]:8285")]).toEqual(["192.0.2.1", "2001:db8::1"]);
+});
+
+it("makes rates for one peer, and none for who is not counted", () => {
+  const counted = (atMs: number, bytes: number): Sample => ({ ...at(atMs, 0), peers: new Map([["192.0.2.11", [bytes, 2 * bytes] as const]]) });
+  const samples = [counted(0, 100), counted(2000, 300), counted(3000, 50)];
+  expect(peerRates(samples, { v4: "192.0.2.11" })).toEqual([{ sent: 100, received: 200 }, { sent: 0, received: 0 }]);
+  expect(peerRate(samples, { v4: "192.0.2.12" })).toBeUndefined();
+  expect(keep([counted(0, 1)], counted(130_000, 2))[0]).toEqual(at(0, 0));
 });

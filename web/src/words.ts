@@ -1,6 +1,6 @@
 // States in words and tones. A tone is a colour with a meaning, and always comes with its word.
 
-import type { Event, ItemStatus, LeaseStatus, PluginState } from "./api";
+import type { Event, ItemStatus, LeaseStatus, PathState, PluginState, WayStatus } from "./api";
 
 export type Tone = "ok" | "warn" | "bad" | "way" | "quiet";
 
@@ -63,4 +63,25 @@ export function weight(event: Event): Word {
 export function way(lease: LeaseStatus): Word {
   if (lease.own) return { word: "this node", tone: "quiet" };
   return lease.way === null ? { word: "no way", tone: "bad" } : { word: lease.way, tone: "way" };
+}
+
+/** How a path stands. */
+export function pathState(state: PathState): Word {
+  const words: Record<PathState, Word> = {
+    down: { word: "down", tone: "bad" },
+    held: { word: "held", tone: "warn" },
+    proving: { word: "proving", tone: "quiet" },
+    moved: { word: "works", tone: "ok" },
+  };
+  return words[state];
+}
+
+/** What is known of one way to a peer. */
+export function verdict(way: WayStatus): Word {
+  const words: Record<WayStatus["verdict"], Word> = {
+    proved: { word: "proved", tone: "ok" },
+    failed: { word: way.sent > 0 ? "no answer" : "not possible", tone: "bad" },
+    unknown: { word: "not tried yet", tone: "quiet" },
+  };
+  return words[way.verdict];
 }

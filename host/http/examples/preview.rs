@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use twill_http::{Api, Control, EventLog, PluginOrder, serve_tcp};
 use twill_model::address::{Addresses, Prefixes};
-use twill_model::status::{LeaseStatus, PluginState, Snapshot, Standing};
+use twill_model::status::{LeaseStatus, PathState, PathStatus, PluginState, Snapshot, Standing};
 
 /// There is nothing to control in a preview.
 struct NoLease;
@@ -76,6 +76,10 @@ fn shift(snapshot: &mut Snapshot, by_ms: u64) {
     node.renewal_ms = node.renewal_ms.map(|at| at + by_ms);
     snapshot.leases.iter_mut().for_each(|lease| lease.seen_ms += by_ms);
     snapshot.events.iter_mut().for_each(|event| event.at_ms += by_ms);
+    for way in snapshot.paths.iter_mut().flat_map(|path| &mut path.ways) {
+        way.proved_ms = way.proved_ms.map(|at| at + by_ms);
+        way.next_ms = way.next_ms.map(|at| at + by_ms);
+    }
     let peers = snapshot.tunnels.iter_mut().flat_map(|tunnel| &mut tunnel.peers);
     peers.for_each(|peer| peer.heard_ms = peer.heard_ms.map(|at| at + by_ms));
 }
@@ -100,6 +104,11 @@ fn heal(snapshot: &mut Snapshot, second: u64) {
     snapshot.node.store = twill_model::status::StoreStatus { name: "store-file".into(), reachable: true, ..Default::default() };
     snapshot.plugins.retain(|plugin| matches!(plugin.state, PluginState::Active | PluginState::Idle));
     snapshot.leases.retain(|lease| lease.own || lease.way.is_some());
+    let healthy = snapshot.paths[0].clone();
+    for (path, lease) in snapshot.paths.iter_mut().zip(snapshot.leases.iter().filter(|lease| !lease.own)) {
+        *path = of(&healthy, lease);
+    }
+    snapshot.paths.truncate(snapshot.leases.len() - 1);
     snapshot.state.retain(|item| matches!(item.standing, Standing::Present | Standing::Missing));
     snapshot.events.retain(|event| event.id != 5);
     for item in &mut snapshot.state {
@@ -112,6 +121,7 @@ fn heal(snapshot: &mut Snapshot, second: u64) {
 fn alone(snapshot: &mut Snapshot) {
     heal(snapshot, 0);
     snapshot.leases.retain(|lease| lease.own);
+    snapshot.paths.clear();
     snapshot.state.retain(|item| item.lease.is_none());
     snapshot.tunnels.iter_mut().for_each(|tunnel| tunnel.peers.clear());
     snapshot.events.truncate(2);
@@ -128,7 +138,16 @@ fn grow(snapshot: &mut Snapshot, leases: u32) {
             node: Some(format!("{:032x}", u128::from(number) * 0x9e37_79b9_7f4a_7c15)),
             ..pattern.clone()
         });
+        if let Some(lease) = snapshot.leases.last() {
+            let state = if number % 9 == 5 { PathState::Held } else { PathState::Moved };
+            snapshot.paths.push(PathStatus { state, ..of(&snapshot.paths[0], lease) });
+        }
     }
+}
+
+/// The path to the holder of `lease`, as well as `pattern` is.
+fn of(pattern: &PathStatus, lease: &LeaseStatus) -> PathStatus {
+    PathStatus { subnets: lease.subnets, public: lease.public, node: lease.node.clone(), ..pattern.clone() }
 }
 
 fn now_ms() -> u64 {

@@ -5,7 +5,8 @@ import { families, volume } from "../format";
 import { leases, state, tunnels } from "../live";
 import { Row } from "../parts/list";
 import { Ago, Fact, Life, Lines, Tag } from "../parts/tag";
-import { peersOf } from "../peers";
+import { counters } from "../peers";
+import { pathAddress } from "../route";
 import { standing, way } from "../words";
 
 export function LeasePage({ name }: { name: string }) {
@@ -15,6 +16,7 @@ export function LeasePage({ name }: { name: string }) {
     <>
       <section class="card">
         <h1><span class="m">{families(lease.subnets)[0]}</span> <Tag {...way(lease)} /> <a href="/leases">All leases</a></h1>
+        {!lease.own && <p><a href={pathAddress(families(lease.subnets)[0])}>The path to it, leg by leg</a></p>}
         {lease.reason && <p class="soft">{lease.way === null ? "No way is in use: " : `By ${lease.way}: `}{lease.reason}.</p>}
         <Facts lease={lease} />
       </section>
@@ -28,16 +30,16 @@ export function LeasePage({ name }: { name: string }) {
 }
 
 function Facts({ lease }: { lease: LeaseStatus }) {
-  const peer = peersOf([lease], tunnels.value)[0];
+  const { traffic, heardMs } = counters(tunnels.value)(lease.public);
   return (
     <dl class="facts">
       <Fact name="Subnets"><Lines of={families(lease.subnets)} /></Fact>
       <Fact name="Public address"><Lines of={families(lease.public)} /></Fact>
       <Fact name="Lives on for"><Life lease={lease} /></Fact>
       <Fact name="Node"><span class="m">{lease.node ?? "a flannel node, which has no id"}</span></Fact>
-      {peer?.traffic && <Fact name="Sent">{volume(peer.traffic.sent_bytes)}</Fact>}
-      {peer?.traffic && <Fact name="Received">{volume(peer.traffic.received_bytes)}</Fact>}
-      {peer?.traffic && <Fact name="Last heard">{peer.heardMs === null ? "not yet" : <Ago atMs={peer.heardMs} />}</Fact>}
+      {traffic && !lease.own && <Fact name="Sent">{volume(traffic.sent_bytes)}</Fact>}
+      {traffic && !lease.own && <Fact name="Received">{volume(traffic.received_bytes)}</Fact>}
+      {traffic && !lease.own && <Fact name="Last heard">{heardMs === null ? "not yet" : <Ago atMs={heardMs} />}</Fact>}
     </dl>
   );
 }

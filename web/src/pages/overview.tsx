@@ -1,24 +1,27 @@
-// The overview: what is true in one sentence, then this node, its peers, traffic, plugins and the newest events.
+// The overview: what is true in one sentence, then this node, a change under way, its paths, traffic, plugins and the newest events.
 
-import { count, duration, families, volume } from "../format";
-import { events, leases, node, now, plugins, snapshot, tunnels } from "../live";
+import { count, duration, families, spent } from "../format";
+import { events, node, now, paths, plugins, snapshot, tunnels } from "../live";
 import { sorted } from "../order";
+import { ChangeCard } from "../parts/change";
 import { Row } from "../parts/list";
 import { Ago, Fact, Lines, Tag } from "../parts/tag";
 import { Timeline } from "../parts/timeline";
 import { TrafficCard } from "../parts/traffic";
-import { type Peer, peersOf } from "../peers";
-import { leaseAddress, pluginAddress } from "../route";
+import { type Path, pathsOf } from "../paths";
+import { pathAddress, pluginAddress } from "../route";
 import { account } from "../sentence";
-import { pluginRank, pluginState, way } from "../words";
+import { pathState, pluginRank, pluginState } from "../words";
+import { loss } from "./paths";
 
 export function OverviewPage() {
   return (
     <>
       <Hero />
+      <ChangeCard />
       <div class="columns">
         <div class="stack">
-          <Peers />
+          <Paths />
           <TrafficCard />
         </div>
         <div class="stack">
@@ -68,12 +71,12 @@ function Facts() {
   );
 }
 
-function Peers() {
-  const peers = peersOf(leases.value, tunnels.value);
+function Paths() {
+  const all = pathsOf(paths.value, tunnels.value);
   return (
     <section class="card">
-      <h2>Peers <small>worst first</small> {peers.length > 0 && <a href="/leases">All {count(leases.value.length)} leases</a>}</h2>
-      {peers.length === 0 ? <NoPeers /> : <PeerTable peers={peers.slice(0, 8)} />}
+      <h2>Paths <small>from this node, worst first</small> {all.length > 0 && <a href="/paths">All {count(all.length)}</a>}</h2>
+      {all.length === 0 ? <NoPeers /> : <PathTable paths={all.slice(0, 8)} />}
     </section>
   );
 }
@@ -94,35 +97,38 @@ function NoPeers() {
   );
 }
 
-function PeerTable({ peers }: { peers: Peer[] }) {
+function PathTable({ paths }: { paths: Path[] }) {
   return (
     <div class="scroll">
       <table>
-        <caption>Peers of this node, worst first</caption>
+        <caption>Paths from this node, worst first</caption>
         <thead>
           <tr>
             <th scope="col">Peer</th>
             <th scope="col" class="wide">Subnet</th>
             <th scope="col">Way</th>
-            <th scope="col" class="n">Last heard</th>
-            <th scope="col" class="n wide">Sent</th>
-            <th scope="col" class="n wide">Received</th>
+            <th scope="col" class="n">Round trip</th>
+            <th scope="col" class="n wide">Loss</th>
+            <th scope="col" class="n wide">Last heard</th>
           </tr>
         </thead>
         <tbody>
-          {peers.map((peer) => {
-            const [subnet] = families(peer.lease.subnets);
+          {paths.map((path) => {
+            const [subnet] = families(path.subnets);
             return (
               <tr key={subnet}>
                 <th scope="row" class="m">
-                  {families(peer.lease.public)[0]}
-                  <a class="narrow" href={leaseAddress(subnet)}>{subnet}</a>
+                  <a href={pathAddress(subnet)}>{families(path.public)[0]}</a>
+                  <span class="narrow">{subnet}</span>
                 </th>
-                <td class="m wide"><a href={leaseAddress(subnet)}>{subnet}</a></td>
-                <td><Tag {...way(peer.lease)} /></td>
-                <td class="n"><Heard {...peer} /></td>
-                <td class="n wide">{peer.traffic ? volume(peer.traffic.sent_bytes) : ""}</td>
-                <td class="n wide">{peer.traffic ? volume(peer.traffic.received_bytes) : ""}</td>
+                <td class="m wide">{subnet}</td>
+                <td>
+                  {path.way && <><Tag word={path.way} tone="way" /> </>}
+                  {path.state !== "moved" && <Tag {...pathState(path.state)} />}
+                </td>
+                <td class="n">{path.rtt_us === null ? "" : spent(path.rtt_us)}</td>
+                <td class="n wide">{loss(path.loss_permille)}</td>
+                <td class="n wide"><Heard {...path} /></td>
               </tr>
             );
           })}
@@ -132,7 +138,7 @@ function PeerTable({ peers }: { peers: Peer[] }) {
   );
 }
 
-function Heard({ heardMs, traffic }: Peer) {
+function Heard({ heardMs, traffic }: Path) {
   return heardMs !== null ? <Ago atMs={heardMs} /> : <span class="faint">{traffic ? "not yet" : "not counted"}</span>;
 }
 

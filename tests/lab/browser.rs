@@ -1,0 +1,88 @@
+//! A real Chromium on a node, driven through `web/browser/drive.mjs`: opens the dashboard's pages, looks at what stands there, takes pictures.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::node::Node;
+
+/// A browser that runs; it ends with this value.
+#[derive(Debug)]
+pub struct Browser {
+    child: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+fn web() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../web")
+}
+
+impl Browser {
+    /// Starts one on `node`, for the pages that its daemon serves on loopback.
+    pub fn on(node: &Node) -> Result<Browser> {
+        let mut command = node.command("node")?;
+        command.arg(web().join("browser/drive.mjs")).arg("http://127.0.0.1:4646");
+        Browser::start(command)
+    }
+
+    fn start(mut command: Command) -> Result<Browser> {
+        let mut child = command.env("HOME", "/tmp").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start node")?;
+        let ask = child.stdin.take().context("no way to ask")?;
+        let answers = BufReader::new(child.stdout.take().context("no answers")?);
+        Ok(Browser { child, ask, answers })
+    }
+
+    /// One command of the driver, and what it answers.
+    pub fn ask(&mut self, command: Value) -> Result<Value> {
+        writeln!(self.ask, "{command}").with_context(|| format!("the browser is gone before {command}"))?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        let mut answer: Value = serde_json::from_str(&line).with_context(|| format!("the browser answered {command} with {line:?}"))?;
+        match answer["error"].as_str() {
+            Some(error) => bail!("{command}: {error}"),
+            None => Ok(answer["ok"].take()),
+        }
+    }
+
+    /// Goes to a page.
+    pub fn open(&mut self, path: &str) -> Result<()> {
+        self.ask(json!({ "open": path })).map(drop)
+    }
+
+    /// Follows a link by its text.
+    pub fn follow(&mut self, text: &str) -> Result<()> {
+        self.ask(json!({ "follow": text })).map(drop)
+    }
+
+    /// Waits until the page shows the text.
+    pub fn see(&mut self, text: &str) -> Result<()> {
+        self.ask(json!({ "see": text })).map(drop)
+    }
+
+    /// Waits until what `place` selects shows the text.
+    pub fn see_in(&mut self, place: &str, text: &str) -> Result<()> {
+        self.ask(json!({ "see": text, "inside": place })).map(drop)
+    }
+
+    /// Waits until nothing that `place` selects shows the text.
+    pub fn miss_in(&mut self, place: &str, text: &str) -> Result<()> {
+        self.ask(json!({ "miss": text, "inside": place })).map(drop)
+    }
+
+    /// Fails when the page was loaded anew since it was opened.
+    pub fn still(&mut self) -> Result<()> {
+        self.ask(json!({ "still": true })).map(drop)
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

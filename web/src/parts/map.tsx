@@ -1,0 +1,44 @@
+// The map: this node in the middle, its peers around it, each path drawn by the way and the state that it has. Every peer is a link to its path.
+
+import type { PathStatus } from "../api";
+import { families, spent } from "../format";
+import { node } from "../live";
+import { pathAddress } from "../route";
+import { pathState } from "../words";
+
+/** How many peers a circle holds so that their names can be read; worse paths come first. */
+export const MOST = 24;
+const [WIDTH, HEIGHT, RADIUS] = [640, 400, 150];
+
+/** Where the peer at `index` of `total` stands. */
+function place(index: number, total: number): { x: number; y: number } {
+  const angle = (2 * Math.PI * index) / total - Math.PI / 2;
+  return { x: WIDTH / 2 + 1.32 * RADIUS * Math.cos(angle), y: HEIGHT / 2 + RADIUS * Math.sin(angle) };
+}
+
+export function Map({ paths }: { paths: readonly PathStatus[] }) {
+  const shown = paths.slice(0, MOST);
+  return (
+    <svg class="map" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="group" aria-label="Paths from this node to its peers">
+      {shown.map((path, i) => <Spoke key={families(path.subnets).join()} path={path} {...place(i, shown.length)} />)}
+      <circle class="centre" cx={WIDTH / 2} cy={HEIGHT / 2} r="30" />
+      <text class="self" x={WIDTH / 2} y={HEIGHT / 2 + 4}>{node.value?.hostname || "this node"}</text>
+    </svg>
+  );
+}
+
+function Spoke({ path, x, y }: { path: PathStatus; x: number; y: number }) {
+  const { word, tone } = pathState(path.state);
+  const [subnet] = families(path.subnets);
+  const right = x >= WIDTH / 2;
+  const label = [families(path.public)[0], path.way ?? "no way", word, path.rtt_us === null ? "" : spent(path.rtt_us)].filter(Boolean).join(", ");
+  return (
+    <a href={pathAddress(subnet)} aria-label={label}>
+      <title>{label}</title>
+      <path class={`spoke ${tone}`} d={`M${WIDTH / 2} ${HEIGHT / 2}L${x} ${y}`} />
+      <circle class={`peer ${tone}`} cx={x} cy={y} r="6" />
+      <text class={right ? "" : "left"} x={x + (right ? 12 : -12)} y={y}>{families(path.public)[0]}</text>
+      <text class={right ? "how" : "how left"} x={x + (right ? 12 : -12)} y={y + 14}>{path.way ?? "no way"} · {word}</text>
+    </a>
+  );
+}
