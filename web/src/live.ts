@@ -2,10 +2,11 @@
 // page draws anew only what changed. While the connection is lost the clock stands still: nothing pretends to be live.
 
 import { batch, computed, effect, signal } from "@preact/signals";
-import type { Change, Event, ItemStatus, LeaseStatus, NodeStatus, PathStatus, PluginStatus, Snapshot, TunnelStatus } from "./api";
+import type { Change, Event, ItemStatus, LeaseStatus, NetworkStatus, NodeStatus, PathStatus, PluginStatus, Snapshot, TunnelStatus } from "./api";
 import { keep, sample, type Sample } from "./traffic";
 
 export const node = signal<NodeStatus | null>(null);
+export const network = signal<NetworkStatus>({ ranges: [], backend: null, waiting: false });
 export const leases = signal<LeaseStatus[]>([]);
 export const paths = signal<PathStatus[]>([]);
 export const state = signal<ItemStatus[]>([]);
@@ -19,6 +20,7 @@ export const snapshot = computed<Snapshot | null>(
   () =>
     node.value && {
       node: node.value,
+      network: network.value,
       leases: leases.value,
       paths: paths.value,
       state: state.value,
@@ -52,6 +54,7 @@ function apply(change: Change, fresh: boolean): void {
     now.value = change.at_ms;
     link.value = { live: true };
     if (change.node) node.value = change.node;
+    if (change.network) network.value = change.network;
     if (change.leases) leases.value = change.leases;
     if (change.paths) paths.value = change.paths;
     if (change.state) state.value = change.state;

@@ -1,7 +1,7 @@
 // What is true, in words: the sentence that the overview opens with, and those below it. Worst first, the cause before the figure.
 
 import type { PluginState, Snapshot } from "./api";
-import { ago, families, plural, sentenceCase } from "./format";
+import { ago, count, families, plural, sentenceCase } from "./format";
 import { sorted } from "./order";
 import { progress } from "./paths";
 import { drifts, type Tone } from "./words";
@@ -22,7 +22,7 @@ interface Finding {
 
 /** The account of a snapshot, as of `nowMs` by the node's clock. */
 export function account(snapshot: Snapshot, nowMs: number): Account {
-  const all = [starting, told, unreachable, down, held, drift, plugins, oddities].flatMap((look) => look(snapshot));
+  const all = [starting, told, waiting, full, unreachable, down, held, drift, plugins, oddities].flatMap((look) => look(snapshot));
   const [first = well(snapshot), ...rest] = sorted(all, ({ tone }) => (tone === "bad" ? 0 : 1));
   return { tone: first.tone, headline: first.text, others: rest.map(({ text }) => text), background: background(snapshot, nowMs) };
 }
@@ -41,6 +41,18 @@ function told({ node }: Snapshot): Finding[] {
   const why = node.store.error ? `: ${node.store.error}` : "";
   const store: Finding = { tone, text: sentenceCase(`The store ${node.store.name} does not answer${why}`) };
   return unsaid ? [...problems, store] : problems;
+}
+
+/** A config in the store that nobody has accepted. */
+function waiting({ network, node }: Snapshot): Finding[] {
+  const told = node.problems.some((text) => text.includes("config"));
+  return network.waiting && !told ? [{ tone: "warn", text: "A network config in the store waits to be accepted: twill config accept." }] : [];
+}
+
+/** Hardly a subnet is left for nodes to come. */
+function full({ network }: Snapshot): Finding[] {
+  const tight = network.ranges.find(({ free, subnets }) => subnets > 0 && free * 20 < subnets);
+  return tight ? [{ tone: "warn", text: `${plural(tight.free, "subnet")} of ${count(tight.subnets)} in ${tight.network} ${tight.free === 1 ? "is" : "are"} free.` }] : [];
 }
 
 function unreachable({ leases }: Snapshot): Finding[] {

@@ -1,7 +1,7 @@
 // The overview: what is true in one sentence, then this node, a change under way, its paths, traffic, plugins and the newest events.
 
 import { count, duration, families, spent } from "../format";
-import { events, node, now, paths, plugins, snapshot, tunnels } from "../live";
+import { events, network, node, now, paths, plugins, snapshot, tunnels } from "../live";
 import { sorted } from "../order";
 import { ChangeCard } from "../parts/change";
 import { Row } from "../parts/list";
@@ -64,6 +64,9 @@ function Facts() {
       <Fact name="Store">{store.name ? `${store.name}, ${store.reachable ? "answers" : "no answer"}` : "none yet"}</Fact>
       <Fact name="Backend">{backend ?? "no config yet"}</Fact>
       <Fact name="Pod MTU">{pod_mtu === null ? "no plan yet" : `${pod_mtu} bytes`}</Fact>
+      {network.value.ranges.length > 0 && (
+        <Fact name="Free subnets"><Lines of={network.value.ranges.map(({ free, subnets }) => `${count(free)} of ${count(subnets)}`)} /></Fact>
+      )}
       <Fact name="Underlay">{underlay ? `${underlay}, ${underlay_mtu} bytes` : "none yet"}</Fact>
       <Fact name="Public address">{addresses.length ? <Lines of={addresses} /> : "none yet"}</Fact>
       <Fact name="twill">{version ? `${version}, up ${duration(now.value - started_ms)}` : "starting"}</Fact>

@@ -16,10 +16,17 @@ export function Timeline({ events }: { events: readonly Event[] }) {
             <div>
               {event.weight !== "info" && <><span class={`word ${tone}`}>{word}</span> </>}
               {event.text} <span class="faint">{event.room}</span>
+              {told(event) && <span class="line soft">{told(event)}</span>}
             </div>
           </li>
         );
       })}
     </ol>
   );
+}
+
+/** Cause, act and time taken, where they are known. */
+function told({ cause, act, took_ms }: Event): string {
+  const took = took_ms === undefined ? "" : ` in ${took_ms}\u00a0ms`;
+  return [cause && `cause: ${cause}`, act && `${act}${took}`].filter(Boolean).join("; ");
 }
