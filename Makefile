@@ -8,7 +8,7 @@ say = @printf '\n==> %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build tools web daemon plugins demo test test-long lint unit web-test e2e bench clean
+.PHONY: help build tools web daemon plugins examples kit demo test test-long lint unit web-test e2e bench clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,7 +20,7 @@ demo: build ## three nodes with pods on this machine, proved by real traffic; en
 	@tests/setup.sh lab
 	@$(BIN)/twill-demo $(if $(ONCE),--once)
 
-test: lint build unit web-test e2e ## format, lints, licences, unit, property, dashboard and end-to-end tests
+test: lint build examples unit web-test kit e2e ## format, lints, licences, unit, property, dashboard and end-to-end tests
 
 test-long: export TWILL_LONG = 1
 test-long: test ## the same with the full rounds and measurements: 30 minutes more
@@ -54,6 +54,15 @@ plugins: daemon
 	$(call say,building the plugins)
 	@$(BIN)/twill-componentize --out target/plugins
 	@$(BIN)/twill-componentize --guests tests/plugins --out target/test-plugins
+
+examples: daemon ## plugins in Python and JavaScript into target/example-plugins, where their tools can be had
+	$(call say,building the plugins in other languages)
+	@tests/setup.sh languages
+	@$(MAKE) --no-print-directory -C plugins/examples
+
+kit: ## new projects in every language, and the guide, command by command
+	$(call say,the developer kit: projects and the guide)
+	@cargo test $(CARGO_ALL) --test kit
 
 lint: tools ## formatting, clippy, licences and sources of dependencies
 	$(call say,checking the format)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Finds out what a build or a test run needs and this machine lacks. As root on Debian or Ubuntu it installs that; otherwise it says in one line what to
-# install, and fails. Usage: tests/setup.sh build|lab|bench|web|deny
+# install, and fails. Usage: tests/setup.sh build|lab|languages|bench|web|deny
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -54,6 +54,36 @@ wasm() {
     fi
 }
 
+# Tools for plugins in Python and JavaScript, below target/tools; what cannot be had here is left out, with a word, and so are the plugins that need it.
+languages() {
+    tools=target/tools
+    if [ ! -x $tools/python/bin/componentize-py ]; then
+        have python3 && python3 -c 'import ensurepip' 2>/dev/null || install python3-venv
+        say 'installing componentize-py into target/tools (once)'
+        rm -rf $tools/python
+        python3 -m venv $tools/python && $tools/python/bin/pip install --quiet --disable-pip-version-check \
+            -r host/daemon/templates/python-backend/requirements.txt || {
+            say 'skipped: plugins in Python (componentize-py cannot be installed here)'
+            rm -rf $tools/python
+        }
+    fi
+    if [ ! -x $tools/js/node_modules/.bin/componentize-qjs ]; then
+        if ! have npm; then
+            say 'skipped: plugins in JavaScript (npm is missing)'
+            return
+        fi
+        say 'installing componentize-qjs into target/tools (once)'
+        mkdir -p $tools/js
+        cp host/daemon/templates/js-backend/package-lock.json $tools/js/
+        sed 's/@name@/tools/' host/daemon/templates/js-backend/package.json >$tools/js/package.json
+        sed -i 's/@name@/tools/' $tools/js/package-lock.json
+        npm --prefix $tools/js ci --silent --no-audit --no-fund || {
+            say 'skipped: plugins in JavaScript (componentize-qjs cannot be installed here)'
+            rm -rf $tools/js
+        }
+    fi
+}
+
 # A checker of licences, sources and known holes, built once into target/tools.
 deny() {
     [ -x target/tools/bin/cargo-deny ] || have cargo-deny && return
@@ -64,10 +94,12 @@ deny() {
 
 case "${1:-build}" in
     build) rust; wasm ;;
-    lab) need ip=iproute2 nft=nftables ping=iputils-ping unshare=util-linux ps=procps etcd=etcd-server etcdctl=etcd-client chromium=chromium ;;
+    lab) need ip=iproute2 nft=nftables ping=iputils-ping unshare=util-linux ps=procps etcd=etcd-server etcdctl=etcd-client chromium=chromium
+        need redis-server=redis-server webdis=webdis gzip=gzip ;;
     # What twill is measured against; a bench leaves out, by name, what is missing.
     bench) need ethtool=ethtool wireguard-go=wireguard-go wg=wireguard-tools nebula=nebula || say 'the bench leaves out what is missing' ;;
+    languages) languages ;;
     web) have npm || say 'npm is missing: the dashboard is not built, the daemon serves a page of one line instead' ;;
     deny) deny ;;
-    *) echo "usage: $0 build|lab|bench|web|deny" >&2; exit 64 ;;
+    *) echo "usage: $0 build|lab|languages|bench|web|deny" >&2; exit 64 ;;
 esac

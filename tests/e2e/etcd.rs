@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
     Test::new("etcd: wiped, every node has its subnet again", wiped),
     Test::new("etcd: compacted while a node is frozen, it starts over", compacted),
     Test::new("etcd: six nodes race for six subnets", race),
+    Test::new("conformance: the store of etcd keeps to all rules, against the real server", conformance),
 ];
 
 const SOON: Duration = Duration::from_secs(15);
@@ -231,5 +232,16 @@ fn race() -> Result<()> {
     let subnets: BTreeSet<String> = nodes.iter().map(Node::subnet).collect::<Result<_>>()?;
     let expected: BTreeSet<String> = (1..=6).map(|third| format!("10.50.{third}.0/24")).collect();
     ensure!(subnets == expected, "{subnets:?}");
+    Ok(())
+}
+
+fn conformance() -> Result<()> {
+    let lab = Lab::new("etcd")?;
+    let Some(etcd) = Etcd::new(&lab)? else { return Ok(()) };
+    etcd.ctl(&["del", "--prefix", PREFIX])?;
+    let file = lab::artifacts::plugins().join("store-etcd.wasm");
+    let upstream = format!("etcd={}", etcd.url);
+    let report = etcd.node.twill(&["plugin", "check", "--upstream", &upstream, file.to_str().context("a path")?])?;
+    ensure!(report.contains("store-etcd conforms"), "{report}");
     Ok(())
 }

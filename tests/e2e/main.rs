@@ -10,12 +10,15 @@ mod expiry;
 mod families;
 mod farewell;
 mod firewall;
+mod guide;
 mod host_gw;
 mod hostile;
 mod idle;
 mod instruments;
 mod joining;
+mod languages;
 mod path;
+mod redis;
 mod refusals;
 mod repair;
 mod restart;
@@ -27,7 +30,7 @@ use std::process::ExitCode;
 use lab::harness::{Test, main as run};
 
 fn main() -> ExitCode {
-    let subjects: [&[Test]; 19] = [
+    let subjects: &[&[Test]] = &[
         instruments::TESTS,
         joining::TESTS,
         restart::TESTS,
@@ -46,6 +49,9 @@ fn main() -> ExitCode {
         claims::TESTS,
         etcd::TESTS,
         browser::TESTS,
+        redis::TESTS,
+        languages::TESTS,
+        guide::TESTS,
         idle::TESTS,
     ];
     run(&subjects.concat())

@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("twill-plugin", &["twill-model", "twill-lease", "twill-reconcile"]),
     ("twill-fastpath", &["twill-model", "twill-reconcile"]),
     ("twill-http", &["twill-model"]),
+    ("twill-conformance", &["twill-model", "twill-lease", "twill-reconcile", "twill-plugin"]),
     (
         "twill",
         &[
@@ -27,11 +28,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "twill-plugin",
             "twill-fastpath",
             "twill-http",
+            "twill-conformance",
+            "twill-componentize",
         ],
     ),
     ("twill-guest", &[]),
     ("twill-componentize", &[]),
     ("twill-tests", &[]),
+    ("twill-faulty-backend", &["twill-guest"]),
+    ("twill-faulty-store", &["twill-guest", "twill-store-file"]),
     ("twill-hostile-backend", &["twill-guest", "twill-backend-udp"]),
     ("twill-hostile-store", &["twill-guest", "twill-store-file"]),
 ];

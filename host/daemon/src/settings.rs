@@ -8,8 +8,10 @@ use std::time::Duration;
 use clap::{Args, Command, ValueEnum};
 
 mod etcd;
+mod upstream;
 
 pub use etcd::EtcdSettings;
+pub use upstream::UpstreamSettings;
 
 /// Where the settings file is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/twill/twill.toml";
@@ -29,6 +31,9 @@ pub struct StoreSettings {
     /// Where etcd is.
     #[command(flatten)]
     pub etcd: EtcdSettings,
+    /// Servers of other stores.
+    #[command(flatten)]
+    pub upstreams: UpstreamSettings,
     /// Options of the store plugin, as JSON.
     #[arg(long, env = "TWILL_STORE_OPTIONS", value_name = "JSON", default_value = "{}", help_heading = "Store")]
     pub store_options: String,

@@ -55,6 +55,8 @@ pub(crate) struct Plugin {
     pub(crate) kind: String,
     pub(crate) version: Version,
     pub(crate) summary: String,
+    /// JSON Schema of its options.
+    pub(crate) schema: String,
     pub(crate) needs: Needs,
     pub(crate) linked: Linked,
     pub(crate) counters: Arc<Counters>,
@@ -81,10 +83,14 @@ impl Plugin {
     }
 }
 
-/// All `*.wasm` files of the folders in order; a folder that is missing is skipped.
+/// All `*.wasm` files of the folders in order; a folder that is missing is skipped, and what is a file itself is taken whatever its name.
 pub(crate) fn files(folders: &[PathBuf]) -> Result<Vec<PathBuf>, PluginError> {
     let mut files = Vec::new();
     for folder in folders {
+        if folder.is_file() {
+            files.push(folder.clone());
+            continue;
+        }
         match wasm_files(folder) {
             Ok(found) => files.extend(found),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -154,7 +160,7 @@ async fn fit(host: &Host, component: &Component, sight: &mut Sight) -> Result<Pl
     let nursery = host.nursery(format!("the new {}", world.word()), world, Grants::default());
     let (about, needs) = describe(&nursery, &linked).await.map_err(|cause| format!("it cannot describe itself: {cause}"))?;
     let (name, version) = named(world, &about)?;
-    Ok(Plugin { world, kind: name, version, summary: about.summary, needs, linked, counters: Arc::default() })
+    Ok(Plugin { world, kind: name, version, summary: about.summary, schema: about.options_schema, needs, linked, counters: Arc::default() })
 }
 
 async fn describe(nursery: &Nursery, linked: &Linked) -> Result<(About, Needs), String> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use semver::{Version, VersionReq};
 
@@ -49,6 +50,15 @@ pub struct Grants {
     pub directory: Option<PathBuf>,
     /// The servers that it may speak to, under the names by which it asks for them.
     pub upstreams: BTreeMap<String, Upstream>,
+}
+
+/// What a backend finds around it, which its answers must not depend on. Only tests of plugins choose another than the usual one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// What its clocks say, since the epoch; they stand still.
+    pub clock: Duration,
+    /// What its random numbers begin with.
+    pub seed: u8,
 }
 
 /// Why a component does not fit.

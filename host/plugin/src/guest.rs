@@ -10,7 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::directory::Directory;
 use crate::engine::Ticker;
-use crate::grants::{Grants, World};
+use crate::grants::{Grants, Surroundings, World};
 use crate::imports::clock::Clock;
 use crate::imports::log::Log;
 use crate::imports::wasi;
@@ -46,6 +46,7 @@ pub(crate) struct Nursery {
     pub(crate) plugin: String,
     pub(crate) world: World,
     pub(crate) grants: Grants,
+    pub(crate) surroundings: Surroundings,
     pub(crate) upstreams: Upstreams,
 }
 
@@ -60,7 +61,7 @@ impl Nursery {
             open_replies: 0,
             upstreams: self.upstreams.clone(),
             table: ResourceTable::new(),
-            wasi: wasi::empty(self.world, &log),
+            wasi: wasi::empty(self.world, self.surroundings, &log),
             log,
         };
         let mut store = Store::new(&self.engine, guest);

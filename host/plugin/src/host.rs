@@ -9,7 +9,7 @@ use crate::cache::Cache;
 use crate::engine::{Ticker, engine};
 use crate::error::PluginError;
 use crate::folder::Linked;
-use crate::grants::{Grants, World};
+use crate::grants::{Grants, Surroundings, World};
 use crate::guest::{Guest, Nursery};
 use crate::limits::Limits;
 use crate::upstream::Client;
@@ -22,12 +22,13 @@ pub(crate) struct Host {
     pub(crate) cache: Cache,
     ticker: Ticker,
     limits: Limits,
+    surroundings: Surroundings,
     stores: Linker<Guest>,
     backends: Linker<Guest>,
 }
 
 impl Host {
-    pub(crate) fn new(cache: &std::path::Path, limits: Limits) -> Result<Host, PluginError> {
+    pub(crate) fn new(cache: &std::path::Path, limits: Limits, surroundings: Surroundings) -> Result<Host, PluginError> {
         let engine = engine()?;
         let failed = |error: wasmtime::Error| PluginError::Engine(error.root_cause().to_string());
         let (mut stores, mut backends) = (Linker::new(&engine), Linker::new(&engine));
@@ -36,7 +37,7 @@ impl Host {
         Store::add_to_linker::<_, HasSelf<_>>(&mut stores, |guest| guest).map_err(failed)?;
         Backend::add_to_linker::<_, HasSelf<_>>(&mut backends, |guest| guest).map_err(failed)?;
         let ticker = Ticker::start(&engine)?;
-        Ok(Host { cache: Cache::open(cache, &engine), engine, ticker, limits, stores, backends })
+        Ok(Host { cache: Cache::open(cache, &engine), engine, ticker, limits, surroundings, stores, backends })
     }
 
     /// Joins a component's imports to the host.
@@ -52,6 +53,6 @@ impl Host {
         let clients = grants.upstreams.iter().map(|(name, upstream)| (name.clone(), Arc::new(Client::new(upstream.clone()))));
         let upstreams = Arc::new(clients.collect());
         let (engine, ticker, limits) = (self.engine.clone(), self.ticker.clone(), self.limits.clone());
-        Nursery { engine, ticker, limits, plugin, world, grants, upstreams }
+        Nursery { engine, ticker, limits, plugin, world, grants, surroundings: self.surroundings, upstreams }
     }
 }

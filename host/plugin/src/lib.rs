@@ -20,6 +20,7 @@ mod grants;
 mod guest;
 mod host;
 mod imports;
+mod inspect;
 mod limits;
 mod plugins;
 mod status;
@@ -30,7 +31,8 @@ mod wit;
 
 pub use backend::{Backends, Refusals, RefusedItem};
 pub use error::PluginError;
-pub use grants::Grants;
+pub use grants::{Grants, Surroundings};
+pub use inspect::Inspected;
 pub use limits::Limits;
 pub use plugins::{Digests, PluginSettings, Plugins, StoreOffer};
 pub use store::StoreHandle;

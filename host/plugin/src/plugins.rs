@@ -16,7 +16,7 @@ use crate::actor::Actor;
 use crate::backend::{BackendActor, Backends, Refusals};
 use crate::error::PluginError;
 use crate::folder::{self, File, Linked, Plugin};
-use crate::grants::{Grants, World};
+use crate::grants::{Grants, Surroundings, World};
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::status;
@@ -25,7 +25,7 @@ use crate::store::{Opened, Pair, Setup, StoreHandle, ask_instance};
 /// Where plugins are and what they may use.
 #[derive(Debug, Clone)]
 pub struct PluginSettings {
-    /// Folders with `*.wasm` files; of two of one name and version the one in the later folder is used. A missing folder is skipped.
+    /// Folders with `*.wasm` files, or single files; of two of one name and version the one in the later folder is used. A missing folder is skipped.
     pub folders: Vec<PathBuf>,
     /// Folder of compiled plugins; made with mode 0700 when it is missing.
     pub cache: PathBuf,
@@ -85,7 +85,12 @@ impl Plugins {
     /// Loads all plugins of the folders, compiling what was never compiled before. A file that does not fit is refused by name (see
     /// [`Plugins::status`]) and the rest load.
     pub async fn open(settings: PluginSettings) -> Result<Plugins, PluginError> {
-        let host = Arc::new(Host::new(&settings.cache, settings.limits.clone())?);
+        Plugins::open_in(settings, Surroundings::default()).await
+    }
+
+    /// The same for tests of plugins, which want to see that a backend's answers do not depend on what is around it.
+    pub async fn open_in(settings: PluginSettings, surroundings: Surroundings) -> Result<Plugins, PluginError> {
+        let host = Arc::new(Host::new(&settings.cache, settings.limits.clone(), surroundings)?);
         let shared = Shared {
             settings,
             host,
@@ -129,6 +134,11 @@ impl Plugins {
     pub fn status(&self) -> Vec<PluginStatus> {
         let used: Vec<String> = self.0.alive().iter().map(|opened| opened.kind.clone()).collect();
         status::of(&self.0.table(), &used)
+    }
+
+    /// The files that were found.
+    pub(crate) fn files(&self) -> Vec<Arc<File>> {
+        self.0.table().files.clone()
     }
 
     /// Told when a file comes into use or another takes its place.
@@ -308,7 +318,8 @@ async fn load_one(host: Arc<Host>, path: PathBuf, known: Vec<Arc<File>>) -> Arc<
 fn granted(name: &str, plugin: &Plugin, grants: &Grants) -> Result<(), PluginError> {
     let refused = |what: String, advice: &str| Err(PluginError::NotGranted { plugin: name.into(), what, advice: advice.into() });
     if let Some(upstream) = plugin.needs.upstreams.iter().find(|name| !has_endpoint(grants, name)) {
-        return refused(format!("the server \"{upstream}\""), &format!("say where it is with --{upstream}-endpoints <URL>"));
+        let flag = if upstream == "etcd" { "--etcd-endpoints <URL>".to_owned() } else { format!("--upstream {upstream}=<URL>") };
+        return refused(format!("the server \"{upstream}\""), &format!("say where it is with {flag}"));
     }
     if plugin.needs.directory && grants.directory.is_none() {
         return refused("a directory".into(), "name one with --store-dir <path>");

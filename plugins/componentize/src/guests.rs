@@ -72,10 +72,14 @@ struct Marker {
     variants: Vec<String>,
 }
 
-/// Asks cargo for the workspace around the current folder.
-pub fn read_workspace() -> Result<Workspace> {
+/// Asks cargo for the workspace around a folder.
+pub fn read_workspace(folder: &Path) -> Result<Workspace> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo).args(["metadata", "--no-deps", "--format-version", "1"]).output().context("cannot run cargo")?;
+    let output = Command::new(cargo)
+        .current_dir(folder)
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .output()
+        .context("cannot run cargo")?;
     ensure!(output.status.success(), "cannot read the workspace: {}", String::from_utf8_lossy(&output.stderr).trim());
     parse(&output.stdout)
 }

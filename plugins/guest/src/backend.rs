@@ -3,7 +3,7 @@
 //! `use twill_guest::backend::*;` is all that a backend needs. The functions are pure: same arguments, same answer, in any instance.
 
 pub use crate::bindings::backend as world;
-pub use crate::log;
+pub use crate::host::log;
 pub use crate::types::{About, Addresses, Lease, Level, Lifetime, Prefixes, Way};
 pub use world::exports::twill::plugin::backend_api::{
     Assignment, Base, Context, Device, Endpoint, FdbEntry, Guest as Backend, Hop, Item, Link, LinkKind, Neighbour, Network, Node, Refusal,

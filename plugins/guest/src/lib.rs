@@ -41,8 +41,11 @@
 #[cfg(feature = "backend")]
 pub mod backend;
 mod bindings;
+#[cfg(not(target_family = "wasm"))]
+pub mod fake;
 #[cfg(feature = "backend")]
 pub mod family;
+mod host;
 pub mod options;
 pub mod panic;
 #[cfg(feature = "store")]
@@ -52,7 +55,8 @@ pub mod store;
 #[cfg(feature = "store")]
 pub mod subnets;
 
-pub use bindings::shared::twill::plugin::{log, types};
+pub use bindings::shared::twill::plugin::types;
+pub use host::log;
 
 /// What a plugin says of itself: name, summary and options schema given, the version taken from its Cargo.toml.
 #[macro_export]

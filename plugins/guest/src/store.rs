@@ -4,12 +4,11 @@
 //! that a fresh instance could not find again.
 
 pub use crate::bindings::store as world;
-pub use crate::log;
+pub use crate::host::{clock, directory, http, log};
 pub use crate::types::{About, Addresses, Lease, Level, Lifetime, Prefixes, Way};
 pub use world::exports::twill::plugin::store_api::{
     Abilities, AddressHints, Change, Changes, Guest as Store, Held, Oddity, Snapshot, Trouble,
 };
-pub use world::twill::plugin::{clock, directory, http};
 
 pub use crate::subnets::Subnets;
 

@@ -9,8 +9,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde_json::value::RawValue;
 use twill_guest::store::{Addresses, Lease, Lifetime, Subnets, Trouble, Way};
 
-/// The type that flannel leaves out.
-const UDP: &str = "udp";
+/// The types that flannel leaves out.
+const UNTYPED: [&str; 3] = ["udp", "alloc", "tencent-vpc"];
 
 /// The value of `lease`. Refuses what flannel could not read.
 pub fn encode(lease: &Lease) -> Result<String, Trouble> {
@@ -24,7 +24,7 @@ pub fn encode(lease: &Lease) -> Result<String, Trouble> {
     };
     let mut value = format!("{{\"PublicIP\":\"{public}\",\"PublicIPv6\":{public_v6}");
     if let Some(way) = lease.ways.first() {
-        if !way.backend.is_empty() && way.backend != UDP {
+        if !way.backend.is_empty() && !UNTYPED.contains(&way.backend.as_str()) {
             value += &format!(",\"BackendType\":{}", serde_json::Value::from(way.backend.as_str()));
         }
         for (name, data) in [("BackendData", &way.data_v4), ("BackendV6Data", &way.data_v6)] {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     /// Values as flannel was seen to write them.
-    fn goldens() -> [(Lease, &'static str); 6] {
+    fn goldens() -> [(Lease, &'static str); 7] {
         let vxlan = r#"{"VNI":1,"VtepMAC":"aa:f6:b2:bc:81:b1"}"#;
         let dual = (Some(r#"{"VNI":7,"VtepMAC":"aa:42:99:be:6f:04"}"#), Some(r#"{"VNI":7,"VtepMAC":"1a:f5:8e:f3:09:40"}"#));
         let keys = (Some(r#"{"PublicKey":"AAAA","Port":51820}"#), Some(r#"{"PublicKey":"AAAA","Port":51821}"#));
@@ -109,6 +109,7 @@ mod tests {
                 lease(("10.98.0.1", Some("fd98::1")), "vxlan", dual),
                 r#"{"PublicIP":"10.98.0.1","PublicIPv6":"fd98::1","BackendType":"vxlan","BackendData":{"VNI":7,"VtepMAC":"aa:42:99:be:6f:04"},"BackendV6Data":{"VNI":7,"VtepMAC":"1a:f5:8e:f3:09:40"}}"#,
             ),
+            (lease(("10.98.0.1", None), "alloc", (None, None)), r#"{"PublicIP":"10.98.0.1","PublicIPv6":null}"#),
             (lease(("10.98.0.2", None), "host-gw", (None, None)), r#"{"PublicIP":"10.98.0.2","PublicIPv6":null,"BackendType":"host-gw"}"#),
             (
                 lease(("10.98.0.2", None), "extension", (Some(r#""key""#), None)),

@@ -34,7 +34,9 @@ pub async fn open_store(settings: &StoreSettings) -> Result<(Plugins, StoreHandl
 pub async fn choose_store(plugins: &Plugins, settings: &StoreSettings) -> Result<StoreHandle, Exit> {
     let Some(name) = &settings.store else { return Err(Exit::usage(which_stores(plugins))) };
     let etcd = settings.etcd.upstream().map_err(Exit::usage)?.map(|upstream| (ETCD.to_owned(), upstream));
-    let grants = Grants { directory: settings.store_dir.clone(), upstreams: etcd.into_iter().collect() };
+    let mut upstreams = settings.upstreams.grants().map_err(Exit::usage)?;
+    upstreams.extend(etcd);
+    let grants = Grants { directory: settings.store_dir.clone(), upstreams };
     let is_etcd = name.strip_prefix("store-").unwrap_or(name) == ETCD;
     let options = if is_etcd { settings.etcd.options(&settings.store_options) } else { settings.store_options.clone() };
     plugins.open_store(name, &options, &super::facts::hostname(), grants).await.map_err(Exit::lacking)

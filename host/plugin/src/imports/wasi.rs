@@ -15,23 +15,24 @@ use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx};
 
 use super::log::Log;
-use crate::grants::World;
+use crate::grants::{Surroundings, World};
 use crate::wit::types::Level;
 
 /// The WASI of a fresh instance.
-pub(crate) fn empty(world: World, log: &Arc<Log>) -> WasiCtx {
+pub(crate) fn empty(world: World, surroundings: Surroundings, log: &Arc<Log>) -> WasiCtx {
     let mut builder = WasiCtx::builder();
     builder.stdout(Lines { log: log.clone(), level: Level::Info }).stderr(Lines { log: log.clone(), level: Level::Warn });
     builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false).max_random_size(1 << 20);
     if world == World::Backend {
-        builder.wall_clock(Still).monotonic_clock(Still);
-        builder.secure_random(seeded()).insecure_random(seeded()).insecure_random_seed(0);
+        let seeded = || seeded(surroundings.seed);
+        builder.wall_clock(Still(surroundings.clock)).monotonic_clock(Still(surroundings.clock));
+        builder.secure_random(seeded()).insecure_random(seeded()).insecure_random_seed(surroundings.seed.into());
     }
     builder.build()
 }
 
-/// A clock that stands still.
-struct Still;
+/// A clock that stands still at this time.
+struct Still(Duration);
 
 impl HostWallClock for Still {
     fn resolution(&self) -> Duration {
@@ -39,7 +40,7 @@ impl HostWallClock for Still {
     }
 
     fn now(&self) -> Duration {
-        Duration::ZERO
+        self.0
     }
 }
 
@@ -49,13 +50,13 @@ impl HostMonotonicClock for Still {
     }
 
     fn now(&self) -> u64 {
-        0
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
 /// The same bytes over and over; a hash map needs them to be there, nothing here needs them to be random.
-fn seeded() -> Deterministic {
-    Deterministic::new((0..=255u8).map(|byte| byte.wrapping_mul(167).wrapping_add(13)).collect())
+fn seeded(seed: u8) -> Deterministic {
+    Deterministic::new((0..=255u8).map(|byte| byte.wrapping_mul(167).wrapping_add(13).wrapping_add(seed)).collect())
 }
 
 /// A standard stream that ends in the log, a line at a time.
