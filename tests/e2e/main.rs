@@ -2,6 +2,7 @@
 
 mod away;
 mod browser;
+mod beside_flanneld;
 mod claims;
 mod config;
 mod datagrams;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         expiry::TESTS,
         config::TESTS,
         refusals::TESTS,
+        beside_flanneld::TESTS,
         farewell::TESTS,
         firewall::TESTS,
         claims::TESTS,

@@ -3,4 +3,5 @@
 pub mod docker_opts;
 pub mod flanneld;
 pub mod go_flags;
+pub mod running_flanneld;
 pub mod subnet_env;

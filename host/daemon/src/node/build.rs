@@ -23,6 +23,7 @@ use twill_reconcile::run::{self, Wiring};
 use twill_reconcile::view::Outcome;
 use twill_reconcile::{Settings, SourceCheck};
 
+use super::alone::Alone;
 use super::control::Operator;
 use super::events::{Events, now_ms};
 use super::firewall::Firewall;
@@ -45,6 +46,10 @@ pub struct Running {
     pub keeper: JoinHandle<Result<(), Exit>>,
     /// What the keeper knows.
     pub cluster: watch::Receiver<Arc<Cluster>>,
+    /// The claim to be alone on the network.
+    pub alone: Arc<Alone>,
+    /// How it tells.
+    pub followed: Followed,
     /// The instance's lock.
     pub lock: InstanceLock,
     /// What happened.
@@ -55,6 +60,7 @@ pub struct Running {
 struct Parts {
     settings: RunSettings,
     lock: InstanceLock,
+    alone: Arc<Alone>,
     plugins: Plugins,
     store: Arc<StoreHandle>,
     kernel: Arc<Netlink>,
@@ -80,6 +86,7 @@ async fn gather(settings: RunSettings) -> Result<Parts, Exit> {
     let plugins = store::open_plugins(&settings.store).await?;
     let store = Arc::new(store::choose_store(&plugins, &settings.store).await?);
     let lock = InstanceLock::take(&settings.instance.run_dir.join(&settings.instance.instance)).map_err(Exit::failed)?;
+    let alone = Arc::new(Alone::new(settings.instance.run_dir.clone(), settings.instance.subnet_file.clone()));
     let state = settings.instance.state();
     let identity = identity(&state).map_err(Exit::failed)?;
     let events = Arc::new(Events::open(&state));
@@ -93,7 +100,7 @@ async fn gather(settings: RunSettings) -> Result<Parts, Exit> {
     let socket = bind_unix(&settings.instance.socket()).map_err(Exit::failed)?;
     let port = listen(settings.listen).await?;
     let tunnels = Arc::new(Tunnels::new(fast_path_settings(&settings)));
-    Ok(Parts { settings, lock, plugins, store, kernel, tunnels, search, node, socket, port, events })
+    Ok(Parts { settings, lock, alone, plugins, store, kernel, tunnels, search, node, socket, port, events })
 }
 
 async fn listen(listen: Listen) -> Result<Option<TcpListener>, Exit> {
@@ -146,15 +153,16 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     };
     let reads = inputs.subscribe();
     let firewall = Firewall::new(&parts.settings);
-    tasks.spawn("inputs", follow::inputs(handle.cluster(), parts.node.subscribe(), firewall, inputs, shutdown.clone()));
+    tasks.spawn("inputs", follow::inputs(handle.cluster(), parts.node.subscribe(), firewall, Arc::clone(&parts.alone), inputs, shutdown.clone()));
     tasks.spawn("underlay", follow::underlay(parts.search, parts.kernel, outcome.subscribe(), parts.node, followed.clone()));
     tasks.spawn("reconciler", run::run(wiring, reads, Arc::clone(&again), outcome, shutdown.clone()));
     tasks.spawn("pokes", follow::pokes(parts.tunnels, parts.plugins.clone(), again, followed.clone()));
     tasks.spawn("plugin folders", follow::plugin_folders(parts.plugins, followed.clone()));
-    tasks.spawn("subnet file", subnet_file.run(followed));
+    tasks.spawn("subnet file", subnet_file.run(followed.clone()));
     tasks.spawn("snapshot", show.run(shutdown.clone()));
     let ended = async move { keeper.run(shutdown).await.map_err(Exit::config) };
-    Running { tasks, keeper: tokio::spawn(ended), cluster: handle.cluster(), lock: parts.lock, events: parts.events }
+    let keeper = tokio::spawn(ended);
+    Running { tasks, keeper, cluster: handle.cluster(), alone: parts.alone, followed, lock: parts.lock, events: parts.events }
 }
 
 /// Serves the API; why it stopped early, if it does, is logged.
@@ -177,6 +185,7 @@ fn keeper(parts: &Parts) -> (Keeper<StoreHandle, Advertised<twill_plugin::Backen
         planner: parts.plugins.planner(refusals(&parts.events)),
         kernel: Arc::clone(&parts.kernel),
         node: parts.node.subscribe(),
+        alone: Arc::clone(&parts.alone),
     };
     let settings =
         KeeperSettings { node: parts.node.borrow().id.clone(), state_dir: parts.settings.instance.state(), term: parts.settings.lease_ttl };

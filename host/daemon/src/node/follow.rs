@@ -16,23 +16,27 @@ use twill_plugin::Plugins;
 use twill_reconcile::Inputs;
 use twill_reconcile::view::Outcome;
 
+use super::alone::Alone;
 use super::events::Events;
 use super::firewall::Firewall;
 use super::inputs;
 use super::underlay::Search;
 
 /// Keeps the reconciler's inputs up with the cluster and this node. A lost own lease leaves the last inputs in force: the guard stops the sending, and the
-/// state is replaced once there is another lease.
+/// state is replaced once there is another lease. Nothing is planned on a network that another daemon serves.
 pub async fn inputs(
     mut cluster: watch::Receiver<Arc<Cluster>>,
     mut node: watch::Receiver<Arc<Node>>,
     firewall: Firewall,
+    alone: Arc<Alone>,
     out: watch::Sender<Option<Arc<Inputs>>>,
     shutdown: CancellationToken,
 ) {
     loop {
         let next = inputs::inputs(&cluster.borrow_and_update(), &node.borrow_and_update(), &firewall);
-        if let Some(next) = next {
+        if let Some(next) = next
+            && alone.on(next.networks).await.is_ok()
+        {
             out.send_if_modified(|now| {
                 let news = now.as_deref().is_none_or(|now| !same_plan(now, &next));
                 if news {

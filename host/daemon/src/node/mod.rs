@@ -3,6 +3,7 @@
 //!
 //! The way of a lease through the tasks here: keeper → [`follow::inputs`] → reconciler → [`subnet_file`] and [`show`] → API.
 
+mod alone;
 mod build;
 mod control;
 pub mod events;
@@ -12,7 +13,6 @@ mod follow;
 mod health;
 mod history;
 pub mod inputs;
-mod one_network;
 mod paths;
 mod show;
 mod snapshot;
@@ -43,18 +43,17 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// It cannot start, with a sentence and the exit code that fits; or the network config is wrong and there never was a good one.
 pub async fn run(settings: RunSettings) -> Result<(), Exit> {
     let shutdown = CancellationToken::new();
-    let run_dir = settings.instance.run_dir.clone();
     let snapshots = watch::Sender::new(Arc::new(Snapshot::default()));
     health::answer(settings.healthz, snapshots.subscribe(), shutdown.clone()).await?;
     let node = tokio::select! {
         node = build::build(settings, snapshots, shutdown.clone()) => node?,
         () = told_to_end() => return Ok(()),
     };
-    let build::Running { mut tasks, mut keeper, cluster, lock, events } = node;
+    let build::Running { mut tasks, mut keeper, cluster, alone, followed, lock, events } = node;
     let ended = tokio::select! {
         ended = &mut keeper => how_it_ended(ended),
         lacking = facts::tun_is_missing(cluster.clone()) => Err(lacking),
-        taken = one_network::taken_elsewhere(cluster, run_dir) => Err(taken),
+        taken = alone::ends(alone, cluster, followed) => Err(taken),
         // A keeper that ends takes others with it, and knows why.
         broken = tasks.first_end() => match tokio::time::timeout(Duration::from_millis(500), &mut keeper).await {
             Ok(ended) => how_it_ended(ended),

@@ -8,6 +8,7 @@ use twill_model::node::Node;
 use twill_model::{Addresses, Lease, Mac, NetworkConfig, Way};
 use twill_reconcile::ports::{Kernel, Network, Planner};
 
+use super::alone::Alone;
 use super::inputs::networks;
 
 /// Asks the config's backend.
@@ -18,10 +19,13 @@ pub struct Advertised<P, K> {
     pub kernel: Arc<K>,
     /// This node, as it is now.
     pub node: watch::Receiver<Arc<Node>>,
+    /// Nothing is published on a network that another daemon serves.
+    pub alone: Arc<Alone>,
 }
 
 impl<P: Planner, K: Kernel> Wish for Advertised<P, K> {
     async fn wish(&self, config: &NetworkConfig, previous: Option<&Lease>) -> Result<(Addresses, Vec<Way>), String> {
+        self.alone.on(networks(config)).await.map_err(|company| company.to_string())?;
         let node = self.node.borrow().clone();
         let network = Network { ranges: networks(config).iter().collect(), backend: config.backend.clone() };
         let before = previous.and_then(|lease| lease.ways.iter().find(|way| way.backend == config.backend)).cloned();
