@@ -25,7 +25,9 @@ impl StandIn {
     /// On this node, with these flags and variables.
     fn start(node: &Node, flags: &[&str], variables: &[(&str, &str)]) -> Result<StandIn> {
         let program = node.dir("lib").join("flanneld");
-        std::fs::copy("/bin/sh", &program)?;
+        if !program.exists() {
+            std::fs::copy("/bin/sh", &program)?;
+        }
         // The shell waits for a line that never comes; the flags are its script's arguments, and stand in /proc/PID/cmdline.
         let mut command = node.command("/var/lib/flanneld")?;
         command.args(["-c", "read -r _", "flanneld"]).args(flags).envs(variables.iter().copied());
@@ -55,7 +57,10 @@ fn subnet_file(node: &Node, name: &str, network: &str) -> Result<()> {
     let folder = node.dir("run").join("flannel");
     std::fs::create_dir_all(&folder)?;
     let subnet = network.replace(".0.0/16", ".9.1/24");
-    Ok(std::fs::write(folder.join(name), format!("FLANNEL_NETWORK={network}\nFLANNEL_SUBNET={subnet}\nFLANNEL_MTU=1472\nFLANNEL_IPMASQ=false\n"))?)
+    Ok(std::fs::write(
+        folder.join(name),
+        format!("FLANNEL_NETWORK={network}\nFLANNEL_SUBNET={subnet}\nFLANNEL_MTU=1472\nFLANNEL_IPMASQ=false\n"),
+    )?)
 }
 
 fn lab() -> Result<(Lab, Node)> {
@@ -90,6 +95,14 @@ fn kernel(node: &Node) -> Result<String> {
     Ok([node.ip("-d address show")?, node.ip("route show table all")?, node.ip("-6 route show table all")?, nft].join("\n"))
 }
 
+/// Fails with the lines that differ.
+fn untouched(node: &Node, before: &str) -> Result<()> {
+    let after = kernel(node)?;
+    let differing = |a: &str, b: &str| a.lines().filter(|line| !b.lines().any(|other| other == *line)).collect::<Vec<_>>().join("\n");
+    ensure!(after == before, "the kernel's state was:\n{}\nand is:\n{}", differing(before, &after), differing(&after, before));
+    Ok(())
+}
+
 fn same_network() -> Result<()> {
     let (lab, a) = lab()?;
     subnet_file(&a, "theirs.env", NETWORK)?;
@@ -101,7 +114,7 @@ fn same_network() -> Result<()> {
     subnet_file(&a, "theirs.env", "10.0.0.0/8")?;
     refuses(&mut run(&a, &[])?, &["10.0.0.0/8"])?;
     ensure!(lab.leases_in_store()? == 0, "a lease was taken all the same");
-    ensure!(kernel(&a)? == before, "the kernel's state is another one:\n{before}\n{}", kernel(&a)?);
+    untouched(&a, &before)?;
     drop(by_flag);
     a.start(Launch::now())?;
     a.ready(SOON)
@@ -120,7 +133,7 @@ fn same_file() -> Result<()> {
     std::fs::remove_file(a.dir("run").join("flannel/subnet.env"))?;
     let before = kernel(&a)?;
     refuses(&mut run(&a, &[])?, &[&pid, "/run/flannel/subnet.env", "--subnet-file"])?;
-    ensure!(kernel(&a)? == before, "remembered leases were put to work:\n{before}\n{}", kernel(&a)?);
+    untouched(&a, &before)?;
     ensure!(lab.leases_in_store()? == 1);
     drop(stand_in);
     a.start(Launch::now())?;

@@ -1,11 +1,12 @@
 //! End-to-end tests: real daemons, real plugins and real packets, each test in a lab of its own. One subject a file.
 
 mod away;
-mod browser;
 mod beside_flanneld;
+mod browser;
 mod claims;
 mod config;
 mod datagrams;
+mod disruption;
 mod etcd;
 mod expiry;
 mod families;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         away::TESTS,
         expiry::TESTS,
         config::TESTS,
+        disruption::TESTS,
         refusals::TESTS,
         beside_flanneld::TESTS,
         farewell::TESTS,

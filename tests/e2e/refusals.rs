@@ -103,7 +103,7 @@ fn unknown_store() -> Result<()> {
 
 fn wrong_flags() -> Result<()> {
     let (_lab, a) = node(&good())?;
-    for flags in [["--lease-ttl", "soon"], ["--listen", "everywhere"], ["--colour", "red"]] {
+    for flags in [["--lease-ttl", "soon"], ["--lease-renew-margin", "24h"], ["--listen", "everywhere"], ["--colour", "red"]] {
         let output = outcome(run(&a)?.args(flags))?;
         ensure!(output.status.code() == Some(64) && said(&output).contains(flags[0]), "{flags:?}: {}: {}", output.status, said(&output));
     }

@@ -120,6 +120,16 @@ pub struct RunSettings {
     /// How long a lease lasts without renewal, such as 24h, 90m or 30s.
     #[arg(long, env = "TWILL_LEASE_TTL", value_name = "TIME", default_value = "24h", value_parser = duration, help_heading = "Network")]
     pub lease_ttl: Duration,
+    /// How long before its end a lease is renewed; shorter than --lease-ttl. Without it: an hour, and of a term under 90 minutes two thirds.
+    #[arg(long, env = "TWILL_LEASE_RENEW_MARGIN", value_name = "TIME", value_parser = duration, help_heading = "Network")]
+    pub lease_renew_margin: Option<Duration>,
+    /// Put a changed network config in force also when that interrupts traffic (a VXLAN device with another port is made anew). Without it such a config waits for
+    /// `twill config accept` or a restart.
+    #[arg(
+        long, env = "TWILL_ALLOW_DISRUPTION", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false,
+        default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Network"
+    )]
+    pub allow_disruption: bool,
     /// Inner sources accepted from a peer: its pods' subnet alone, that and its own addresses, or anything.
     #[arg(long, env = "TWILL_UDP_SOURCE_CHECK", value_enum, default_value = "lease", help_heading = "Network")]
     pub udp_source_check: SourceCheck,
@@ -167,6 +177,22 @@ pub struct RunSettings {
     /// Log lines for people or for machines.
     #[arg(long, env = "TWILL_LOG_FORMAT", value_enum, default_value = "text", help_heading = "API and logs")]
     pub log_format: LogFormat,
+}
+
+impl RunSettings {
+    /// Checks what one setting alone cannot say.
+    ///
+    /// # Errors
+    /// Which settings contradict each other.
+    pub fn check(&self) -> Result<(), String> {
+        match self.lease_renew_margin {
+            Some(margin) if margin >= self.lease_ttl => Err(format!(
+                "--lease-renew-margin ({margin:?}) must be shorter than --lease-ttl ({:?}), or the lease would never be left alone",
+                self.lease_ttl
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Inner sources accepted from a peer.

@@ -1,13 +1,13 @@
 //! Links: from items to messages, from messages to items. No I/O.
 //!
-//! A device is created whole in one request: kind, MTU, MAC and up. MTU, MAC and up of one that is there are changed in place; what makes the
-//! kind cannot be, so a device of other attributes is re-made.
+//! A device is created whole in one request: kind, MTU, MAC and up. MTU, MAC and up of one that is there are changed in place, and what of its kind can
+//! be ([`LinkKind::remake`]); a device that differs in more is re-made.
 
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{
-    InfoData, InfoIpTunnel, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    InfoData, InfoIpTunnel, InfoKind, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
@@ -44,8 +44,23 @@ pub(crate) fn create(wanted: &Link<LinkName>, under: Option<u32>) -> Result<Chan
     Ok(Change { message: RouteNetlinkMessage::NewLink(message), flags: NLM_F_CREATE | NLM_F_EXCL, settled: &[] })
 }
 
-/// The request that brings MTU, MAC and up to what is wanted; none when they are so.
-pub(crate) fn adjust(wanted: &Link<LinkName>, there: &ObservedLink) -> Option<Change> {
+/// The requests that bring what of the kind [`adjustable`] allows, then MTU, MAC and up, to what is wanted; none when they are so.
+pub(crate) fn adjust(wanted: &Link<LinkName>, there: &ObservedLink) -> Vec<Change> {
+    adjust_kind(&wanted.kind, there).into_iter().chain(adjust_link(wanted, there)).collect()
+}
+
+/// A request of its own: the kernel refuses a kind's attributes and an MTU in one, and looks at the former in RTM_NEWLINK alone, which without NLM_F_CREATE changes
+/// the device there.
+fn adjust_kind(wanted: &LinkKind, there: &ObservedLink) -> Option<Change> {
+    let kind = explicit(wanted);
+    let data = there.kind.as_ref().filter(|there| **there != kind).and_then(|_| changed_data(&kind))?;
+    let mut message = LinkMessage::default();
+    message.header.index = there.index;
+    message.attributes = vec![data];
+    Some(Change { message: RouteNetlinkMessage::NewLink(message), flags: 0, settled: &[] })
+}
+
+fn adjust_link(wanted: &Link<LinkName>, there: &ObservedLink) -> Option<Change> {
     let mut message = LinkMessage::default();
     message.header.index = there.index;
     if !there.up {
@@ -57,6 +72,17 @@ pub(crate) fn adjust(wanted: &Link<LinkName>, there: &ObservedLink) -> Option<Ch
     message.attributes.extend(mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
     let differs = !there.up || !message.attributes.is_empty();
     differs.then_some(Change { message: RouteNetlinkMessage::SetLink(message), flags: 0, settled: &[] })
+}
+
+/// What can be changed of a kind on a running device.
+fn changed_data(kind: &LinkKind) -> Option<LinkAttribute> {
+    let LinkKind::Vxlan { vni, local, learning, .. } = kind else { return None };
+    let local = match local {
+        IpAddr::V4(local) => InfoVxlan::Local(*local),
+        IpAddr::V6(local) => InfoVxlan::Local6(*local),
+    };
+    let data = InfoData::Vxlan(vec![InfoVxlan::Id(*vni), local, InfoVxlan::Learning(*learning)]);
+    Some(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vxlan), LinkInfo::Data(data)]))
 }
 
 /// The request that removes the link of that name.
@@ -116,7 +142,12 @@ impl SeenLink {
     }
 }
 
-/// True when the device there can be kept for the wish: only MTU, MAC and up may differ.
+/// True when the device there becomes what is wished without being made anew.
+pub(crate) fn adjustable(wanted: &LinkKind, there: &ObservedLink) -> bool {
+    fits(wanted, there) || there.kind.as_ref().is_some_and(|kind| kind.remake(wanted).is_none())
+}
+
+/// True when the device there is of the very kind that is wished: only MTU, MAC and up may differ.
 pub(crate) fn fits(wanted: &LinkKind, there: &ObservedLink) -> bool {
     match wanted {
         LinkKind::Tunnel { .. } => there.word == "tun",

@@ -25,7 +25,7 @@ fn a_vxlan_device_is_made_whole_and_reads_back_equal() {
         let seen = told(create(&wanted, Some(3)).expect("a request"));
         assert!(fits(&wanted.kind, &seen.link), "{:?}", seen.link);
         assert_eq!((seen.under, seen.link.up, seen.link.mtu, seen.link.mac), (Some(3), true, 1450, wanted.mac));
-        assert!(adjust(&wanted, &seen.link).is_none());
+        assert!(adjust(&wanted, &seen.link).is_empty());
     }
 }
 
@@ -41,7 +41,7 @@ fn a_vxlan_device_on_another_interface_is_not_ours() {
 fn only_what_differs_is_adjusted() {
     let wanted = wanted(vxlan_kind(0, "10.0.0.1"));
     let there = told(create(&wanted, Some(3)).expect("a request")).link;
-    let changed = |there: ObservedLink| match adjust(&wanted, &there).expect("a request").message {
+    let changed = |there: ObservedLink| match adjust(&wanted, &there).pop().expect("a request").message {
         RouteNetlinkMessage::SetLink(message) => (message.attributes, message.header.flags),
         other => panic!("no set request: {other:?}"),
     };
@@ -49,6 +49,22 @@ fn only_what_differs_is_adjusted() {
     assert_eq!(changed(ObservedLink { up: false, ..there.clone() }), (vec![], LinkFlags::Up));
     let mac = LinkAttribute::Address(vec![2, 0, 0, 0, 0, 9]);
     assert_eq!(changed(ObservedLink { mac: None, ..there }), (vec![mac], LinkFlags::empty()));
+}
+
+#[test]
+fn local_address_and_learning_change_in_place_and_the_port_does_not() {
+    let there = told(create(&wanted(vxlan_kind(0, "10.0.0.1")), Some(3)).expect("a request")).link;
+    let other = wanted(LinkKind::Vxlan { vni: 1, port: 8472, local: [10, 0, 0, 2].into(), learning: true, gbp: true });
+    assert!(adjustable(&other.kind, &there) && !fits(&other.kind, &there));
+    let changes = adjust(&Link { mtu: 1400, ..other.clone() }, &there);
+    assert_eq!(changes.len(), 2, "the MTU has a request of its own");
+    let RouteNetlinkMessage::NewLink(mut message) = changes[0].message.clone() else { panic!("the kernel would pass it over") };
+    assert_eq!(message.header.index, there.index);
+    message.attributes.push(LinkAttribute::IfName("flannel.1".into()));
+    let after = read(&message);
+    let LinkKind::Vxlan { local, learning, .. } = after.and_then(|seen| seen.link.kind).expect("a kind") else { panic!("no VXLAN device") };
+    assert_eq!((local, learning), ([10, 0, 0, 2].into(), true));
+    assert!(!adjustable(&vxlan_kind(4790, "10.0.0.1"), &there));
 }
 
 #[test]

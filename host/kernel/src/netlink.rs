@@ -17,7 +17,7 @@ use twill_reconcile::ports::{Kernel, Refused};
 use crate::ask::{Asker, Change};
 use crate::filter::PacketFilter;
 use crate::ledger::Ledger;
-use crate::link::{SeenLink, adjust, alike, fits};
+use crate::link::{SeenLink, adjust, adjustable, alike};
 use crate::monitor::Monitor;
 use crate::route::SeenRoute;
 use crate::sysctl::{Restored, Sysctls};
@@ -162,7 +162,7 @@ impl Netlink {
         let Some(there) = self.link(&wanted.on).await?.map(|seen| seen.observed(under)) else {
             return self.create_link(wanted, under).await;
         };
-        if fits(&wanted.kind, &there) {
+        if adjustable(&wanted.kind, &there) {
             return self.adjust_link(wanted, &there).await;
         }
         if !alike(&wanted.kind, &there) {
@@ -179,10 +179,10 @@ impl Netlink {
     }
 
     async fn adjust_link(&self, wanted: &Link<LinkName>, there: &ObservedLink) -> Result<(), Failure> {
-        match adjust(wanted, there) {
-            Some(change) => self.change_link(wanted, Some(there), change).await,
-            None => Ok(()),
+        for change in adjust(wanted, there) {
+            self.change_link(wanted, Some(there), change).await?;
         }
+        Ok(())
     }
 
     async fn change_link(&self, wanted: &Link<LinkName>, there: Option<&ObservedLink>, change: Change) -> Result<(), Failure> {

@@ -48,6 +48,10 @@ pub trait Wish: Send + Sync + 'static {
     /// Public addresses, and the ways this node can be reached by, best first. `previous` is the own lease as last known: MAC addresses are kept from it.
     /// The error is for people and is tried again later.
     fn wish(&self, config: &NetworkConfig, previous: Option<&Lease>) -> impl Future<Output = Result<(Addresses, Vec<Way>), String>> + Send;
+
+    /// What `config` would interrupt on this node, which serves pods by `current` and its lease `own`: words such as "link flannel.1 is made anew: its port 8472 becomes
+    /// 4790". None when traffic goes on.
+    fn disruption(&self, current: &NetworkConfig, own: &Lease, config: &NetworkConfig) -> impl Future<Output = Option<String>> + Send;
 }
 
 /// Told until which millisecond of the boot clock the fast path may send: 0 is not at all, `u64::MAX` is without limit (a reservation).
@@ -65,6 +69,10 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// For how long a lease is taken; [`crate::term::DEFAULT_TERM`] unless set. At least a second.
     pub term: Duration,
+    /// How long before its end a lease is renewed; see [`crate::term::renewal_after`] for what holds without it.
+    pub renew_margin: Option<Duration>,
+    /// Put a config in force also when that interrupts traffic.
+    pub allow_disruption: bool,
 }
 
 /// Why the keeper cannot go on.
@@ -282,6 +290,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
                 Ok(())
             }
             Ok(snapshot) => {
+                let at_once = self.store_error.is_none();
                 self.store_answered();
                 self.agenda.read = None;
                 let own = Self::owns(self.settings.node.clone(), self.public);
@@ -292,7 +301,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
                 self.follower.go_on_from(snapshot.cursor);
                 self.agenda.settle = Some(self.now());
                 self.refuse_to_start_with(first, snapshot.config.as_deref())?;
-                self.offer(snapshot.config).await;
+                self.offer(snapshot.config, first && at_once).await;
                 Ok(())
             }
         }

@@ -10,9 +10,18 @@ pub const STEP: Duration = Duration::from_secs(2);
 
 const MARGIN: Duration = Duration::from_secs(3600);
 
-/// How long after a lease was written it is renewed: the term less one hour, but never later than a third of the term. 24 h gives 23 h, 3 s gives 1 s.
-pub fn renewal_after(term: Duration) -> Duration {
-    term - MARGIN.min(term * 2 / 3)
+/// The shortest time between two renewals that a margin asks for, unless a third of the term is shorter.
+const LEAST: Duration = Duration::from_secs(60);
+
+/// How long after a lease was written it is renewed.
+///
+/// With a margin: so long before the end of the term, as flannel's `--subnet-lease-renew-margin`; one that leaves less than a minute, or less than a third of a short
+/// term, is cut to that. Without one: an hour before the end, and of a short term after a third. 24 h gives 23 h, 3 s gives 1 s.
+pub fn renewal_after(term: Duration, margin: Option<Duration>) -> Duration {
+    match margin {
+        Some(margin) => term.saturating_sub(margin).max(LEAST.min(term / 3)),
+        None => term - MARGIN.min(term * 2 / 3),
+    }
 }
 
 /// How long before a permit ends it is looked at, so that a busy machine is not taken for a frozen one: a twelfth of the term, between 250 ms and 1 s.
@@ -92,9 +101,17 @@ mod tests {
 
     #[test]
     fn a_day_is_renewed_an_hour_early_and_three_seconds_after_one() {
-        assert_eq!(renewal_after(DEFAULT_TERM), Duration::from_secs(23 * 3600));
-        assert_eq!(renewal_after(Duration::from_secs(3)), Duration::from_secs(1));
-        assert_eq!(renewal_after(Duration::from_secs(5400)), Duration::from_secs(1800));
+        assert_eq!(renewal_after(DEFAULT_TERM, None), Duration::from_secs(23 * 3600));
+        assert_eq!(renewal_after(Duration::from_secs(3), None), Duration::from_secs(1));
+        assert_eq!(renewal_after(Duration::from_secs(5400), None), Duration::from_secs(1800));
+    }
+
+    #[test]
+    fn a_margin_is_kept_as_far_as_the_term_has_room_for_it() {
+        let after = |term: u64, margin: u64| renewal_after(Duration::from_secs(term), Some(Duration::from_secs(margin))).as_secs();
+        let day = 24 * 3600;
+        assert_eq!([after(day, 60 * 60), after(day, 60), after(day, 1439 * 60)], [23 * 3600, day - 60, 60]);
+        assert_eq!([after(10, 2), after(9, 8), after(9, 3600)], [8, 3, 3]);
     }
 
     #[test]
@@ -119,10 +136,12 @@ mod tests {
         }
 
         #[test]
-        fn renewal_lies_inside_the_term_and_leaves_time_to_retry(seconds in 1u64..200_000) {
+        fn renewal_lies_inside_the_term_and_leaves_time_to_retry(seconds in 1u64..200_000, margin in any::<u32>()) {
             let term = Duration::from_secs(seconds);
-            prop_assert!(renewal_after(term) > Duration::ZERO);
-            prop_assert!(renewal_after(term) + lead(term) < term);
+            prop_assert!(renewal_after(term, None) > Duration::ZERO);
+            prop_assert!(renewal_after(term, None) + lead(term) < term);
+            let asked = renewal_after(term, Some(Duration::from_secs(margin.into())));
+            prop_assert!(asked > Duration::ZERO && asked <= term);
         }
     }
 }

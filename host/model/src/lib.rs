@@ -16,6 +16,7 @@ pub mod node;
 pub mod path;
 pub mod peers;
 pub mod proof;
+mod remake;
 pub mod state;
 pub mod status;
 

@@ -32,6 +32,7 @@ pub struct Run {
 impl Run {
     /// Runs until told to end; `notes` are the first lines of the log.
     pub fn main(self, notes: &[String]) -> Result<(), Exit> {
+        self.settings.check().map_err(Exit::usage)?;
         start_logging(&self.settings)?;
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Exit::failed)?;

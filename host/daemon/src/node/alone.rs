@@ -24,7 +24,7 @@ use crate::compat::running_flanneld::{self, Process};
 use crate::exit::Exit;
 
 /// How often a look is taken for a flanneld that was started later.
-const LOOK: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Who is in the way.
 #[derive(Debug, thiserror::Error)]

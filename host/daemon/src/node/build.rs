@@ -153,7 +153,10 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     };
     let reads = inputs.subscribe();
     let firewall = Firewall::new(&parts.settings);
-    tasks.spawn("inputs", follow::inputs(handle.cluster(), parts.node.subscribe(), firewall, Arc::clone(&parts.alone), inputs, shutdown.clone()));
+    tasks.spawn(
+        "inputs",
+        follow::inputs(handle.cluster(), parts.node.subscribe(), firewall, Arc::clone(&parts.alone), inputs, shutdown.clone()),
+    );
     tasks.spawn("underlay", follow::underlay(parts.search, parts.kernel, outcome.subscribe(), parts.node, followed.clone()));
     tasks.spawn("reconciler", run::run(wiring, reads, Arc::clone(&again), outcome, shutdown.clone()));
     tasks.spawn("pokes", follow::pokes(parts.tunnels, parts.plugins.clone(), again, followed.clone()));
@@ -187,8 +190,13 @@ fn keeper(parts: &Parts) -> (Keeper<StoreHandle, Advertised<twill_plugin::Backen
         node: parts.node.subscribe(),
         alone: Arc::clone(&parts.alone),
     };
-    let settings =
-        KeeperSettings { node: parts.node.borrow().id.clone(), state_dir: parts.settings.instance.state(), term: parts.settings.lease_ttl };
+    let settings = KeeperSettings {
+        node: parts.node.borrow().id.clone(),
+        state_dir: parts.settings.instance.state(),
+        term: parts.settings.lease_ttl,
+        renew_margin: parts.settings.lease_renew_margin,
+        allow_disruption: parts.settings.allow_disruption,
+    };
     let tunnels = Arc::clone(&parts.tunnels);
     let guard = Arc::new(move |boot_ms| tunnels.valid_until(boot_ms));
     Keeper::new(Arc::clone(&parts.store), wish, settings, guard, parts.events.voice("lease"))

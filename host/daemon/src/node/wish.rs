@@ -6,7 +6,8 @@ use tokio::sync::watch;
 use twill_lease::keeper::Wish;
 use twill_model::node::Node;
 use twill_model::{Addresses, Lease, Mac, NetworkConfig, Way};
-use twill_reconcile::ports::{Kernel, Network, Planner};
+use twill_reconcile::disruption::remade;
+use twill_reconcile::ports::{Context, Kernel, Network, Planner};
 
 use super::alone::Alone;
 use super::inputs::networks;
@@ -27,13 +28,28 @@ impl<P: Planner, K: Kernel> Wish for Advertised<P, K> {
     async fn wish(&self, config: &NetworkConfig, previous: Option<&Lease>) -> Result<(Addresses, Vec<Way>), String> {
         self.alone.on(networks(config)).await.map_err(|company| company.to_string())?;
         let node = self.node.borrow().clone();
-        let network = Network { ranges: networks(config).iter().collect(), backend: config.backend.clone() };
         let before = previous.and_then(|lease| lease.ways.iter().find(|way| way.backend == config.backend)).cloned();
         let options = config.options.clone();
-        let way = self.planner.advertise(&config.backend, network, (*node).clone(), options, before, self.links().await);
+        let way = self.planner.advertise(&config.backend, network(config), (*node).clone(), options, before, self.links().await);
         let way = way.await.map_err(|error| format!("backend \"{}\" cannot be published: {error}", config.backend))?;
         Ok((of_families(node.public, config), vec![way]))
     }
+
+    async fn disruption(&self, current: &NetworkConfig, own: &Lease, config: &NetworkConfig) -> Option<String> {
+        if current.backend != config.backend {
+            return None;
+        }
+        let way = own.ways.iter().find(|way| way.backend == config.backend)?.clone();
+        let (_, next) = self.wish(config, Some(own)).await.ok()?;
+        let before = self.planner.local(&config.backend, self.context(current, own, way)).await.ok()?;
+        let after = self.planner.local(&config.backend, self.context(config, own, next.into_iter().next()?)).await.ok()?;
+        let remade: Vec<String> = remade(&before.items, &after.items).iter().map(ToString::to_string).collect();
+        (!remade.is_empty()).then(|| remade.join("; "))
+    }
+}
+
+fn network(config: &NetworkConfig) -> Network {
+    Network { ranges: networks(config).iter().collect(), backend: config.backend.clone() }
 }
 
 /// The addresses that the network has a use for: no more is published.
@@ -42,6 +58,12 @@ fn of_families(public: Addresses, config: &NetworkConfig) -> Addresses {
 }
 
 impl<P, K: Kernel> Advertised<P, K> {
+    /// What the config's backend is asked in when this node publishes `way`.
+    fn context(&self, config: &NetworkConfig, own: &Lease, way: Way) -> Context {
+        let node = (**self.node.borrow()).clone();
+        Context { network: network(config), node, mine: own.timeless(), way, primary: true }
+    }
+
     /// Links found on the machine, for taking over. That there are none is no reason to fail: a backend then derives its MAC from the seed.
     async fn links(&self) -> Vec<(String, Mac)> {
         let observed = self.kernel.observe(Vec::new()).await.unwrap_or_default();

@@ -34,8 +34,8 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         Ok(())
     }
 
-    /// Weighs what the store holds as config now.
-    pub(super) async fn offer(&mut self, text: Option<String>) {
+    /// Weighs what the store holds as config now. At the start of a daemon (`at_start`) it may interrupt traffic: a restart is an operator's consent.
+    pub(super) async fn offer(&mut self, text: Option<String>, at_start: bool) {
         self.config.waiting = None;
         self.config.untried = false;
         let Some(text) = text else { return self.config_is_missing() };
@@ -44,7 +44,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
             return;
         }
         match NetworkConfig::parse(&text) {
-            Ok(config) => self.weigh(Arc::new(config), text).await,
+            Ok(config) => self.weigh(Arc::new(config), text, at_start || self.settings.allow_disruption).await,
             Err(error) => {
                 let instead = if self.config.config.is_some() { "the last good one stays in force" } else { "a better one is waited for" };
                 self.look_again_soon();
@@ -70,20 +70,37 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         }
     }
 
-    async fn weigh(&mut self, config: Arc<NetworkConfig>, text: String) {
+    async fn weigh(&mut self, config: Arc<NetworkConfig>, text: String, may_disrupt: bool) {
         if let Some(why) = self.objection(&config) {
             self.config.waiting = Some((config, text));
             return self
                 .complain(format!("the network config in the store waits for an operator: {why}; the last good one stays in force"));
         }
         match self.try_backend(&config).await {
-            Ok(()) => self.put_in_force(config, text),
+            Ok(()) => match self.disruption(&config, may_disrupt).await {
+                None => self.put_in_force(config, text),
+                Some(why) => self.hold_back(config, text, &why),
+            },
             Err(why) => {
                 self.config.untried = true;
                 self.look_again_soon();
                 self.complain(format!("{why}; the last good config stays in force"));
             }
         }
+    }
+
+    /// What putting it in force would interrupt that may not be, where there is traffic.
+    async fn disruption(&self, config: &NetworkConfig, may_disrupt: bool) -> Option<String> {
+        let (Some(current), Some(own), false) = (&self.config.config, self.own.lease(), may_disrupt) else { return None };
+        self.wish.disruption(current, own, config).await
+    }
+
+    fn hold_back(&mut self, config: Arc<NetworkConfig>, text: String, why: &str) {
+        self.config.waiting = Some((config, text));
+        self.complain(format!(
+            "the network config in the store waits for --allow-disruption or a restart, because it interrupts traffic on this node: {why}; put it in force now with \
+             `twill config accept`; the last good one stays in force"
+        ));
     }
 
     /// Where a config is in force, another backend must first show that it can be used: the network of the last one is taken down for it.

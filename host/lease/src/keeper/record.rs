@@ -175,7 +175,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         self.mind_the_own(&changes);
         for change in changes {
             match change {
-                Change::Config(text) => self.offer(text).await,
+                Change::Config(text) => self.offer(text, false).await,
                 Change::Oddity(oddity) => {
                     let known = self.oddities.iter().filter(|known| known.place != oddity.place).cloned();
                     self.note_oddities(known.chain([oddity.clone()]).collect());

@@ -221,7 +221,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
             Lifetime::Seconds(seconds) => Some(std::time::Duration::from_secs(u64::from(seconds.max(1)))),
         };
         self.own_ends = term.map_or(u64::MAX, |term| asked_ms.saturating_add(millis(term)));
-        self.agenda.renew = term.map(|term| asked_ms.saturating_add(millis(renewal_after(term))));
+        self.agenda.renew = term.map(|term| asked_ms.saturating_add(millis(renewal_after(term, self.settings.renew_margin))));
         self.fence.open(self.own_ends, lead(term.unwrap_or(self.settings.term)));
         self.unclear = false;
         self.written.note(&held.lease);

@@ -74,6 +74,22 @@ async fn renewals_come_in_time_and_are_no_news_for_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_margin_says_how_long_before_its_end_the_lease_is_renewed() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let margin = Some(std::time::Duration::from_secs(30));
+    let node = Start { margin, ..Start::new("a", &state).term(300) }.run(&store);
+    node.own().await;
+    let (writes, renewal) = (store.writes(), node.now().renewal.expect("a renewal"));
+    let left = renewal - crate::clock::Clock::boot_ms(node.clock.as_ref());
+    assert!((268_000..=270_000).contains(&left), "renewed in {left} ms");
+    pass(260).await;
+    assert_eq!(store.writes(), writes, "too early");
+    pass(12).await;
+    assert_eq!(store.writes(), writes + 1);
+    assert!(node.may_send());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reservation_stays_one_and_has_no_end() {
     let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
     store.put(crate::testing::reserved(lease_of_flannel("10.3.7.0/24", "192.0.2.1")));

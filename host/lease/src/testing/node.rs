@@ -28,6 +28,12 @@ impl Wish for PlainWish {
         let way = Way { backend: config.backend.clone(), options: config.options.clone(), data_v4: None, data_v6: None };
         Ok((*self.0.lock().expect("no panic in here"), vec![way]))
     }
+
+    /// In these tests another port makes the link anew.
+    async fn disruption(&self, current: &NetworkConfig, _own: &Lease, config: &NetworkConfig) -> Option<String> {
+        let port = |config: &NetworkConfig| config.options.contains("Port").then(|| config.options.clone());
+        (port(current) != port(config)).then(|| "the link is made anew".to_owned())
+    }
 }
 
 /// A running node.
@@ -49,11 +55,21 @@ pub struct Start<'a> {
     pub address: &'a str,
     /// A backend that has no plugin.
     pub lacks: Option<&'static str>,
+    pub margin: Option<Duration>,
+    pub allow_disruption: bool,
 }
 
 impl<'a> Start<'a> {
     pub fn new(name: &'a str, state: &'a TempDir) -> Start<'a> {
-        Start { name, state: state.path(), term: Duration::from_secs(86_400), address: "192.0.2.1", lacks: None }
+        Start {
+            name,
+            state: state.path(),
+            term: Duration::from_secs(86_400),
+            address: "192.0.2.1",
+            lacks: None,
+            margin: None,
+            allow_disruption: false,
+        }
     }
 
     pub fn term(self, seconds: u64) -> Self {
@@ -68,7 +84,13 @@ impl<'a> Start<'a> {
         let (keeper, handle) = Keeper::with_clock(
             Arc::new(store.clone()),
             wish.clone(),
-            Settings { node: NodeId(self.name.into()), state_dir: self.state.into(), term: self.term },
+            Settings {
+                node: NodeId(self.name.into()),
+                state_dir: self.state.into(),
+                term: self.term,
+                renew_margin: self.margin,
+                allow_disruption: self.allow_disruption,
+            },
             Arc::new(move |until| told.store(until, Ordering::SeqCst)),
             Arc::new(move |weight, told| heard.lock().expect("no panic in here").push((weight, told.text))),
             clock.clone(),

@@ -15,6 +15,8 @@ pub enum Becomes {
     Healthz,
     /// twill's `--log`.
     Log,
+    /// twill's `--lease-renew-margin`.
+    Margin,
     /// Nothing, because of this; said when the flag has another value than flannel's default.
     Nothing(&'static str),
     /// Nothing unless the Kubernetes store is asked for.
@@ -44,7 +46,7 @@ const fn flag(name: &'static str, kind: Kind, default: &'static str, becomes: Be
     Flag { name, kind, default, becomes, help }
 }
 
-use Becomes::{Healthz, Kubernetes, KubernetesStore, Log, Nothing, Same, Secret, Version};
+use Becomes::{Healthz, Kubernetes, KubernetesStore, Log, Margin, Nothing, Same, Secret, Version};
 use Kind::{Number, Text, Truth};
 
 /// The flags, by subject.
@@ -68,13 +70,7 @@ pub const FLAGS: &[Flag] = &[
     flag("public-ip", Text, "", Same, "IPv4 address that the other nodes send to"),
     flag("public-ipv6", Text, "", Same, "IPv6 address that the other nodes send to"),
     flag("subnet-file", Text, "/run/flannel/subnet.env", Same, "file for CNI and Docker"),
-    flag(
-        "subnet-lease-renew-margin",
-        Number,
-        "60",
-        Nothing("twill renews a lease one hour before its end, and never later than after a third of a short term"),
-        "minutes before its end at which the lease is renewed, 1 to 1439",
-    ),
+    flag("subnet-lease-renew-margin", Number, "60", Margin, "minutes before its end at which the lease is renewed, 1 to 1439"),
     flag("ip-masq", Truth, "false", Same, "masquerade what leaves the overlay"),
     flag("ip-masq-fully-random-disable", Truth, "false", Same, "masquerade with source ports in order"),
     flag("iptables-forward-rules", Truth, "true", Same, "accept forwarded packets from and to the overlay"),

@@ -44,10 +44,6 @@ pub fn translate(wishes: &Wishes) -> Result<Translation, Unfulfillable> {
     if wishes.truth("kube-subnet-mgr") {
         return Err(Unfulfillable::Kubernetes);
     }
-    let margin = wishes.number("subnet-lease-renew-margin").unwrap_or(60);
-    if !(1..=1439).contains(&margin) {
-        return Err(Unfulfillable::Margin(margin));
-    }
     let mut translation = Translation { defaults: defaults(wishes), arguments: Vec::new(), notes: wishes.notes.clone() };
     for flag in FLAGS {
         match flag.becomes {
@@ -61,6 +57,7 @@ pub fn translate(wishes: &Wishes) -> Result<Translation, Unfulfillable> {
             _ => {}
         }
     }
+    translation.arguments.extend(margin(wishes)?.map(|minutes| format!("--lease-renew-margin={minutes}m")));
     translation.arguments.extend(healthz(wishes)?.map(|address| format!("--healthz={address}")));
     translation.arguments.extend(log(wishes).map(|filter| format!("--log={filter}")));
     Ok(translation)
@@ -142,6 +139,14 @@ fn another_instance(subnet_file: &str) -> Option<String> {
     Some(letters[letters.len().saturating_sub(60)..].iter().collect())
 }
 
+fn margin(wishes: &Wishes) -> Result<Option<i64>, Unfulfillable> {
+    let minutes = wishes.number("subnet-lease-renew-margin");
+    match minutes.filter(|minutes| !(1..=1439).contains(minutes)) {
+        Some(wrong) => Err(Unfulfillable::Margin(wrong)),
+        None => Ok(minutes),
+    }
+}
+
 fn healthz(wishes: &Wishes) -> Result<Option<SocketAddr>, Unfulfillable> {
     let port = wishes.number("healthz-port").unwrap_or(0);
     let address = match wishes.text("healthz-ip") {
@@ -193,6 +198,8 @@ mod tests {
             ("-public-ip=192.0.2.1 -public-ip=192.0.2.2 -public-ipv6=", "--public-ip=192.0.2.2"),
             ("-iface-can-reach 192.0.2.1", "--iface-can-reach=192.0.2.1"),
             ("-subnet-file=/run/flannel/subnet.env", "--subnet-file=/run/flannel/subnet.env"),
+            ("-subnet-lease-renew-margin=60", "--lease-renew-margin=60m"),
+            ("-subnet-lease-renew-margin=1439 -subnet-lease-renew-margin 30", "--lease-renew-margin=30m"),
             ("-healthz-port=10256", "--healthz=0.0.0.0:10256"),
             ("-healthz-ip=::1 -healthz-port=1", "--healthz=[::1]:1"),
             ("-healthz-ip=localhost -healthz-port=1", "--healthz=127.0.0.1:1"),

@@ -67,6 +67,46 @@ async fn another_network_waits_until_it_is_accepted() {
     node.until(|_| store.leases().len() == 1).await;
 }
 
+/// The same network, with a link that cannot be had without interrupting traffic.
+const DISRUPTIVE: &str = r#"{"Network": "10.3.0.0/16", "Backend": {"Type": "udp", "Port": 9000}}"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_config_that_interrupts_traffic_waits_for_consent() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let node = Start::new("a", &state).run(&store);
+    node.own().await;
+    store.set_config(DISRUPTIVE);
+    let cluster = node.until(|cluster| cluster.config_waiting.is_some()).await;
+    let said = &cluster.problems[0];
+    assert!(
+        ["--allow-disruption or a restart", "the link is made anew", "`twill config accept`"].iter().all(|part| said.contains(part)),
+        "{said}"
+    );
+    let published = store.leases();
+    pass(100).await;
+    assert_eq!((node.now().config_text.as_deref(), store.leases()), (Some(CONFIG), published), "what is published stays too");
+    node.handle.accept_config().await.expect("accepted");
+    node.until(|cluster| cluster.config_text.as_deref() == Some(DISRUPTIVE) && cluster.problems.is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_or_the_setting_is_consent() {
+    let (store, state, other) = (Memory::with_config(CONFIG), tempdir().expect("a directory"), tempdir().expect("a directory"));
+    let (node, willing) = (
+        Start::new("a", &state).run(&store),
+        Start { allow_disruption: true, address: "192.0.2.2", ..Start::new("b", &other) }.run(&store),
+    );
+    let own = node.own().await;
+    willing.own().await;
+    store.set_config(DISRUPTIVE);
+    willing.until(|cluster| cluster.config_text.as_deref() == Some(DISRUPTIVE)).await;
+    node.until(|cluster| cluster.config_waiting.is_some()).await;
+    node.kill().await;
+    let node = Start::new("a", &state).run(&store);
+    let cluster = node.until(|cluster| cluster.config_text.as_deref() == Some(DISRUPTIVE)).await;
+    assert_eq!((cluster.config_waiting.as_ref(), node.own().await), (None, own));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_config_that_the_own_lease_does_not_fit_waits() {
     let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
