@@ -55,11 +55,11 @@ impl Process {
     /// The last value of a flag, wherever it stands: a wrapper's words in front of the flags hide none.
     fn flag(&self, name: &str) -> Option<&str> {
         let given = self.arguments.iter().enumerate().filter(|(_, word)| go_flags::name(word) == Some(name));
-        let values = given.filter_map(|(at, word)| match word.split_once('=') {
+        let mut values = given.filter_map(|(at, word)| match word.split_once('=') {
             Some((_, value)) => Some(value),
             None => self.arguments.get(at + 1).map(String::as_str),
         });
-        values.filter(|value| !value.is_empty()).last()
+        values.rfind(|value| !value.is_empty())
     }
 }
 
@@ -98,8 +98,10 @@ mod tests {
 
     #[test]
     fn its_subnet_file_is_found_in_flags_then_variables_then_by_default() {
-        let variable: &[(&str, &str)] = &[("FLANNELD_SUBNET_FILE", "/run/var.env")];
-        let table: [(&str, &[(&str, &str)], &str); 7] = [
+        let variable: &'static [(&'static str, &'static str)] = &[("FLANNELD_SUBNET_FILE", "/run/var.env")];
+        /// Command line, variables, file.
+        type Row = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+        let table: [Row; 7] = [
             ("flanneld", &[], "/run/flannel/subnet.env"),
             ("flanneld", variable, "/run/var.env"),
             ("flanneld", &[("FLANNELD_SUBNET_FILE", "")], "/run/flannel/subnet.env"),
