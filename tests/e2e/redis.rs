@@ -58,7 +58,8 @@ impl Redis {
         wait_until("Redis to answer", SOON, || self.cli(&["PING"]).map(drop))?;
         self.spawn(&["webdis", "/var/lib/webdis.json"])?;
         wait_until("Webdis to listen", SOON, || {
-            Ok(drop(self.node.net().inside(|| Ok(std::net::TcpStream::connect((self.node.address(), 7379))?))?))
+            let address = (self.node.address(), 7379);
+            self.node.net().inside(move || Ok(std::net::TcpStream::connect(address).map(drop)?))
         })
     }
 

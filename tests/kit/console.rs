@@ -26,14 +26,3 @@ pub fn blocks(document: &str) -> Vec<Block> {
     assert!(open.is_none(), "a console block is not closed");
     blocks
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prompts_are_commands_and_the_rest_is_not() {
-        let text = "a\n```console\n$ one\nprinted\n# two\n```\n```json\n$ three\n```\n";
-        assert_eq!(blocks(text), [Block { user: vec!["one".into()], root: vec!["two".into()] }]);
-    }
-}

@@ -84,6 +84,25 @@ fn every_command_of_the_guide_works_in_its_order() {
 }
 
 #[test]
+fn a_new_store_keeps_to_all_rules() {
+    let home = tempfile::tempdir().expect("a folder");
+    let shell = |line: &str, folder: &Path| shell(line, folder).unwrap_or_else(|failure| panic!("{failure}"));
+    shell("twill plugin new --lang rust --kind store my-store", home.path());
+    let project = home.path().join("my-store");
+    let tested = shell("cargo test", &project);
+    assert!(tested.contains("a_reservation_waits_for_its_node ... ok"), "{tested}");
+    shell("twill plugin build", &project);
+    let report = shell("twill plugin check my-store.wasm", &project);
+    assert!(report.contains("store-my-store conforms"), "{report}");
+}
+
+#[test]
+fn prompts_are_commands_and_the_rest_is_not() {
+    let text = "a\n```console\n$ one\nprinted\n# two\n```\n```json\n$ three\n```\n";
+    assert_eq!(blocks(text), [Block { user: vec!["one".into()], root: vec!["two".into()] }]);
+}
+
+#[test]
 fn a_command_that_fails_would_be_seen() {
     let folder = tempfile::tempdir().expect("a folder");
     assert!(shell("twill plugin inspect absent.wasm", folder.path()).is_err_and(|said| said.contains("absent.wasm")));

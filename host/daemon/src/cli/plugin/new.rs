@@ -1,4 +1,4 @@
-//! `twill plugin new`: a project that builds, tests and runs, for a backend of one's own.
+//! `twill plugin new`: a project that builds, tests and runs, for a backend or a store of one's own.
 
 use std::path::{Path, PathBuf};
 
@@ -10,17 +10,21 @@ use crate::exit::Exit;
 /// Start a plugin of your own: write a project that builds, tests and runs.
 ///
 /// The project holds all that it needs, the contract and (for Rust) the guest crate included; it depends on neither a checkout of twill nor a registry of twill's. What it contains
-/// works as it is: plain routes to peers on the same link.
+/// works as it is: a backend of plain routes to peers on the same link, or a store in one file of a directory.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   twill plugin new --lang rust my-backend && cd my-backend && cargo test && twill plugin build
   twill plugin new --lang python my-backend && cd my-backend && make test build
-  twill plugin new --lang js my-backend && cd my-backend && make test build")]
+  twill plugin new --lang js my-backend && cd my-backend && make test build
+  twill plugin new --lang rust --kind store my-store")]
 pub struct New {
     /// The language.
     #[arg(long, value_enum)]
     lang: Language,
+    /// What it is to be. Stores have a template in Rust.
+    #[arg(long, value_enum, default_value = "backend")]
+    kind: Kind,
     /// Name of the plugin, and of the folder that is made for it; the backend's type in network configs.
     #[arg(value_name = "NAME", value_parser = name)]
     name: String,
@@ -41,11 +45,20 @@ pub enum Language {
     Js,
 }
 
+/// What a plugin may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Plans how packets reach peers.
+    Backend,
+    /// Keeps the config and the leases.
+    Store,
+}
+
 impl New {
     /// Writes the project; never over something that is there.
     pub fn main(self) -> Result<(), Exit> {
         let project = self.dir.join(&self.name);
-        let files = files(self.lang, &self.name).map_err(Exit::failed)?;
+        let files = files(self.lang, self.kind, &self.name).map_err(Exit::usage)?;
         let taken = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => {
                 Exit::usage(format!("{} is there already: choose another name, or another folder with --dir", project.display()))
@@ -58,7 +71,7 @@ impl New {
                 .map_err(|error| Exit::failed(format!("cannot write {}: {error}", project.join(&file.path).display())))?;
         }
         println!("{} is made. What to do next:", project.display());
-        print!("{}", next(self.lang, &project, &self.name));
+        print!("{}", next(self.lang, self.kind, &project, &self.name));
         Ok(())
     }
 }
@@ -69,19 +82,17 @@ fn write(project: &Path, file: &File) -> std::io::Result<()> {
     std::fs::write(path, &file.content)
 }
 
-fn next(language: Language, project: &Path, name: &str) -> String {
+fn next(language: Language, kind: Kind, project: &Path, name: &str) -> String {
     let (test, build) = match language {
         Language::Rust => ("cargo test", "twill plugin build"),
         Language::Python | Language::Js => ("make test", "make build"),
     };
-    let lines = [
-        format!("cd {}", project.display()),
-        test.into(),
-        build.into(),
-        format!("twill plugin try {name}.wasm"),
-        format!("twill plugin check {name}.wasm"),
-    ];
-    lines.map(|line| format!("  {line}\n")).concat()
+    let mut lines = vec![format!("cd {}", project.display()), test.into(), build.into()];
+    if kind == Kind::Backend {
+        lines.push(format!("twill plugin try {name}.wasm"));
+    }
+    lines.push(format!("twill plugin check {name}.wasm"));
+    lines.iter().map(|line| format!("  {line}\n")).collect()
 }
 
 /// A name that is one for the contract, for cargo and for npm.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use rust_embed::RustEmbed;
 use toml::{Table, Value};
 
-use super::new::Language;
+use super::new::{Kind, Language};
 
 /// The contract's version that new plugins are built against.
 const CONTRACT: &str = "0.1.0";
@@ -37,15 +37,23 @@ pub struct File {
     pub content: String,
 }
 
-/// All files of a project in that language, for a backend of that name.
+/// All files of a project in that language, for a plugin of that name.
 ///
 /// # Errors
-/// The guest crate's manifest cannot be made to stand alone, which a test sees first.
-pub fn files(language: Language, name: &str) -> Result<Vec<File>, String> {
-    let folder = match language {
-        Language::Rust => "rust-backend/",
-        Language::Python => "python-backend/",
-        Language::Js => "js-backend/",
+/// There is no such template. (Or the guest crate's manifest cannot be made to stand alone, which a test sees first.)
+pub fn files(language: Language, kind: Kind, name: &str) -> Result<Vec<File>, String> {
+    let folder = match (kind, language) {
+        (Kind::Backend, Language::Rust) => "rust-backend/",
+        (Kind::Backend, Language::Python) => "python-backend/",
+        (Kind::Backend, Language::Js) => "js-backend/",
+        (Kind::Store, Language::Rust) => "rust-store/",
+        (Kind::Store, _) => {
+            return Err(
+                "stores have a template in Rust alone: --lang rust. In another language begin with a backend's project, and export the \
+                        world \"store\" of wit/ instead"
+                    .into(),
+            );
+        }
     };
     let mut files: Vec<File> = Templates::iter()
         .filter_map(|path| Some((path.strip_prefix(folder)?.to_owned(), text(Templates::get(&path)?))))
@@ -105,18 +113,23 @@ fn standalone(manifest: &str, workspace: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn paths(language: Language) -> Vec<String> {
-        files(language, "x").expect("files").iter().map(|file| file.path.display().to_string()).collect()
+    fn paths(language: Language, kind: Kind) -> Vec<String> {
+        files(language, kind, "x").expect("files").iter().map(|file| file.path.display().to_string()).collect()
     }
 
     #[test]
     fn a_project_holds_all_that_it_needs() {
-        for (language, wanted) in [
-            (Language::Rust, &["Cargo.toml", "src/lib.rs", "twill-guest/Cargo.toml", "twill-guest/src/lib.rs", "twill-guest/LICENSE"][..]),
-            (Language::Python, &["app.py", "test_app.py", "requirements.txt"]),
-            (Language::Js, &["app.js", "app.test.js", "package.json", "package-lock.json"]),
+        for (language, kind, wanted) in [
+            (Language::Rust, Kind::Store, &["Cargo.toml", "src/document.rs", "twill-guest/src/store.rs"][..]),
+            (
+                Language::Rust,
+                Kind::Backend,
+                &["Cargo.toml", "src/lib.rs", "twill-guest/Cargo.toml", "twill-guest/src/lib.rs", "twill-guest/LICENSE"][..],
+            ),
+            (Language::Python, Kind::Backend, &["app.py", "test_app.py", "requirements.txt"]),
+            (Language::Js, Kind::Backend, &["app.js", "app.test.js", "package.json", "package-lock.json"]),
         ] {
-            let paths = paths(language);
+            let paths = paths(language, kind);
             for path in wanted.iter().chain(&["README.md", "Makefile", ".gitignore", "wit/0.1.0/plugin.wit", "wit/0.1.0/backend.wit"]) {
                 assert!(paths.iter().any(|there| there == path), "{language:?} lacks {path}: {paths:?}");
             }
@@ -125,8 +138,9 @@ mod tests {
 
     #[test]
     fn the_name_is_everywhere_and_nothing_else_is_left_to_fill_in() {
-        for language in [Language::Rust, Language::Python, Language::Js] {
-            let files = files(language, "some-name").expect("files");
+        let backends = [Language::Rust, Language::Python, Language::Js].map(|language| (language, Kind::Backend));
+        for (language, kind) in backends.into_iter().chain([(Language::Rust, Kind::Store)]) {
+            let files = files(language, kind, "some-name").expect("files");
             assert!(files.iter().any(|file| file.content.contains("some-name")));
             assert!(files.iter().all(|file| !file.content.contains("@name@")), "{language:?}");
         }

@@ -25,7 +25,13 @@ impl Backend for Plugin {
     }
 
     /// What peers and this node itself are told: here the options alone, checked before anything is changed.
-    fn advertise(_: Network, _: Node, options: String, _: Option<Way>, _: Vec<(String, String)>) -> Result<Way, Refusal> {
+    fn advertise(
+        _: Network,
+        _: Node,
+        options: String,
+        _: Option<Way>,
+        _: Vec<(String, String)>,
+    ) -> Result<Way, Refusal> {
         let mtu = mtu("Backend", &options)?;
         let options = mtu.map_or("{}".into(), |mtu| format!("{{\"MTU\":{mtu}}}"));
         Ok(Way { backend: "@name@".into(), options, data_v4: None, data_v6: None })
@@ -46,7 +52,8 @@ impl Backend for Plugin {
         if road.v4 != Hop::OnLink {
             return Err(Refusal::Unsuitable(format!("{via} is not on this link")));
         }
-        Ok(vec![Item::Route(Route::via(to, Some(via), Device::Underlay))])
+        let route = Route::via(to, Some(via), Device::Underlay);
+        Ok(vec![Item::Route(route)])
     }
 
     /// Plain packets arrive by themselves.
@@ -76,8 +83,8 @@ mod tests {
     fn a_peer_on_the_link_is_the_gateway_to_its_subnet() {
         let way = way("{}").expect("a way");
         let items = Plugin::send_to(cluster::context(&way), cluster::lease(2, &way), way, ON_LINK).expect("a plan");
-        let route = Route::via("10.10.2.0/24".into(), Some("10.98.0.2".into()), Device::Underlay);
-        assert_eq!(items, [Item::Route(route)]);
+        let wanted = Route::via("10.10.2.0/24".into(), Some("10.98.0.2".into()), Device::Underlay);
+        assert_eq!(items, [Item::Route(wanted)]);
     }
 
     #[test]
@@ -89,7 +96,10 @@ mod tests {
 
     #[test]
     fn an_mtu_that_is_none_is_refused_by_name() {
-        assert_eq!(Plugin::local(cluster::context(&way(r#"{"MTU":1400}"#).expect("a way"))).expect("a base").pod_mtu, 1400);
+        assert_eq!(
+            Plugin::local(cluster::context(&way(r#"{"MTU":1400}"#).expect("a way"))).expect("a base").pod_mtu,
+            1400
+        );
         let refused = way(r#"{"MTU":"much"}"#).expect_err("refused");
         assert!(matches!(&refused, Refusal::Invalid(text) if text.contains("Backend.MTU")), "{refused:?}");
     }
