@@ -96,9 +96,14 @@ case "${1:-build}" in
     build) rust; wasm ;;
     lab)
         need ip=iproute2 nft=nftables ping=iputils-ping unshare=util-linux ps=procps etcd=etcd-server etcdctl=etcd-client chromium=chromium
-        need redis-server=redis-server webdis=webdis gzip=gzip
+        need redis-server=redis-server webdis=webdis gzip=gzip iptables=iptables
         # A library: nodes whose clocks are wrong.
         ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || install libfaketime
+        # Containers of the lab hold nothing but this program.
+        ldd "$(command -v busybox)" 2>&1 | grep -q 'not a dynamic' || install busybox-static
+        [ -x /usr/lib/cni/bridge ] || install containernetworking-plugins
+        # Debian starts these at once where there is systemd, and they change the machine's rules: there it is for you to want them.
+        [ -d /run/systemd/system ] || need dockerd=docker.io firewalld=firewalld
         ;;
     # What twill is measured against; a bench leaves out, by name, what is missing.
     bench) need ethtool=ethtool wireguard-go=wireguard-go wg=wireguard-tools nebula=nebula || say 'the bench leaves out what is missing' ;;

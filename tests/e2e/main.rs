@@ -4,10 +4,12 @@ mod away;
 mod beside_flanneld;
 mod browser;
 mod claims;
+mod cni;
 mod compatibility;
 mod config;
 mod datagrams;
 mod disruption;
+mod docker;
 mod etcd;
 mod etcd_access;
 mod etcd_config;
@@ -23,10 +25,12 @@ mod hostile;
 mod idle;
 mod instruments;
 mod interop;
+mod iptables;
 mod joining;
 mod languages;
 mod on_etcd;
 mod pains;
+mod pains_rules;
 mod path;
 mod redis;
 mod refusals;
@@ -58,6 +62,10 @@ fn main() -> ExitCode {
         beside_flanneld::TESTS,
         farewell::TESTS,
         firewall::TESTS,
+        iptables::TESTS,
+        docker::TESTS,
+        pains_rules::TESTS,
+        cni::TESTS,
         claims::TESTS,
         etcd::TESTS,
         etcd_access::TESTS,

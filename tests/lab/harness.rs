@@ -7,7 +7,7 @@ use std::process::{ExitCode, Stdio};
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::{artifacts, daemon, world};
+use crate::{artifacts, containers, daemon, world};
 
 /// Tests that run at the same time unless `--test-threads` says otherwise.
 const JOBS: usize = 3;
@@ -27,6 +27,8 @@ pub struct Test {
     pub alone: bool,
     /// What it cannot do without.
     pub needs: &'static [Need],
+    /// It starts container daemons, which want the machine's own root and leave cgroups behind.
+    pub containers: bool,
 }
 
 /// Something that a test cannot do without.
@@ -63,17 +65,23 @@ impl Need {
 impl Test {
     /// A test for every run.
     pub const fn new(name: &'static str, run: fn() -> Result<()>) -> Test {
-        Test { name, run, long: false, alone: false, needs: &[] }
+        Test { name, run, long: false, alone: false, needs: &[], containers: false }
     }
 
     /// A test that takes minutes.
     pub const fn long(name: &'static str, run: fn() -> Result<()>) -> Test {
-        Test { name, run, long: true, alone: false, needs: &[] }
+        Test { name, run, long: true, alone: false, needs: &[], containers: false }
     }
 
     /// The same test with the machine to itself, after the others.
     pub const fn alone(mut self) -> Test {
         self.alone = true;
+        self
+    }
+
+    /// The same test with the machine's own root instead of a user namespace's, for container daemons.
+    pub const fn with_containers(mut self) -> Test {
+        self.containers = true;
         self
     }
 
@@ -154,21 +162,29 @@ fn lacking() -> Option<String> {
 }
 
 fn trial(test: &Test, lacking: Option<&str>, shown: bool) -> Trial {
-    let (name, ci) = (test.name, std::env::var_os("CI").is_some());
+    let (test, name, ci) = (*test, test.name, std::env::var_os("CI").is_some());
     let need = test.needs.iter().find_map(|need| Some((need, need.lacking()?)));
+    let no_containers = test.containers.then(containers::lacking).flatten();
     let reason = match (lacking, need) {
         (Some(reason), _) => reason.to_owned(),
         (None, _) if test.long && !long() => "make test-long".into(),
         (None, Some((need, lack))) if ci && !need.is_operators() => return Trial::test(name, move || Err(lack.into())),
         (None, Some((_, lack))) => lack,
-        (None, None) => return Trial::test(name, move || in_a_world(name, shown)),
+        (None, None) => match no_containers {
+            Some(lack) => lack,
+            None => return Trial::test(name, move || in_a_world(test, shown)),
+        },
     };
     Trial::test(name, || Ok(())).with_ignored_flag(true).with_kind(format!("skipped: {reason}"))
 }
 
 /// What a passing test prints, such as the figures that it measured, is `shown` with `--nocapture`.
-fn in_a_world(name: &str, shown: bool) -> Result<(), Failed> {
-    let mut command = world::again(name).map_err(|error| Failed::from(format!("{error:#}")))?;
+fn in_a_world(test: Test, shown: bool) -> Result<(), Failed> {
+    // However the test ends, its cgroups go.
+    let cgroups = test.containers.then(containers::Cgroups::new);
+    let command = if test.containers { world::again_as_root(test.name) } else { world::again(test.name) };
+    let mut command = command.map_err(|error| Failed::from(format!("{error:#}")))?;
+    cgroups.iter().for_each(|cgroups| cgroups.tell(&mut command));
     let output = command.stdin(Stdio::null()).output()?;
     if !output.status.success() {
         return Err(Failed::from(format!("{}\n{}", output.status, crate::process::said(&output))));

@@ -8,6 +8,7 @@ pub mod artifacts;
 pub mod authority;
 pub mod browser;
 pub mod cluster;
+pub mod containers;
 pub mod daemon;
 pub mod etcd;
 pub mod flannel;
@@ -26,6 +27,7 @@ pub mod wait;
 pub mod world;
 
 pub use cluster::Lab;
+pub use containers::Docker;
 pub use daemon::{Barrier, Launch};
 pub use node::Node;
 pub use pod::Pod;

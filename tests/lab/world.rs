@@ -31,8 +31,17 @@ pub fn role() -> Option<String> {
 
 /// A command that starts this very program again inside a world, with a role. It dies with the thread that spawns it.
 pub fn again(role: &str) -> Result<Command> {
+    again_as(role, flags()?)
+}
+
+/// The same with the machine's own root, for what refuses to run in a user namespace.
+pub fn again_as_root(role: &str) -> Result<Command> {
+    again_as(role, &[])
+}
+
+fn again_as(role: &str, user: &[&str]) -> Result<Command> {
     let mut command = Command::new("unshare");
-    command.args(flags()?).args(ALWAYS).arg("--").arg(std::env::current_exe()?).env(ROLE, role);
+    command.args(user).args(ALWAYS).arg("--").arg(std::env::current_exe()?).env(ROLE, role);
     // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe and allocates nothing.
     unsafe { command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)) };
     Ok(command)

@@ -162,6 +162,10 @@ pub struct RunSettings {
         help_heading = "Network"
     )]
     pub forward_rules: ForwardRules,
+    /// Program that holds these rules: nft, in tables of our own; or iptables, in flannel's chains FLANNEL-FWD and FLANNEL-POSTRTG. The other one then
+    /// holds none of ours.
+    #[arg(long, env = "TWILL_FIREWALL", value_enum, default_value = "nft", help_heading = "Network")]
+    pub firewall: FirewallEngine,
     /// The same link, address or route repaired more often than this in a minute is left alone for half a minute.
     #[arg(long, env = "TWILL_REPAIR_LIMIT", value_name = "N", default_value_t = 10, help_heading = "Network")]
     pub repair_limit: usize,
@@ -233,6 +237,15 @@ pub enum ForwardRules {
     /// Somebody else does.
     #[value(alias = "false")]
     Leave,
+}
+
+/// What holds masquerade and forward rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FirewallEngine {
+    /// Tables of our own in nftables.
+    Nft,
+    /// flannel's chains in iptables' tables.
+    Iptables,
 }
 
 /// The shape of log lines.

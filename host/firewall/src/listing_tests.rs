@@ -1,4 +1,5 @@
 use twill_model::Prefixes;
+use twill_model::firewall::Engine;
 
 use super::*;
 use crate::{FirewallInput, rules};
@@ -14,12 +15,9 @@ const LISTING: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6", "json_s
  {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": {"prefix": {"addr": "10.1.0.0", "len": 16}}}}, {"accept": null}]}},
 {"rule": {"family": "ip", "table": "twill", "chain": "postrouting", "handle": 5, "comment": "somebody else translates it", "expr": [
  {"match": {"op": "==", "left": {"&": [{"meta": {"key": "mark"}}, 16384]}, "right": 16384}}, {"return": null}]}},
-{"rule": {"family": "ip", "table": "twill", "chain": "postrouting", "handle": 6, "comment": "own pods to the overlay", "expr": [
- {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": {"prefix": {"addr": "10.1.7.0", "len": 24}}}},
- {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": {"prefix": {"addr": "10.1.0.0", "len": 16}}}}, {"return": null}]}},
-{"rule": {"family": "ip", "table": "twill", "chain": "postrouting", "handle": 7, "comment": "the overlay to own pods", "expr": [
+{"rule": {"family": "ip", "table": "twill", "chain": "postrouting", "handle": 6, "comment": "pods to pods", "expr": [
  {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": {"prefix": {"addr": "10.1.0.0", "len": 16}}}},
- {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": {"prefix": {"addr": "10.1.7.0", "len": 24}}}}, {"return": null}]}},
+ {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": {"prefix": {"addr": "10.1.0.0", "len": 16}}}}, {"return": null}]}},
 {"rule": {"family": "ip", "table": "twill", "chain": "postrouting", "handle": 8, "comment": "anyone to own pods", "expr": [
  {"match": {"op": "!=", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": {"prefix": {"addr": "10.1.0.0", "len": 16}}}},
  {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": {"prefix": {"addr": "10.1.7.0", "len": 24}}}}, {"return": null}]}},
@@ -32,14 +30,19 @@ const LISTING: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6", "json_s
  {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": {"prefix": {"addr": "10.1.0.0", "len": 16}}}},
  {"snat": {"addr": "10.1.7.0", "flags": ["fully-random"]}}]}}]}"#;
 
+/// The two documents of `nft -j 'list tables; list chains'`, shortened.
+const TABLES: &str = r#"{"nftables": [{"metainfo": {}}, {"table": {"family": "ip", "name": "twill"}}, {"table": {"family": "ip", "name": "raw"}},
+{"table": {"family": "ip6", "name": "flannel-ipv6"}}, {"table": {"family": "inet", "name": "twill"}}]}"#;
 const CHAINS: &str = r#"{"nftables": [{"metainfo": {}},
-{"chain": {"family": "ip", "table": "twill", "name": "forward", "type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}},
 {"chain": {"family": "ip6", "table": "twill-blue", "name": "forward", "type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}},
-{"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "type": "filter", "hook": "forward", "prio": 0, "policy": "drop"}},
-{"chain": {"family": "ip", "table": "filter", "name": "DOCKER-USER"}},
-{"chain": {"family": "ip", "table": "filter", "name": "INPUT", "type": "filter", "hook": "input", "prio": 0, "policy": "drop"}}]}"#;
+{"chain": {"family": "inet", "table": "site", "name": "f", "type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}},
+{"chain": {"family": "bridge", "table": "b", "name": "f", "type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}},
+{"chain": {"family": "ip", "table": "filter", "name": "TWILL-FWD"}},
+{"chain": {"family": "ip", "table": "nat", "name": "FLANNEL-POSTRTG"}},
+{"chain": {"family": "ip", "table": "mangle", "name": "FORWARDED"}},
+{"chain": {"family": "ip6", "table": "filter", "name": "INPUT", "type": "filter", "hook": "input", "prio": 0, "policy": "drop"}}]}"#;
 
-fn planned() -> Ruleset {
+fn planned() -> Vec<Table> {
     rules(&FirewallInput {
         networks: Prefixes { v4: "10.1.0.0/16".parse().ok(), v6: None },
         subnets: Prefixes { v4: "10.1.7.0/24".parse().ok(), v6: None },
@@ -47,11 +50,16 @@ fn planned() -> Ruleset {
         forward: true,
         random: true,
         instance: "twill",
+        engine: Engine::Nft,
+        earlier: &[],
     })
+    .tables
 }
 
-fn listed(json: &str) -> Ruleset {
-    read("twill", &[(Family::Ip, json.to_owned())]).expect("nft's JSON")
+fn listed(json: &str) -> Vec<Table> {
+    let mut listing = Listing::default();
+    listing.add(("ip".into(), "twill".into()), json).expect("nft's JSON");
+    listing.own("twill")
 }
 
 #[test]
@@ -81,25 +89,17 @@ fn every_change_by_another_hand_makes_a_difference() {
 }
 
 #[test]
-fn chains_tell_own_tables_and_who_drops() {
-    let found = chains(CHAINS, "twill").expect("nft's JSON");
-    assert_eq!(found.own, [Family::Ip]);
-    let barriers: Vec<_> = found.barriers.iter().map(|there| (there.table.as_str(), there.chain.as_str(), there.docker)).collect();
-    assert_eq!(barriers, [("filter", "FORWARD", true)]);
-}
-
-#[test]
-fn a_barrier_is_told_what_its_table_accepts() {
-    let there = chains(CHAINS, "twill").expect("nft's JSON").barriers.remove(0);
-    let accept = LISTING.replace("{\"accept\": null}", "{\"counter\": {\"packets\": 7, \"bytes\": 9}}, {\"accept\": null}");
-    let there = barrier(there, &accept).expect("nft's JSON");
-    assert_eq!(there.accepts_from, ["10.1.0.0/16".parse().expect("a prefix")]);
-    assert_eq!(there.accepts_to, there.accepts_from);
+fn what_concerns_us_is_listed_whole() {
+    let heads = Heads::read(&format!("{TABLES}\n{CHAINS}")).expect("nft's JSON");
+    let names = heads.concerning("twill");
+    let names: Vec<String> = names.iter().map(|(family, table)| format!("{family} {table}")).collect();
+    let wanted = ["inet site", "inet twill", "ip filter", "ip nat", "ip twill", "ip6 flannel-ipv6", "ip6 twill-blue"];
+    assert_eq!(names, wanted, "own and flannel's tables, flannel's chains, and whoever sees forwarded packets");
 }
 
 #[test]
 fn what_is_not_nfts_json_is_said() {
     for bad in ["", "Error: no", "{}", "[]"] {
-        assert!(read("twill", &[(Family::Ip, bad.into())]).is_err(), "{bad}");
+        assert!(Listing::default().add(("ip".into(), "twill".into()), bad).is_err() && Heads::read(bad).is_err(), "{bad}");
     }
 }

@@ -1,9 +1,13 @@
-//! The rules themselves. Their meaning is flannel's (its iptables mode); they differ in one point: what enters the overlay from outside gets the
-//! node's own overlay address by `snat`, not by `masquerade`, since a masqueraded connection is reset when its route moves to another device.
+//! The rules themselves. Their meaning is flannel's (its iptables mode). In tables of our own they differ in two points: what enters the overlay from
+//! outside gets the node's own overlay address by `snat`, not by `masquerade`, since a masqueraded connection is reset when its route moves to another
+//! device; and what pods of two other nodes send each other through this one keeps its source. In iptables' tables they are flannel's to the letter, comments included, for what reads them there.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use twill_model::Prefixes;
-use twill_model::firewall::{Action, Chain, Family, Hook, Match, Rule, Ruleset, Table};
+use twill_model::firewall::{Action, Chain, Engine, Family, Hook, Match, Rule, Ruleset, Table};
+
+use crate::names::table_name;
+use crate::restore::comment;
 
 /// A packet with this bit in its mark is left alone: Kubernetes marks by it what it translates itself.
 const LEAVE_ALONE: u32 = 0x4000;
@@ -23,6 +27,10 @@ pub struct FirewallInput<'a> {
     pub random: bool,
     /// The instance, which names the tables.
     pub instance: &'a str,
+    /// What holds the rules.
+    pub engine: Engine,
+    /// Networks of this node beside the present ones, whose rules under flannel's names are to go.
+    pub earlier: &'a [IpNet],
 }
 
 /// The rules of this node: a table for each family that has a network and a subnet; none when neither kind of rule is wanted.
@@ -31,32 +39,34 @@ pub fn rules(input: &FirewallInput) -> Ruleset {
     let v4 = pair(input.networks.v4.map(IpNet::V4), input.subnets.v4.map(IpNet::V4));
     let v6 = pair(input.networks.v6.map(IpNet::V6), input.subnets.v6.map(IpNet::V6));
     let tables = v4.into_iter().chain(v6).filter_map(|(network, subnet)| table(input, network, subnet)).collect();
-    Ruleset { table: table_name(input.instance), tables }
-}
-
-/// The name of an instance's tables: "twill", or "twill-" and the instance, so that none is called like a table of somebody else ("filter", "nat").
-/// What nft does not take in a name becomes "_".
-pub fn table_name(instance: &str) -> String {
-    if instance == "twill" {
-        return instance.to_owned();
-    }
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    format!("twill-{}", instance.chars().map(plain).collect::<String>())
+    let mut claims: Vec<IpNet> = input.networks.iter().chain(input.earlier.iter().copied()).collect();
+    claims.sort();
+    claims.dedup();
+    Ruleset { engine: input.engine, table: table_name(input.instance), tables, claims }
 }
 
 fn table(input: &FirewallInput, network: IpNet, subnet: IpNet) -> Option<Table> {
     let family = if network.addr().is_ipv4() { Family::Ip } else { Family::Ip6 };
     let mut chains = Vec::new();
     if input.forward {
-        chains.push(Chain { hook: Hook::Forward, rules: forward(network) });
+        let mut rules = forward(network);
+        if input.engine == Engine::Iptables {
+            rules.iter_mut().for_each(|rule| comment(Hook::Forward).clone_into(&mut rule.comment));
+        }
+        chains.push(Chain { hook: Hook::Forward, rules });
     }
     if input.masquerade {
-        chains.push(Chain { hook: Hook::Postrouting, rules: postrouting(network, subnet, input.random) });
+        let rules = match input.engine {
+            Engine::Nft => postrouting(network, subnet, input.random),
+            Engine::Iptables => flannels_postrouting(network, subnet, input.random),
+        };
+        chains.push(Chain { hook: Hook::Postrouting, rules });
     }
     (!chains.is_empty()).then_some(Table { family, chains })
 }
 
-fn forward(network: IpNet) -> Vec<Rule> {
+/// Accepts what comes from the overlay or goes to it.
+pub(crate) fn forward(network: IpNet) -> Vec<Rule> {
     vec![rule([Match::From(network)], Action::Accept, "from the overlay"), rule([Match::To(network)], Action::Accept, "to the overlay")]
 }
 
@@ -64,12 +74,26 @@ fn postrouting(network: IpNet, subnet: IpNet, random: bool) -> Vec<Rule> {
     let own = Action::Snat { to: subnet.network(), random };
     vec![
         rule([Match::Mark(LEAVE_ALONE)], Action::Return, "somebody else translates it"),
-        rule([Match::From(subnet), Match::To(network)], Action::Return, "own pods to the overlay"),
-        rule([Match::From(network), Match::To(subnet)], Action::Return, "the overlay to own pods"),
+        rule([Match::From(network), Match::To(network)], Action::Return, "pods to pods"),
         rule([Match::NotFrom(network), Match::To(subnet)], Action::Return, "anyone to own pods"),
         rule([Match::From(network), Match::NotTo(multicast(network))], Action::Masquerade { random }, "pods to the outside"),
         rule([Match::NotFrom(network), Match::To(network)], own, "the outside to other nodes' pods"),
     ]
+}
+
+/// flannel's own, in its order and with its comment. What two other nodes' pods send each other through this node is masqueraded by them.
+fn flannels_postrouting(network: IpNet, subnet: IpNet, random: bool) -> Vec<Rule> {
+    let masquerade = Action::Masquerade { random };
+    let whens = [
+        (vec![Match::Mark(LEAVE_ALONE)], Action::Return),
+        (vec![Match::From(subnet), Match::To(network)], Action::Return),
+        (vec![Match::From(network), Match::To(subnet)], Action::Return),
+        (vec![Match::NotFrom(network), Match::To(subnet)], Action::Return),
+        (vec![Match::From(network), Match::NotTo(multicast(network))], masquerade.clone()),
+        (vec![Match::NotFrom(network), Match::To(network)], masquerade),
+    ];
+    let comment = comment(Hook::Postrouting);
+    whens.into_iter().map(|(when, then)| Rule { when, then, comment: comment.to_owned() }).collect()
 }
 
 fn rule<const N: usize>(when: [Match; N], then: Action, comment: &str) -> Rule {

@@ -9,10 +9,13 @@ fn input() -> FirewallInput<'static> {
         forward: true,
         random: true,
         instance: "twill",
+        engine: Engine::Nft,
+        earlier: &[],
     }
 }
 
-/// Written from the table of flannel's iptables rules: mark, own pods, to own pods, pods to the world, outside to pods; then forwarding.
+/// Written from the table of flannel's iptables rules (mark, pods to pods, to own pods, pods to the world, outside to pods; then forwarding), where its two
+/// rules for pods to pods hold for all nodes' pods.
 const IPV4: &str = r#"add table ip twill
 delete table ip twill
 table ip twill {
@@ -24,8 +27,7 @@ table ip twill {
 	chain postrouting {
 		type nat hook postrouting priority 100; policy accept;
 		meta mark & 0x4000 == 0x4000 return comment "somebody else translates it"
-		ip saddr 10.1.7.0/24 ip daddr 10.1.0.0/16 return comment "own pods to the overlay"
-		ip saddr 10.1.0.0/16 ip daddr 10.1.7.0/24 return comment "the overlay to own pods"
+		ip saddr 10.1.0.0/16 ip daddr 10.1.0.0/16 return comment "pods to pods"
 		ip saddr != 10.1.0.0/16 ip daddr 10.1.7.0/24 return comment "anyone to own pods"
 		ip saddr 10.1.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random comment "pods to the outside"
 		ip saddr != 10.1.0.0/16 ip daddr 10.1.0.0/16 snat to 10.1.7.0 fully-random comment "the outside to other nodes' pods"
@@ -43,11 +45,10 @@ table ip6 twill-blue {
 	chain postrouting {
 		type nat hook postrouting priority 100; policy accept;
 		meta mark & 0x4000 == 0x4000 return comment "somebody else translates it"
-		ip6 saddr fd00:1:7::/64 ip6 daddr fd00:1::/48 return comment "own pods to the overlay"
-		ip6 saddr fd00:1::/48 ip6 daddr fd00:1:7::/64 return comment "the overlay to own pods"
-		ip6 saddr != fd00:1::/48 ip6 daddr fd00:1:7::/64 return comment "anyone to own pods"
+		ip6 saddr fd00:1::/48 ip6 daddr fd00:1::/48 return comment "pods to pods"
+		ip6 saddr != fd00:1::/48 ip6 daddr fd00:1:0:7::/64 return comment "anyone to own pods"
 		ip6 saddr fd00:1::/48 ip6 daddr != ff00::/8 masquerade comment "pods to the outside"
-		ip6 saddr != fd00:1::/48 ip6 daddr fd00:1::/48 snat to fd00:1:7:: comment "the outside to other nodes' pods"
+		ip6 saddr != fd00:1::/48 ip6 daddr fd00:1::/48 snat to fd00:1:0:7:: comment "the outside to other nodes' pods"
 	}
 }
 "#;
@@ -60,7 +61,7 @@ fn the_script_is_flannels_table_in_nfts_words() {
 #[test]
 fn ipv6_alone_of_another_instance_without_forwarding_and_random_ports() {
     let networks = Prefixes { v4: None, v6: "fd00:1::/48".parse().ok() };
-    let subnets = Prefixes { v4: None, v6: "fd00:1:7::/64".parse().ok() };
+    let subnets = Prefixes { v4: None, v6: "fd00:1:0:7::/64".parse().ok() };
     let input = FirewallInput { networks, subnets, forward: false, random: false, instance: "blue", ..input() };
     assert_eq!(script(&rules(&input)), IPV6_ALONE);
 }
@@ -68,7 +69,7 @@ fn ipv6_alone_of_another_instance_without_forwarding_and_random_ports() {
 #[test]
 fn both_families_have_a_table_each_and_nothing_wanted_takes_both_away() {
     let networks = Prefixes { v6: "fd00:1::/48".parse().ok(), ..input().networks };
-    let subnets = Prefixes { v6: "fd00:1:7::/64".parse().ok(), ..input().subnets };
+    let subnets = Prefixes { v6: "fd00:1:0:7::/64".parse().ok(), ..input().subnets };
     let dual = FirewallInput { networks, subnets, ..input() };
     assert_eq!(rules(&dual).to_string(), "tables ip twill, ip6 twill");
     let none = rules(&FirewallInput { masquerade: false, forward: false, ..dual });
@@ -83,8 +84,8 @@ fn a_family_without_an_own_subnet_has_no_table() {
 }
 
 #[test]
-fn no_instance_gets_a_table_of_somebody_else() {
-    assert_eq!(table_name("twill"), "twill");
-    assert_eq!(table_name("nat"), "twill-nat");
-    assert_eq!(table_name("a b;{\"é"), "twill-a_b____");
+fn what_is_claimed_is_every_network_once() {
+    let earlier = ["10.9.0.0/16", "10.1.0.0/16"].map(|text| text.parse().expect("a prefix"));
+    let claims = rules(&FirewallInput { earlier: &earlier, ..input() }).claims;
+    assert_eq!(claims, ["10.1.0.0/16", "10.9.0.0/16"].map(|text| text.parse::<IpNet>().expect("a prefix")));
 }

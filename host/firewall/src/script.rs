@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use twill_model::firewall::{Action, Chain, Family, Hook, Match, Rule, Ruleset, Table};
 
-/// The script. A family without a table loses the one that it had.
+/// The script for the engine nft. A family without a table loses the one that it had.
 pub fn script(ruleset: &Ruleset) -> String {
     let mut text = String::new();
     for family in [Family::Ip, Family::Ip6] {
@@ -34,12 +34,13 @@ fn write_chain(text: &mut String, family: Family, chain: &Chain) {
     };
     let _ = writeln!(text, "\tchain {} {{\n\t\t{place}", chain.hook.word());
     for rule in &chain.rules {
-        let _ = writeln!(text, "\t\t{}", words(family, rule));
+        let _ = writeln!(text, "\t\t{}", rule_words(family, rule));
     }
     let _ = writeln!(text, "\t}}");
 }
 
-fn words(family: Family, rule: &Rule) -> String {
+/// A rule in nft's words.
+pub(crate) fn rule_words(family: Family, rule: &Rule) -> String {
     let ip = family.word();
     let mut words: Vec<String> = rule.when.iter().map(|condition| condition_words(ip, condition)).collect();
     words.push(action_words(&rule.then));

@@ -135,7 +135,7 @@ impl Kernel for FakeKernel {
 
     async fn filter(&self, wanted: Ruleset) -> Result<Filter, Refused> {
         let ours = self.state().rules.clone().filter(|there| there.table == wanted.table);
-        Ok(Filter { ours: ours.unwrap_or(Ruleset { table: wanted.table, tables: Vec::new() }), obstacles: Vec::new() })
+        Ok(Filter { ours: ours.unwrap_or_else(|| wanted.emptied()), ..Filter::default() })
     }
 
     async fn replace_rules(&self, wanted: Ruleset) -> Result<(), Refused> {

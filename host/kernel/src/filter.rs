@@ -1,202 +1,236 @@
-//! The packet filter, through the program `nft`: rules go in as text on its standard input, never through a shell, and come back as JSON.
+//! The packet filter of this network namespace, read and written by the programs nft and iptables. What their texts mean is the firewall room's to know.
 //!
-//! nft is run to write, and to read after somebody else changed something; in between the answer is remembered. What the text and the JSON mean is the
-//! firewall room's to know.
+//! They are run to write, and to read after somebody else changed something; in between what was read is remembered.
 
-use std::process::Stdio;
+use std::path::Path;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::Instant;
 use tracing::warn;
-use twill_firewall::{Barrier, Unreadable, advice, barrier, chains, read, script};
-use twill_model::firewall::{Filter, Ruleset};
+use twill_firewall::{Comparison, Heads, Kind, Listing, Reader, Saved, Seen, Tables, compare, iptables};
+use twill_model::firewall::{Engine, Family, Filter, Ruleset};
 use twill_reconcile::ports::Refused;
 
 use crate::filter_news::FilterMonitor;
+use crate::programs::{FilterError, run};
 
-/// Where nft is looked for: in PATH, and where it is on systems whose PATH lacks it for users.
-const PROGRAMS: &[&str] = &["nft", "/usr/sbin/nft"];
+/// Time between looks where the kernel does not tell of changes, as with iptables-legacy; flannel's `--iptables-resync`.
+const BLIND: Duration = Duration::from_secs(5);
 
-/// Some milliseconds are usual. Repairs of routes wait meanwhile, so a longer wait is a failure.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Where the kernel lists the tables of iptables-legacy.
+const LEGACY_TABLES: [(Family, &str); 2] =
+    [(Family::Ip, "/proc/thread-self/net/ip_tables_names"), (Family::Ip6, "/proc/thread-self/net/ip6_tables_names")];
 
-/// Why nft did not do its work.
-#[derive(Debug, thiserror::Error)]
-enum NftError {
-    #[error("the program nft is not installed; install the package nftables, or choose --forward-rules=leave without --ip-masq")]
-    Missing,
-    #[error("nft cannot be run: {0}")]
-    Run(#[from] std::io::Error),
-    #[error("nft gave no answer within {} s", PATIENCE.as_secs())]
-    Silent,
-    #[error("{0}")]
-    Refused(String),
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
-}
-
-/// The packet filter of this network namespace, as far as it is ours.
+/// The packet filter, as far as it is ours.
 #[derive(Debug)]
 pub(crate) struct PacketFilter {
-    /// None where the kernel cannot tell of changes; then every look runs nft.
+    /// None where the kernel cannot tell of changes; then every look reads.
     monitor: Option<FilterMonitor>,
-    seen: Mutex<Option<Seen>>,
-    programs: &'static [&'static str],
+    latest: Mutex<Option<Latest>>,
+    /// What `iptables --version` tells.
+    usual: OnceCell<Kind>,
 }
 
 /// What was read last.
 #[derive(Debug)]
-struct Seen {
+struct Latest {
     /// The count of changes before it was read.
     changes: u64,
-    ours: Ruleset,
-    barriers: Vec<Barrier>,
+    /// The table and the engine that it was read for.
+    read_for: (String, Engine),
+    /// When it is out of date without a word of a change.
+    until: Option<Instant>,
+    seen: Seen,
 }
 
 impl PacketFilter {
     /// Starts to listen for changes, in the network namespace of the calling thread.
     pub(crate) fn open() -> Self {
         let monitor = FilterMonitor::open().inspect_err(|error| warn!(%error, "cannot listen for packet filter changes"));
-        Self { monitor: monitor.ok(), seen: Mutex::new(None), programs: PROGRAMS }
+        Self { monitor: monitor.ok(), latest: Mutex::default(), usual: OnceCell::new() }
     }
 
-    /// Waits for a change by another hand.
+    /// Waits for a change by another hand, or until it is time to look for one.
     pub(crate) async fn news(&self) {
-        match &self.monitor {
-            Some(monitor) => monitor.news().await,
-            None => std::future::pending().await,
+        let until = self.latest.lock().await.as_ref().and_then(|latest| latest.until);
+        let told = async {
+            match &self.monitor {
+                Some(monitor) => monitor.news().await,
+                None => std::future::pending().await,
+            }
+        };
+        let due = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = told => {}
+            () = due => {}
         }
     }
 
-    /// What there is of the tables that `wanted` names, and what stands in its way.
+    /// What there is of the rules that `wanted` is about, and what stands in their way.
     pub(crate) async fn look(&self, wanted: &Ruleset) -> Result<Filter, Refused> {
-        let mut seen = self.seen.lock().await;
-        let fresh = |seen: &Seen| seen.ours.table == wanted.table && self.changes() == Some(seen.changes);
-        if !seen.as_ref().is_some_and(fresh) {
-            *seen = self.read(wanted).await.map_err(|error| refused("read the packet filter's rules", &error))?;
-        }
-        let Some(seen) = &*seen else {
-            return Ok(Filter { ours: Ruleset { table: wanted.table.clone(), tables: vec![] }, obstacles: vec![] });
-        };
-        let obstacles = advice(&seen.barriers, wanted);
-        self.watch(wanted, seen.barriers.iter().filter(|_| !obstacles.is_empty()));
-        Ok(Filter { ours: seen.ours.clone(), obstacles })
+        Ok(self.compare(wanted).await.map_err(|error| error.refused("read the packet filter's rules"))?.filter)
     }
 
-    /// Replaces all own tables at once.
+    /// Makes all rules as wanted: first what is to be in force, then away with the rest.
     pub(crate) async fn replace(&self, wanted: &Ruleset) -> Result<(), Refused> {
-        let mut seen = self.seen.lock().await;
-        *seen = None;
-        let done = self.nft(&["-f", "-"], Some(script(wanted))).await;
-        done.map(drop).map_err(|error| refused(&format!("make {wanted}"), &error))
+        let done = self.write(wanted).await;
+        *self.latest.lock().await = None;
+        done.map_err(|error| error.refused(&format!("make {wanted}")))
     }
 
-    /// None when there is no nft, and nobody wants rules.
-    async fn read(&self, wanted: &Ruleset) -> Result<Option<Seen>, NftError> {
-        self.watch(wanted, std::iter::empty());
-        let changes = self.changes().unwrap_or_default();
-        let found = match self.nft(&["-j", "list", "chains"], None).await {
-            Err(NftError::Missing) if wanted.tables.is_empty() => return Ok(None),
-            found => chains(&found?, &wanted.table)?,
+    async fn write(&self, wanted: &Ruleset) -> Result<(), FilterError> {
+        for work in self.compare(wanted).await?.work {
+            match work.reader {
+                Reader::Nft => self.run("nft", &["-f", "-"], &work.script).await?,
+                Reader::Restore(family, kind) => self.restore(family, kind, &work.script).await?,
+            };
+        }
+        Ok(())
+    }
+
+    async fn restore(&self, family: Family, kind: Kind, script: &str) -> Result<String, FilterError> {
+        let program = program(family, kind, "restore");
+        match kind {
+            // As old as this it does not know how to wait for another one either.
+            Kind::Usual { random: false, .. } => self.run(&program, &["--noflush"], script).await,
+            _ => self.run(&program, &["--noflush", "--wait", "2"], script).await,
+        }
+    }
+
+    async fn compare(&self, wanted: &Ruleset) -> Result<Comparison, FilterError> {
+        let read_for = (wanted.table.clone(), wanted.engine);
+        let mut latest = self.latest.lock().await;
+        let fresh = |latest: &Latest| {
+            latest.read_for == read_for && self.changes() == Some(latest.changes) && latest.until.is_none_or(|until| Instant::now() < until)
         };
-        let mut listings = Vec::new();
-        for family in found.own {
-            listings.push((family, self.nft(&["-j", "list", "table", family.word(), &wanted.table], None).await?));
+        if let Some(latest) = latest.as_ref().filter(|latest| fresh(latest)) {
+            return Ok(compare(&latest.seen, wanted));
         }
-        let mut barriers = Vec::new();
-        for there in found.barriers {
-            let listing = self.nft(&["-j", "list", "table", &there.family, &there.table], None).await?;
-            barriers.push(barrier(there, &listing)?);
+        self.watch(wanted, &[]);
+        let changes = self.changes().unwrap_or_default();
+        let seen = self.read(wanted).await?;
+        let blind = seen.iptables.iter().any(|tables| !matches!(tables.kind, Kind::Usual { legacy: false, .. }));
+        let until = blind.then(|| Instant::now() + BLIND);
+        let comparison = compare(&seen, wanted);
+        *latest = Some(Latest { changes, read_for, until, seen });
+        Ok(comparison)
+    }
+
+    async fn read(&self, wanted: &Ruleset) -> Result<Seen, FilterError> {
+        let nft = match self.read_nft(wanted).await {
+            Err(FilterError::Missing(_)) if wanted.engine == Engine::Iptables || wanted.tables.is_empty() => None,
+            read => Some(read?),
+        };
+        let mut tables = Vec::new();
+        let usual = match wanted.engine {
+            Engine::Iptables => Some(self.usual().await?),
+            // What nft would show of iptables' tables, iptables itself shows, if anything.
+            Engine::Nft if nft.is_none() => self.usual().await.ok(),
+            Engine::Nft => None,
+        };
+        if let Some(usual) = usual {
+            for family in [Family::Ip, Family::Ip6] {
+                match self.saved(family, usual).await {
+                    Ok(read) => tables.push(read),
+                    Err(error) if wanted.tables.iter().any(|table| table.family == family) => return Err(error),
+                    // A machine without IPv6 need not have ip6tables.
+                    Err(_) => {}
+                }
+            }
         }
-        Ok(Some(Seen { changes, ours: read(&wanted.table, &listings)?, barriers }))
+        if !matches!(self.usual.get(), Some(Kind::Usual { legacy: true, .. })) {
+            for (family, names) in LEGACY_TABLES {
+                if std::fs::read_to_string(Path::new(names)).is_ok_and(|names| !names.trim().is_empty()) {
+                    // Where it is not installed nobody can have used it from here.
+                    tables.extend(self.saved(family, Kind::Legacy).await.ok());
+                }
+            }
+        }
+        Ok(Seen { nft, iptables: tables })
+    }
+
+    async fn read_nft(&self, wanted: &Ruleset) -> Result<Listing, FilterError> {
+        let heads = Heads::read(&self.run("nft", &["-j", "list tables; list chains"], "").await?)?;
+        let concerning = heads.concerning(&wanted.table);
+        self.watch(wanted, &concerning);
+        let mut listing = Listing::default();
+        for (family, table) in concerning {
+            let json = self.run("nft", &["-j", "list", "table", &family, &table], "").await?;
+            listing.add((family, table), &json)?;
+        }
+        Ok(listing)
+    }
+
+    async fn saved(&self, family: Family, kind: Kind) -> Result<Tables, FilterError> {
+        let text = self.run(&program(family, kind, "save"), &[], "").await?;
+        Ok(Tables { family, kind, saved: Saved::read(&text)? })
+    }
+
+    /// Which iptables is in use here.
+    async fn usual(&self) -> Result<Kind, FilterError> {
+        self.usual.get_or_try_init(|| async { Ok(kind(&self.run("iptables", &["--version"], "").await?)) }).await.copied()
     }
 
     fn changes(&self) -> Option<u64> {
         self.monitor.as_ref().map(FilterMonitor::changes)
     }
 
-    fn watch<'a>(&self, wanted: &Ruleset, barriers: impl Iterator<Item = &'a Barrier>) {
+    fn watch(&self, wanted: &Ruleset, tables: &[(String, String)]) {
+        let iptables: &[&str] = if wanted.engine == Engine::Iptables { &["filter", "nat"] } else { &[] };
+        let all = tables.iter().map(|(_, table)| table.as_str()).chain(iptables.iter().copied()).chain([wanted.table.as_str()]);
         if let Some(monitor) = &self.monitor {
-            monitor.watch(std::iter::once(wanted.table.clone()).chain(barriers.map(|there| there.table.clone())));
+            monitor.watch(all.map(str::to_owned));
         }
     }
 
-    async fn nft(&self, words: &[&str], input: Option<String>) -> Result<String, NftError> {
-        let run = async {
-            for program in self.programs {
-                match self.run(program, words, input.as_deref()).await {
-                    Err(NftError::Run(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    done => return done,
-                }
-            }
-            Err(NftError::Missing)
-        };
-        tokio::time::timeout(PATIENCE, run).await.unwrap_or(Err(NftError::Silent))
-    }
-
-    async fn run(&self, program: &str, words: &[&str], input: Option<&str>) -> Result<String, NftError> {
-        let mut command = Command::new(program);
-        command.args(words).env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn()?;
-        if let (Some(monitor), Some(id)) = (&self.monitor, child.id()) {
-            // Before it is told what to do.
-            monitor.ignore(id);
-        }
-        if let Some(mut stdin) = child.stdin.take() {
-            // A child that ended early says why on its error output.
-            let _ = stdin.write_all(input.unwrap_or_default().as_bytes()).await;
-        }
-        let output = child.wait_with_output().await?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        Err(NftError::Refused(first_line(&String::from_utf8_lossy(&output.stderr), output.status)))
+    async fn run(&self, program: &str, words: &[&str], input: &str) -> Result<String, FilterError> {
+        let ignore = |process| self.monitor.iter().for_each(|monitor| monitor.ignore(process));
+        run(program, words, input, ignore).await
     }
 }
 
-/// The line that says what is wrong; below it nft quotes the rule.
-fn first_line(said: &str, status: std::process::ExitStatus) -> String {
-    let line = said.lines().find(|line| !line.trim().is_empty());
-    line.map_or_else(|| format!("nft ended with {status} and said nothing"), |line| format!("nft says: {}", line.trim()))
+/// "iptables-save", "ip6tables-legacy-restore".
+fn program(family: Family, kind: Kind, does: &str) -> String {
+    let legacy = if kind == Kind::Legacy { "-legacy" } else { "" };
+    format!("{}{legacy}-{does}", iptables(family))
 }
 
-fn refused(act: &str, error: &NftError) -> Refused {
-    Refused { act: act.to_owned(), cause: error.to_string() }
+/// By "iptables v1.8.9 (nf_tables)". Before 1.8 there was the older kind alone; `--random-fully` came with 1.6.2.
+fn kind(version: &str) -> Kind {
+    let number = version.split_whitespace().find_map(|word| word.strip_prefix('v')).unwrap_or_default();
+    let parts: Vec<u32> = number.split('.').map_while(|part| part.parse().ok()).collect();
+    Kind::Usual { legacy: !version.contains("nf_tables"), random: parts.as_slice() >= [1, 6, 2].as_slice() }
 }
 
 #[cfg(test)]
 mod tests {
-    use twill_model::firewall::{Family, Table};
-
     use super::*;
 
-    fn filter(programs: &'static [&'static str]) -> PacketFilter {
-        PacketFilter { monitor: None, seen: Mutex::new(None), programs }
+    #[test]
+    fn the_version_tells_the_kind_of_iptables() {
+        let table = [
+            ("iptables v1.8.9 (nf_tables)", false, true),
+            ("iptables v1.8.2 (legacy)", true, true),
+            ("iptables v1.6.2", true, true),
+            ("iptables v1.6.1", true, false),
+            ("iptables v1.10 (nf_tables)", false, true),
+            ("something else", true, false),
+        ];
+        for (version, legacy, random) in table {
+            assert_eq!(kind(version), Kind::Usual { legacy, random }, "{version}");
+        }
     }
 
-    fn wanted() -> Ruleset {
-        Ruleset { table: "twill".into(), tables: vec![Table { family: Family::Ip, chains: vec![] }] }
-    }
-
-    #[tokio::test]
-    async fn without_nft_the_package_is_named_where_rules_are_wanted_and_else_all_is_well() {
-        let filter = filter(&["no-such-nft", "/nowhere/nft"]);
-        let refused = filter.look(&wanted()).await.expect_err("there is no nft");
-        assert!(refused.to_string().contains("install the package nftables"), "{refused}");
-        let none = Ruleset { tables: vec![], ..wanted() };
-        assert_eq!(filter.look(&none).await, Ok(Filter { ours: none, obstacles: vec![] }));
-    }
-
-    #[tokio::test]
-    async fn what_nft_does_not_do_is_told_in_its_words() {
-        // It takes the words of nft and ends with a complaint.
-        let refused = filter(&["ls"]).replace(&wanted()).await.expect_err("ls is no nft");
-        assert!(refused.to_string().starts_with("cannot make table ip twill: nft says: ls: "), "{refused}");
-        let refused = filter(&["false"]).look(&wanted()).await.expect_err("it fails");
-        assert!(refused.to_string().ends_with("and said nothing"), "{refused}");
-        let refused = filter(&["true"]).look(&wanted()).await.expect_err("it says nothing");
-        assert!(refused.to_string().contains("not its JSON"), "{refused}");
+    #[test]
+    fn programs_are_called_by_family_and_kind() {
+        let usual = Kind::Usual { legacy: true, random: true };
+        assert_eq!(program(Family::Ip, usual, "save"), "iptables-save");
+        assert_eq!(program(Family::Ip6, Kind::Legacy, "restore"), "ip6tables-legacy-restore");
     }
 }

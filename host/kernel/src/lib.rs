@@ -3,7 +3,7 @@
 //! - [`Netlink`] implements [`twill_reconcile::ports::Kernel`] with two connections, one to ask (`ask`) and one to listen (`monitor`).
 //! - `link`, `address`, `route`, `neighbour` turn items into messages and messages into items; they do no I/O. `observe` joins what they read.
 //! - `ledger` knows which notifications tell of nothing new, so that our own writes wake nobody.
-//! - `filter` has nft write and read the packet filter's rules; `filter_news` hears of changes to them.
+//! - `filter` has nft and iptables write and read the packet filter's rules (`programs` runs them); `filter_news` hears of changes to them.
 //! - [`underlay`] chooses the interface that carries the tunnels; `interfaces` gathers what it chooses from.
 //! - [`sysctl`] sets kernel settings and puts them back; [`lock`] holds an instance; `fake` (feature `fake`) is a kernel in
 //!   memory, for tests of other rooms.
@@ -22,6 +22,7 @@ mod monitor;
 mod neighbour;
 mod netlink;
 mod observe;
+mod programs;
 mod road;
 mod route;
 pub mod sysctl;

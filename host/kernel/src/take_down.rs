@@ -46,18 +46,18 @@ impl Netlink {
         taken
     }
 
-    /// Removes the rules of the tables of that name. Without nft there are none.
+    /// Removes the rules of that instance, whatever holds them, and the openings that they needed. Answers with what was removed.
     ///
     /// # Errors
-    /// nft does not do it.
-    pub async fn take_rules_down(&self, table: &str) -> Result<Option<String>, Refused> {
-        let none = Ruleset { table: table.to_owned(), tables: Vec::new() };
-        let there = self.filter(none.clone()).await?.ours;
-        if there.tables.is_empty() {
-            return Ok(None);
+    /// nft or iptables does not do it.
+    pub async fn take_rules_down(&self, none: Ruleset) -> Result<Vec<String>, Refused> {
+        let there = self.filter(none.clone()).await?;
+        if there.is(&none) {
+            return Ok(Vec::new());
         }
         self.replace_rules(none).await?;
-        Ok(Some(there.to_string()))
+        let tables = (!there.ours.tables.is_empty()).then(|| there.ours.to_string());
+        Ok(tables.into_iter().chain(there.left_over).collect())
     }
 
     async fn take_routes(

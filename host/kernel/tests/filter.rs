@@ -9,17 +9,19 @@ use lab::{in_namespace, kernel, quiet, sleeps_on, wakes};
 use twill_firewall::{FirewallInput, rules};
 use twill_kernel::Netlink;
 use twill_model::Prefixes;
-use twill_model::firewall::Ruleset;
+use twill_model::firewall::{Engine, Ruleset};
 use twill_reconcile::ports::Kernel;
 
 fn wanted() -> Ruleset {
     rules(&FirewallInput {
         networks: Prefixes { v4: "10.1.0.0/16".parse().ok(), v6: "fd00:1::/48".parse().ok() },
-        subnets: Prefixes { v4: "10.1.7.0/24".parse().ok(), v6: "fd00:1:7::/64".parse().ok() },
+        subnets: Prefixes { v4: "10.1.7.0/24".parse().ok(), v6: "fd00:1:0:7::/64".parse().ok() },
         masquerade: true,
         forward: true,
         random: true,
         instance: "twill",
+        engine: Engine::Nft,
+        earlier: &[],
     })
 }
 
@@ -55,7 +57,7 @@ fn with_nft(story: impl AsyncFnOnce() + Send + 'static) {
 fn what_is_written_is_what_is_read() {
     with_nft(async || {
         let (kernel, _directory) = kernel();
-        let none = Ruleset { table: "twill".into(), tables: vec![] };
+        let none = wanted().emptied();
         assert_eq!(ours(&kernel).await, none);
         kernel.replace_rules(wanted()).await.expect("it is written");
         assert_eq!(ours(&kernel).await, wanted());
@@ -66,9 +68,11 @@ fn what_is_written_is_what_is_read() {
             forward: false,
             random: false,
             instance: "twill",
+            engine: Engine::Nft,
+            earlier: &[],
         });
         kernel.replace_rules(plain.clone()).await.expect("it is written");
-        assert_eq!(ours(&kernel).await, plain);
+        assert_eq!(kernel.filter(plain.clone()).await.expect("it is read").ours, plain);
         assert!(!everything().contains("ip6"), "the table of the other family is gone: {}", everything());
         kernel.replace_rules(none.clone()).await.expect("it is written");
         assert_eq!(ours(&kernel).await, none);
@@ -116,11 +120,12 @@ fn foreign_tables_are_left_alone_and_their_rules_wake_nobody() {
         quiet(&kernel).await;
         nft("add rule ip nat x accept\n");
         sleeps_on(&kernel, "a rule of somebody else").await;
-        let taken = kernel.take_rules_down("twill").await.expect("it is taken away");
-        assert_eq!(taken.as_deref(), Some("tables ip twill, ip6 twill"));
+        let none = wanted().emptied();
+        let taken = kernel.take_rules_down(none.clone()).await.expect("it is taken away");
+        assert_eq!(taken, ["tables ip twill, ip6 twill"]);
         let left = everything();
         assert!(left.contains("table ip nat") && left.contains("table inet twill") && !left.contains("10.1.7.0"), "{left}");
-        assert_eq!(kernel.take_rules_down("twill").await, Ok(None));
+        assert_eq!(kernel.take_rules_down(none).await, Ok(vec![]));
     });
 }
 
@@ -130,14 +135,12 @@ fn a_chain_that_drops_is_an_obstacle_until_it_is_opened() {
         let (kernel, _directory) = kernel();
         kernel.replace_rules(wanted()).await.expect("it is written");
         assert_eq!(obstacles(&kernel).await, [""; 0]);
-        nft("table ip filter {\n chain FORWARD { type filter hook forward priority 0; policy drop; }\n chain DOCKER-USER { }\n}\n");
+        nft("table ip site {\n chain f { type filter hook forward priority 0; policy drop; }\n}\n");
         wakes(&kernel, "a chain that drops").await;
         let told = obstacles(&kernel).await;
         assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains("iptables -I DOCKER-USER -s 10.1.0.0/16 -j ACCEPT"), "{told:?}");
-        nft(
-            "add rule ip filter DOCKER-USER ip saddr 10.1.0.0/16 counter accept\nadd rule ip filter DOCKER-USER ip daddr 10.1.0.0/16 accept\n",
-        );
+        assert!(told[0].contains("nft insert rule ip site f ip saddr 10.1.0.0/16 accept"), "{told:?}");
+        nft("add rule ip site f ip saddr 10.1.0.0/16 counter accept\nadd rule ip site f ip daddr 10.1.0.0/16 accept\n");
         wakes(&kernel, "the chain is opened").await;
         assert_eq!(obstacles(&kernel).await, [""; 0]);
     });

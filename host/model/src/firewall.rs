@@ -10,10 +10,24 @@ use ipnet::IpNet;
 /// All rules of one instance: its own tables, at most one a family. Without tables there shall be none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ruleset {
-    /// Name of the tables, the same in each family. Nobody else's tables have it.
+    /// What holds them; the other one shall have none of ours.
+    pub engine: Engine,
+    /// Name of the tables, the same in each family. Nobody else's tables have it. iptables' chains are named after it.
     pub table: String,
     /// The tables, IPv4 first.
     pub tables: Vec<Table>,
+    /// The networks, present and earlier ones, whose rules under flannel's names are ours to take away.
+    pub claims: Vec<IpNet>,
+}
+
+/// What holds the rules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Engine {
+    /// Tables of our own in nftables.
+    #[default]
+    Nft,
+    /// Chains of our own in iptables' tables `filter` and `nat`.
+    Iptables,
 }
 
 /// One table with all that is in it.
@@ -126,14 +140,32 @@ impl Hook {
     }
 }
 
+impl Ruleset {
+    /// No rules, where there were those of `self`.
+    pub fn emptied(&self) -> Ruleset {
+        Ruleset { tables: Vec::new(), ..self.clone() }
+    }
+
+    /// Where the rules of a family are: "ip twill", or "ip6tables".
+    pub fn place(&self, family: Family) -> String {
+        match (self.engine, family) {
+            (Engine::Nft, family) => format!("{} {}", family.word(), self.table),
+            (Engine::Iptables, Family::Ip) => "iptables".into(),
+            (Engine::Iptables, Family::Ip6) => "ip6tables".into(),
+        }
+    }
+}
+
 impl fmt::Display for Ruleset {
-    /// "tables ip twill, ip6 twill".
+    /// "tables ip twill, ip6 twill", or "rules of iptables, ip6tables".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<String> = self.tables.iter().map(|table| format!("{} {}", table.family.word(), self.table)).collect();
-        match &names[..] {
-            [] => write!(f, "no table {}", self.table),
-            [one] => write!(f, "table {one}"),
-            more => write!(f, "tables {}", more.join(", ")),
+        let names: Vec<String> = self.tables.iter().map(|table| self.place(table.family)).collect();
+        match (self.engine, &names[..]) {
+            (Engine::Nft, []) => write!(f, "no table {}", self.table),
+            (Engine::Nft, [one]) => write!(f, "table {one}"),
+            (Engine::Nft, more) => write!(f, "tables {}", more.join(", ")),
+            (Engine::Iptables, []) => f.write_str("no rules of iptables"),
+            (Engine::Iptables, names) => write!(f, "rules of {}", names.join(", ")),
         }
     }
 }
@@ -143,6 +175,26 @@ impl fmt::Display for Ruleset {
 pub struct Filter {
     /// The rules of ours.
     pub ours: Ruleset,
+    /// Where chains of others shall lead into chains of ours.
+    pub entrances: Vec<Entrance>,
+    /// What shall go: rules of a stopped flanneld for our network, and of ours where they are no longer wanted; in words each.
+    pub left_over: Vec<String>,
     /// What of others stands in the way of packets that our rules accept, one sentence each.
     pub obstacles: Vec<String>,
+}
+
+impl Filter {
+    /// True when there is nothing to do for these rules.
+    pub fn is(&self, wanted: &Ruleset) -> bool {
+        self.ours == *wanted && self.left_over.is_empty() && self.entrances.iter().all(|entrance| entrance.in_place)
+    }
+}
+
+/// A rule in a chain of somebody else that leads into one of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Entrance {
+    /// Such as "jump from chain DOCKER-USER of table ip filter to TWILL-FWD".
+    pub what: String,
+    /// It is there, once, and what it leads to is as planned.
+    pub in_place: bool,
 }

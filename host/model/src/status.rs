@@ -161,7 +161,7 @@ pub enum Standing {
 /// One piece of network state, desired and observed.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ItemStatus {
-    /// "link", "address", "route", "neighbour", "fdb", "endpoint", "sender" or "sysctl".
+    /// "link", "address", "route", "neighbour", "fdb", "endpoint", "sender", "sysctl", "table" or "rules".
     pub kind: String,
     /// What it is about: a prefix, an address, a name.
     pub what: String,

@@ -229,7 +229,8 @@ async fn a_restarted_daemon_finds_its_own_device_again() {
 async fn rules_are_part_of_a_pass_and_their_failure_leaves_the_rest_in_force() {
     let lab = Lab::new();
     let mut pass = lab.pass();
-    let wanted = Inputs { firewall: Some(Ruleset { table: "twill".into(), tables: vec![one_table()] }), ..inputs(&[2]) };
+    let wanted =
+        Inputs { firewall: Some(Ruleset { table: "twill".into(), tables: vec![one_table()], ..Ruleset::default() }), ..inputs(&[2]) };
     *lock(&lab.kernel.filter_refuses) = Some("nft is not installed".into());
     let (outcome, wake) = pass.run(&wanted).await;
     assert!(outcome.in_force && outcome.problems == ["cannot read the rules: nft is not installed"], "{:?}", outcome.problems);

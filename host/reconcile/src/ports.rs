@@ -116,9 +116,9 @@ pub trait Kernel: Send + Sync + 'static {
     fn set(&self, sysctl: Sysctl) -> impl Future<Output = Result<(), Refused>> + Send;
     /// The road to an address.
     fn road(&self, to: IpAddr) -> impl Future<Output = Result<twill_model::state::Hop, Refused>> + Send;
-    /// What the packet filter has of the tables that `wanted` names, and what stands in its way. Cheap while nobody changed it.
+    /// What the packet filter has of the rules that `wanted` is about, and what stands in their way. Cheap while nobody changed it.
     fn filter(&self, wanted: Ruleset) -> impl Future<Output = Result<Filter, Refused>> + Send;
-    /// Replaces all tables of that name by these, in one transaction; without tables they are taken away.
+    /// Makes the rules these, in one transaction a program; what is left over goes once they are in force. Without tables all of ours goes.
     fn replace_rules(&self, wanted: Ruleset) -> impl Future<Output = Result<(), Refused>> + Send;
     /// Waits until some link, address, route, neighbour or FDB entry, or a rule of ours, may have changed by another hand than this daemon's, or events were lost.
     fn changed(&self) -> impl Future<Output = ()> + Send;

@@ -41,12 +41,12 @@ impl Rules {
             return self.report(wanted, None);
         }
         let found = match kernel.filter(wanted.clone()).await {
-            Ok(found) if found.ours != *wanted => self.replace(kernel, wanted, found, limit, tell).await,
+            Ok(found) if !found.is(wanted) => self.replace(kernel, wanted, found, limit, tell).await,
             found => found,
         };
         match found {
             Ok(found) => {
-                if found.ours == *wanted {
+                if found.is(wanted) {
                     self.failures.forget(wanted);
                     self.repairs.settle(BTreeSet::from([wanted.clone()]));
                 }
@@ -83,7 +83,7 @@ impl Rules {
             Verdict::Repair | Verdict::New => kernel.replace_rules(wanted.clone()).await?,
         }
         let after = kernel.filter(wanted.clone()).await?;
-        if after.ours != *wanted {
+        if !after.is(wanted) {
             let act = format!("make {wanted}");
             return Err(Refused { act, cause: "it was written and is listed otherwise than it was written".into() });
         }
@@ -91,6 +91,10 @@ impl Rules {
             let took = crate::repair::millis(started.elapsed());
             let told = Told::new(Kind::Repair, format!("{wanted}: gone or changed by another hand, made again in {took} ms"));
             tell(Weight::Warn, told.about(wanted).because(ANOTHER_HAND).did("made it again").within(took));
+        } else if !found.left_over.is_empty() {
+            let left_over = found.left_over.join(", ");
+            let told = Told::new(Kind::State, format!("{wanted} in force; taken away: {left_over}"));
+            tell(Weight::Info, told.about(wanted).did(format!("took away {left_over}")));
         }
         Ok(after)
     }
@@ -101,10 +105,11 @@ impl Rules {
             let there = found.map(|found| &found.ours);
             status(family, wanted, there, failure)
         };
-        let items: Vec<ItemStatus> = wanted.tables.iter().map(|table| status(table.family)).collect();
+        let mut items: Vec<ItemStatus> = wanted.tables.iter().map(|table| status(table.family)).collect();
+        items.extend(found.into_iter().flat_map(beside));
         let mut problems: Vec<String> = failure.map(ToString::to_string).into_iter().collect();
         problems.extend(found.into_iter().flat_map(|found| found.obstacles.clone()));
-        if failure.is_none() && found.is_some_and(|found| found.ours != *wanted) {
+        if failure.is_none() && found.is_some_and(|found| !found.is(wanted)) {
             problems.push(format!("{wanted}: not in place"));
         }
         RulesReport { items, problems }
@@ -125,7 +130,7 @@ fn status(family: Family, wanted: &Ruleset, there: Option<&Ruleset>, failure: Op
     };
     ItemStatus {
         kind: "table".into(),
-        what: format!("{} {}", family.word(), wanted.table),
+        what: wanted.place(family),
         desired,
         observed,
         standing,
@@ -133,6 +138,25 @@ fn status(family: Family, wanted: &Ruleset, there: Option<&Ruleset>, failure: Op
         lease: None,
         reason: failure.map(ToString::to_string),
     }
+}
+
+/// A line for each entrance from chains of others, and for what is to go.
+fn beside(found: &Filter) -> Vec<ItemStatus> {
+    let line = |what: &str, desired: Option<&str>, observed: Option<&str>, standing| ItemStatus {
+        kind: "rules".into(),
+        what: what.to_owned(),
+        desired: desired.map(str::to_owned),
+        observed: observed.map(str::to_owned),
+        standing,
+        backend: "host".into(),
+        lease: None,
+        reason: None,
+    };
+    let entrances = found.entrances.iter().map(|entrance| match entrance.in_place {
+        true => line(&entrance.what, Some("one rule"), Some("one rule"), Standing::Present),
+        false => line(&entrance.what, Some("one rule"), None, Standing::Missing),
+    });
+    entrances.chain(found.left_over.iter().map(|what| line(what, None, Some("left over"), Standing::Leaving))).collect()
 }
 
 /// "8 rules in forward, postrouting".

@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use twill_model::firewall::{Action, Chain, Hook, Match, Rule, Table};
+use twill_model::firewall::{Action, Chain, Entrance, Hook, Match, Rule, Table};
 
 use super::*;
 use crate::testing::{FakeKernel, lock};
@@ -10,7 +10,7 @@ const LIMIT: usize = 3;
 fn ruleset(network: &str) -> Ruleset {
     let rule = Rule { when: vec![Match::From(network.parse().expect("a prefix"))], then: Action::Accept, comment: String::new() };
     let chains = vec![Chain { hook: Hook::Forward, rules: vec![rule] }];
-    Ruleset { table: "twill".into(), tables: vec![Table { family: Family::Ip, chains }] }
+    Ruleset { table: "twill".into(), tables: vec![Table { family: Family::Ip, chains }], ..Ruleset::default() }
 }
 
 struct Lab {
@@ -97,4 +97,24 @@ async fn what_stands_in_the_way_is_passed_on() {
     let mut lab = Lab::new();
     lock(&lab.kernel.filter).obstacles = vec!["chain FORWARD drops".into()];
     assert_eq!(lab.pass(&ruleset("10.1.0.0/16")).await.problems, ["chain FORWARD drops"]);
+}
+
+#[tokio::test]
+async fn what_is_left_over_goes_with_one_word_and_a_lost_entrance_is_a_repair() {
+    let mut lab = Lab::new();
+    {
+        let mut filter = lock(&lab.kernel.filter);
+        filter.ours = ruleset("10.1.0.0/16");
+        filter.left_over = vec!["table ip flannel-ipv4".into()];
+        filter.entrances = vec![Entrance { what: "jump from FORWARD to FLANNEL-FWD".into(), in_place: false }];
+    }
+    let report = lab.pass(&ruleset("10.1.0.0/16")).await;
+    assert_eq!(report.problems, [""; 0]);
+    assert_eq!(*lock(&lab.told), ["table ip twill in force; taken away: table ip flannel-ipv4"]);
+    let lines: Vec<_> = report.items.iter().map(|item| (item.what.as_str(), item.standing)).collect();
+    assert_eq!(lines, [("ip twill", Standing::Present), ("jump from FORWARD to FLANNEL-FWD", Standing::Present)]);
+    lock(&lab.kernel.filter).entrances[0].in_place = false;
+    lab.pass(&ruleset("10.1.0.0/16")).await;
+    assert!(lock(&lab.told)[1].contains("changed by another hand"), "{:?}", lock(&lab.told));
+    assert!(lock(&lab.kernel.filter).entrances[0].in_place);
 }

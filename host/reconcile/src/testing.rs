@@ -246,12 +246,16 @@ impl Kernel for FakeKernel {
             return Err(Refused { act: "read the rules".into(), cause });
         }
         let there = lock(&self.filter).clone();
-        Ok(Filter { ours: Ruleset { table: wanted.table, ..there.ours }, ..there })
+        let mine = Ruleset { tables: there.ours.tables, ..wanted };
+        Ok(Filter { ours: mine, ..there })
     }
 
     async fn replace_rules(&self, wanted: Ruleset) -> Result<(), Refused> {
         lock(&self.writes).push(format!("rules {wanted}"));
-        lock(&self.filter).ours = wanted;
+        let mut filter = lock(&self.filter);
+        filter.ours = wanted;
+        filter.left_over.clear();
+        filter.entrances.iter_mut().for_each(|entrance| entrance.in_place = true);
         Ok(())
     }
 

@@ -13,9 +13,10 @@ use twill_reconcile::links::Names;
 use twill_reconcile::memory::NamesFile;
 
 use super::wait_for;
+use crate::compat::subnet_env;
 use crate::exit::Exit;
-use crate::node::facts;
 use crate::node::inputs::networks;
+use crate::node::{facts, firewall};
 use crate::settings::InstanceSettings;
 
 /// Take away all links, routes, rules, settings and files that twill made on this host; the daemon must have ended. The lease stays in the store.
@@ -49,7 +50,9 @@ impl Down {
             println!("removed {removed}");
         }
         let mut problems = refusals(&taken);
-        match kernel.take_rules_down(&twill_firewall::table_name(&self.instance.instance)).await {
+        // Before the file with them goes.
+        let claims = ranges.into_iter().chain(subnet_env::networks(&self.instance.subnet_file)).collect();
+        match kernel.take_rules_down(firewall::none(&self.instance.instance, claims)).await {
             Ok(taken) => taken.iter().for_each(|rules| println!("removed {rules}")),
             Err(refused) => problems.push(refused.to_string()),
         }

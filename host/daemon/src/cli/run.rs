@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::exit::Exit;
 use crate::node;
-use crate::settings::{LogFormat, RunSettings};
+use crate::settings::{FirewallEngine, LogFormat, RunSettings};
 
 /// Run the daemon of this host: take a subnet, and carry the containers' traffic to and from all other hosts.
 ///
@@ -35,6 +35,10 @@ impl Run {
         self.settings.check().map_err(Exit::usage)?;
         start_logging(&self.settings)?;
         notes.iter().for_each(|note| tracing::warn!("{note}"));
+        let as_flanneld = !notes.is_empty();
+        if as_flanneld && self.settings.firewall == FirewallEngine::Nft {
+            tracing::warn!("rules are made in nftables, where flanneld's would be in iptables; TWILL_FIREWALL=iptables makes them there");
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Exit::failed)?;
         let ended = runtime.block_on(node::run(self.settings));
         runtime.shutdown_background();

@@ -79,6 +79,18 @@ fn only<N: FromStr>(list: &str) -> Option<N> {
     nets.next().filter(|_| nets.next().is_none())
 }
 
+/// The networks that a file names, whoever wrote it; none where there is no such file.
+pub fn networks(path: &Path) -> Vec<IpNet> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let values =
+        text.lines().filter_map(|line| line.strip_prefix("FLANNEL_NETWORK=").or_else(|| line.strip_prefix("FLANNEL_IPV6_NETWORK=")));
+    values
+        .flat_map(|value| value.split(','))
+        .filter_map(|network| network.trim().parse::<IpNet>().ok())
+        .map(|network| network.trunc())
+        .collect()
+}
+
 /// The subnet's first host address with the subnet's length.
 fn bridge_address(subnet: IpNet) -> String {
     match subnet {
@@ -126,6 +138,17 @@ mod tests {
             assert_eq!(v4(text), meant.parse().ok(), "{text}");
         }
         assert_eq!(SubnetEnv::subnets_in("\u{0}\n=\nFLANNEL_SUBNET"), Prefixes::default());
+    }
+
+    #[test]
+    fn networks_are_read_back_whatever_else_is_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("subnet.env");
+        assert_eq!(networks(&path), []);
+        dual().write(&path).expect("written");
+        assert_eq!(networks(&path), ["10.10.0.0/16", "fd10::/48"].map(|text| text.parse::<IpNet>().expect("a prefix")));
+        std::fs::write(&path, "FLANNEL_NETWORK=10.1.2.3/16,junk,10.9.0.0/16\nX").expect("written");
+        assert_eq!(networks(&path), ["10.1.0.0/16", "10.9.0.0/16"].map(|text| text.parse::<IpNet>().expect("a prefix")));
     }
 
     #[test]

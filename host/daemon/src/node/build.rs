@@ -35,7 +35,7 @@ use super::tasks::Tasks;
 use super::underlay::Search;
 use super::wish::Advertised;
 use super::{facts, store};
-use crate::compat::subnet_env::SubnetEnv;
+use crate::compat::subnet_env::{self, SubnetEnv};
 use crate::exit::Exit;
 use crate::settings::{self, Listen, RunSettings};
 
@@ -153,7 +153,7 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
         tell: parts.events.voice("reconcile"),
     };
     let reads = inputs.subscribe();
-    let firewall = Firewall::new(&parts.settings);
+    let firewall = Firewall::new(&parts.settings, subnet_env::networks(&parts.settings.instance.subnet_file));
     tasks.spawn(
         "inputs",
         follow::inputs(handle.cluster(), parts.node.subscribe(), firewall, Arc::clone(&parts.alone), inputs, shutdown.clone()),

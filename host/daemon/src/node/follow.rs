@@ -27,13 +27,13 @@ use super::underlay::Search;
 pub async fn inputs(
     mut cluster: watch::Receiver<Arc<Cluster>>,
     mut node: watch::Receiver<Arc<Node>>,
-    firewall: Firewall,
+    mut firewall: Firewall,
     alone: Arc<Alone>,
     out: watch::Sender<Option<Arc<Inputs>>>,
     shutdown: CancellationToken,
 ) {
     loop {
-        let next = inputs::inputs(&cluster.borrow_and_update(), &node.borrow_and_update(), &firewall);
+        let next = inputs::inputs(&cluster.borrow_and_update(), &node.borrow_and_update(), &mut firewall);
         if let Some(next) = next
             && alone.on(next.networks).await.is_ok()
         {

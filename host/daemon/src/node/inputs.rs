@@ -8,7 +8,7 @@ use twill_reconcile::Inputs;
 use super::firewall::Firewall;
 
 /// The reconciler's inputs; none while there is no config or no own lease.
-pub fn inputs(cluster: &Cluster, node: &Node, firewall: &Firewall) -> Option<Inputs> {
+pub fn inputs(cluster: &Cluster, node: &Node, firewall: &mut Firewall) -> Option<Inputs> {
     let config = cluster.config.as_ref()?;
     let mine = cluster.own.clone()?;
     let networks = networks(config);

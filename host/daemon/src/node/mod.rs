@@ -8,7 +8,7 @@ mod build;
 mod control;
 pub mod events;
 pub mod facts;
-mod firewall;
+pub mod firewall;
 mod follow;
 mod health;
 mod history;

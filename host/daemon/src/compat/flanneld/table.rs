@@ -78,7 +78,9 @@ pub const FLAGS: &[Flag] = &[
         "iptables-resync",
         Number,
         "5",
-        Nothing("rules are repaired as soon as the kernel tells that they changed"),
+        Nothing(
+            "rules are repaired as soon as the kernel tells that they changed, and looked at every 5 s where it does not tell (iptables-legacy)",
+        ),
         "seconds between checks of the rules",
     ),
     flag(
