@@ -1,8 +1,10 @@
 //! End-to-end tests: real daemons, real plugins and real packets, each test in a lab of its own. One subject a file.
 
 mod away;
+mod backend;
 mod beside_flanneld;
 mod browser;
+mod change;
 mod claims;
 mod cni;
 mod compatibility;
@@ -36,6 +38,7 @@ mod redis;
 mod refusals;
 mod repair;
 mod restart;
+mod six;
 mod story;
 mod vxlan;
 
@@ -67,6 +70,9 @@ fn main() -> ExitCode {
         pains_rules::TESTS,
         cni::TESTS,
         claims::TESTS,
+        change::TESTS,
+        six::TESTS,
+        backend::TESTS,
         etcd::TESTS,
         etcd_access::TESTS,
         etcd_config::TESTS,

@@ -137,7 +137,12 @@ fn options() -> Result<()> {
 }
 
 fn another_vni() -> Result<()> {
-    let (lab, nodes, [p, q]) = cluster(&config(V4, ""), ["a", "b"])?;
+    let (lab, nodes) = machines(&config(V4, ""), ["a", "b"])?;
+    for node in &nodes {
+        node.start(lab::Launch::now().flags(&["--keep-ways", "2s"]))?;
+    }
+    nodes.iter().try_for_each(|node| node.ready(SOON))?;
+    let [p, q] = pods(&nodes)?;
     let before = mac(&published(&lab, &nodes[0])?, SIDE_V4)?;
     lab.config(&config(V4, r#","VNI":8"#))?;
     for node in &nodes {

@@ -12,6 +12,8 @@ use anyhow::{Result, anyhow};
 
 use crate::pod::Pod;
 
+/// A datagram's number, in bytes.
+const NUMBER: usize = 8;
 /// Quiet time after the last datagram that ends the waiting for stragglers.
 const STRAGGLERS: Duration = Duration::from_millis(500);
 
@@ -45,13 +47,18 @@ pub struct Report {
 impl Stream {
     /// Starts one that sends every `interval`.
     pub fn start(from: &Pod, to: &Pod, interval: Duration) -> Result<Stream> {
+        Stream::sized(from, to, interval, NUMBER)
+    }
+
+    /// The same with datagrams of `bytes` bytes.
+    pub fn sized(from: &Pod, to: &Pod, interval: Duration, bytes: usize) -> Result<Stream> {
         let listening = to.net().inside(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
         let sending = from.net().inside(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
         sending.connect((to.address(), listening.local_addr()?.port()))?;
         listening.set_read_timeout(Some(Duration::from_millis(50)))?;
         let (stop, newest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (sender_stop, receiver_stop, shown) = (stop.clone(), stop.clone(), newest.clone());
-        let sender = std::thread::spawn(move || send(&sending, interval, &sender_stop));
+        let sender = std::thread::spawn(move || send(&sending, interval, bytes.max(NUMBER), &sender_stop));
         let receiver = std::thread::spawn(move || receive(&listening, &receiver_stop, &shown));
         Ok(Stream { stop, newest, sender, receiver, name: format!("{} to {}", from.name(), to.name()) })
     }
@@ -96,12 +103,14 @@ impl fmt::Display for Report {
     }
 }
 
-fn send(socket: &UdpSocket, interval: Duration, stop: &AtomicBool) -> Vec<Instant> {
+fn send(socket: &UdpSocket, interval: Duration, bytes: usize, stop: &AtomicBool) -> Vec<Instant> {
     let start = Instant::now();
     let mut sent = Vec::new();
+    let mut datagram = vec![0; bytes];
     while !stop.load(Ordering::Relaxed) {
         // A datagram that the kernel refuses counts as sent: to the pod it is lost.
-        let _ = socket.send(&(sent.len() as u64).to_be_bytes());
+        datagram[..NUMBER].copy_from_slice(&(sent.len() as u64).to_be_bytes());
+        let _ = socket.send(&datagram);
         sent.push(Instant::now());
         std::thread::sleep((start + interval * sent.len() as u32).saturating_duration_since(Instant::now()));
     }
@@ -111,10 +120,10 @@ fn send(socket: &UdpSocket, interval: Duration, stop: &AtomicBool) -> Vec<Instan
 fn receive(socket: &UdpSocket, stop: &AtomicBool, newest: &AtomicU64) -> BTreeMap<u64, Vec<Instant>> {
     let mut seen: BTreeMap<u64, Vec<Instant>> = BTreeMap::new();
     let mut last = Instant::now();
-    let mut buffer = [0; 64];
+    let mut buffer = [0; 65_535];
     while !(stop.load(Ordering::Relaxed) && last.elapsed() > STRAGGLERS) {
-        if let Ok(8) = socket.recv(&mut buffer) {
-            let number = u64::from_be_bytes(buffer[..8].try_into().expect("eight bytes"));
+        if let Ok(NUMBER..) = socket.recv(&mut buffer) {
+            let number = u64::from_be_bytes(buffer[..NUMBER].try_into().expect("eight bytes"));
             last = Instant::now();
             seen.entry(number).or_default().push(last);
             newest.fetch_max(number + 1, Ordering::Relaxed);

@@ -37,12 +37,14 @@ pub fn judge(context: &Context, networks: twill_model::Prefixes, plan: &Plan) ->
         mine: context.mine.clone(),
         peers: plan.peers.iter().map(|(peer, _)| peer.clone()).collect(),
         complete: true,
+        proofs: Default::default(),
         firewall: None,
     };
     let origin = |lease: Option<&Lease>| Origin { backend: context.way.backend.clone(), lease: lease.map(|lease| lease.subnets) };
     let local = plan.local.iter().map(|item| (origin(None), item.clone()));
     let peers = plan.peers.iter().flat_map(|(peer, items)| items.iter().map(move |item| (origin(Some(peer)), item.clone())));
-    let united = unite(local.chain(peers).collect(), &inputs, SourceCheck::Lease, &Observed::default(), &mut Names::default());
+    let planned = local.chain(peers).collect();
+    let united = unite(planned, Some(&inputs.backend), &inputs, SourceCheck::Lease, &Observed::default(), &mut Names::default());
     Judgement { desired: united.desired.items.into_values().map(|(item, _)| item).collect(), refused: united.refused }
 }
 

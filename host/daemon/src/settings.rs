@@ -9,6 +9,7 @@ use clap::{Args, Command, ValueEnum};
 
 mod etcd;
 mod upstream;
+pub mod ways;
 
 pub use etcd::EtcdSettings;
 pub use upstream::UpstreamSettings;
@@ -133,6 +134,9 @@ pub struct RunSettings {
     /// Inner sources accepted from a peer: its pods' subnet alone, that and its own addresses, or anything.
     #[arg(long, env = "TWILL_UDP_SOURCE_CHECK", value_enum, default_value = "lease", help_heading = "Network")]
     pub udp_source_check: SourceCheck,
+    /// Ways that this node can have, and for how long.
+    #[command(flatten)]
+    pub ways: ways::WaySettings,
     /// Let the UDP path hand many packets to the kernel at once, as far as the kernel can (what it cannot is found out and left off), or one by one.
     #[arg(long, env = "TWILL_UDP_OFFLOAD", value_enum, default_value = "auto", help_heading = "Network")]
     pub udp_offload: UdpOffload,

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use twill_http::{Api, Control, EventLog, PluginOrder, serve_tcp};
+use twill_http::{Api, BackendOrder, Control, EventLog, PluginOrder, serve_tcp};
 use twill_model::address::{Addresses, Prefixes};
 use twill_model::status::{LeaseStatus, PathState, PathStatus, PluginState, Snapshot, Standing};
 
@@ -30,6 +30,10 @@ impl Control for NoLease {
 
     fn plugins(&self, _: PluginOrder) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async { Err("a preview has no plugins".into()) })
+    }
+
+    fn backend(&self, _: BackendOrder) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async { Err("a preview has no cluster".into()) })
     }
 }
 

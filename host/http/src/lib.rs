@@ -6,6 +6,7 @@
 
 mod ask;
 mod assets;
+mod backend;
 mod changes;
 mod encoded;
 mod guard;
@@ -25,6 +26,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use twill_model::status::Snapshot;
 
+pub use backend::BackendOrder;
 pub use health::serve_health;
 pub use history::{EventLog, Page};
 pub use plugins::PluginOrder;
@@ -39,6 +41,8 @@ pub trait Control: Send + Sync {
     fn accept_config(&self) -> BoxFuture<'_, Result<String, String>>;
     /// Does something with plugins; the answer may have several lines.
     fn plugins(&self, order: PluginOrder) -> BoxFuture<'_, Result<String, String>>;
+    /// Changes the cluster's backend; the answer has a line a node.
+    fn backend(&self, order: BackendOrder) -> BoxFuture<'_, Result<String, String>>;
 }
 
 /// What is served: the newest snapshot, the events, and a way to ask for changes. Clones share everything.

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use twill_model::event::Event;
+use twill_model::explain::Explained;
 use twill_model::peers::{PeerStatus, peers};
 use twill_model::status::{ItemStatus, LeaseStatus, NetworkStatus, NodeStatus, PathStatus, PluginStatus, Snapshot, TunnelStatus};
 use utoipa::IntoParams;
@@ -84,6 +85,15 @@ pub async fn list_peers(State(api): State<Api>) -> axum::Json<Vec<PeerStatus>> {
 #[utoipa::path(get, path = "/paths", tag = "cluster", responses((status = 200, description = "All paths, by subnet", body = Vec<PathStatus>), Problems))]
 pub async fn paths(State(api): State<Api>) -> Response {
     part(&api, "paths")
+}
+
+/// How packets for one pod leave this node, leg by leg, with the first broken one marked.
+#[utoipa::path(get, path = "/explain/{address}", tag = "cluster",
+    params(("address" = String, Path, description = "A pod's address", example = "10.244.7.23")),
+    responses((status = 200, description = "The legs", body = Explained), Problems))]
+pub async fn explain(State(api): State<Api>, Path(address): Path<String>) -> Result<axum::Json<Explained>, Problem> {
+    let wanted = address.parse().map_err(|_| Problem::bad_request(format!("\"{address}\" is no address such as 10.244.7.23")))?;
+    Ok(axum::Json(twill_model::explain::explain(&api.snapshot(), wanted)))
 }
 
 /// The routes that twill keeps: desired against observed.

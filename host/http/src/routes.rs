@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use crate::guard::{Door, add_headers, check_host};
 use crate::problem::Problem;
-use crate::{Api, Control, assets, changes, plugins, resources};
+use crate::{Api, Control, assets, backend, changes, plugins, resources};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -63,6 +63,7 @@ fn described() -> OpenApiRouter<Served> {
         .routes(routes!(resources::lease))
         .routes(routes!(resources::list_peers))
         .routes(routes!(resources::paths))
+        .routes(routes!(resources::explain))
         .routes(routes!(resources::routes))
         .routes(routes!(resources::state))
         .routes(routes!(resources::plugins))
@@ -74,7 +75,8 @@ fn described() -> OpenApiRouter<Served> {
         .routes(routes!(resources::follow))
         .routes(routes!(changes::release))
         .routes(routes!(changes::accept_config))
-        .nest("/plugins", plugins::routes());
+        .nest("/plugins", plugins::routes())
+        .nest("/backend", backend::routes());
     OpenApiRouter::with_openapi(Head::openapi()).routes(routes!(resources::healthz)).routes(routes!(resources::readyz)).nest("/api/v1", v1)
 }
 

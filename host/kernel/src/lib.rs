@@ -2,6 +2,7 @@
 //!
 //! - [`Netlink`] implements [`twill_reconcile::ports::Kernel`] with two connections, one to ask (`ask`) and one to listen (`monitor`).
 //! - `link`, `address`, `route`, `neighbour` turn items into messages and messages into items; they do no I/O. `observe` joins what they read.
+//! - `device` reads counters and sets who computes checksums.
 //! - `ledger` knows which notifications tell of nothing new, so that our own writes wake nobody.
 //! - `filter` has nft and iptables write and read the packet filter's rules (`programs` runs them); `filter_news` hears of changes to them.
 //! - [`underlay`] chooses the interface that carries the tunnels; `interfaces` gathers what it chooses from.
@@ -10,6 +11,7 @@
 
 mod address;
 mod ask;
+mod device;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod filter;
@@ -30,6 +32,7 @@ mod take_down;
 pub mod underlay;
 mod words;
 
+pub use device::set_tx_checksum;
 pub use netlink::Netlink;
 pub use take_down::TakenDown;
 

@@ -1,14 +1,16 @@
-//! Taking down what is ours, for `twill down`: routes, then links; and rules. Goes on after a refusal and tells of all.
+//! Taking down what is ours, for `twill down`: routes, addresses held on loopback, then links; and rules. Goes on after a refusal and tells of all.
 
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use twill_model::firewall::Ruleset;
 use twill_model::item::LinkName;
 use twill_model::state::route_words;
+use twill_reconcile::diff::LOOPBACK;
 use twill_reconcile::ports::{Kernel, Refused};
 
+use crate::link::SeenLink;
 use crate::route::SeenRoute;
-use crate::{Netlink, ROUTE_PROTOCOL, observe};
+use crate::{Netlink, ROUTE_PROTOCOL, address, observe};
 
 /// What came of taking down.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,6 +40,7 @@ impl Netlink {
                 Err(failure) => taken.refused.push(failure.refused("read the kernel's routes")),
             }
         }
+        self.take_held_addresses(networks, &there, &mut taken).await;
         for name in links.iter().filter(|name| there.iter().any(|seen| seen.link.name == **name)) {
             let act = format!("link {name}");
             let done = self.remove_link(name).await;
@@ -58,6 +61,24 @@ impl Netlink {
         self.replace_rules(none).await?;
         let tables = (!there.ours.tables.is_empty()).then(|| there.ours.to_string());
         Ok(tables.into_iter().chain(there.left_over).collect())
+    }
+
+    /// Base addresses inside `networks` that the host held on loopback.
+    async fn take_held_addresses(&self, networks: &[IpNet], there: &[SeenLink], taken: &mut TakenDown) {
+        let loopback = there.iter().find(|seen| seen.link.name.0 == LOOPBACK).map(|seen| seen.link.index);
+        let addresses = match observe::addresses(&self.asker).await {
+            Ok(addresses) => addresses,
+            Err(failure) => return taken.refused.push(failure.refused("read the kernel's addresses")),
+        };
+        for seen in addresses.iter().filter(|seen| Some(seen.at.on) == loopback) {
+            let address = seen.at.address;
+            let held = address.prefix_len() == address.max_prefix_len() && networks.iter().any(|network| network.contains(&address.addr()));
+            if held {
+                let act = format!("address {address} on {LOOPBACK}");
+                let done = self.asker.change(address::remove(&seen.at)).await;
+                taken.note(act.clone(), done.map_err(|failure| failure.refused(format!("remove {act}"))));
+            }
+        }
     }
 
     async fn take_routes(

@@ -45,9 +45,14 @@ use problems::Problems;
 
 /// What the daemon wishes to publish in the own lease: it asks the backend that the config names.
 pub trait Wish: Send + Sync + 'static {
-    /// Public addresses, and the ways this node can be reached by, best first. `previous` is the own lease as last known: MAC addresses are kept from it.
-    /// The error is for people and is tried again later.
-    fn wish(&self, config: &NetworkConfig, previous: Option<&Lease>) -> impl Future<Output = Result<(Addresses, Vec<Way>), String>> + Send;
+    /// Public addresses, and the ways this node can be reached by, best first. `previous` is the own lease as last known: MAC addresses and old ways are kept
+    /// from it. `others` are all other leases: their nodes must be able to send to this one. The error is for people and is tried again later.
+    fn wish(
+        &self,
+        config: &NetworkConfig,
+        previous: Option<&Lease>,
+        others: &[Lease],
+    ) -> impl Future<Output = Result<(Addresses, Vec<Way>), String>> + Send;
 
     /// What `config` would interrupt on this node, which serves pods by `current` and its lease `own`: words such as "link flannel.1 is made anew: its port 8472 becomes
     /// 4790". None when traffic goes on.
@@ -377,6 +382,11 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
 
     fn holds(&self) -> bool {
         matches!(self.own, Own::Held(_))
+    }
+
+    /// All leases but the own ones.
+    fn others(&self) -> Vec<Lease> {
+        self.book.leases().filter(|lease| !self.is_own(lease)).cloned().collect()
     }
 
     fn is_own(&self, lease: &Lease) -> bool {

@@ -16,6 +16,7 @@ mod machine;
 pub mod remembered;
 pub mod store;
 pub mod term;
+pub mod ways;
 
 #[cfg(test)]
 mod testing;

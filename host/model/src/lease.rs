@@ -33,6 +33,18 @@ pub struct Way {
     pub data_v6: Option<String>,
 }
 
+impl Way {
+    /// The backend's type where the config names the backend `config`. flannel's udp nodes publish no type: "" means udp, unless the config's backend is one that
+    /// publishes none either.
+    pub fn type_in<'a>(&'a self, config: &'a str) -> &'a str {
+        match self.backend.as_str() {
+            "" if matches!(config, "alloc" | "tencent-vpc") => config,
+            "" => "udp",
+            named => named,
+        }
+    }
+}
+
 /// How long a lease lives on, by the store's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

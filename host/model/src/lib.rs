@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod event;
+pub mod explain;
 pub mod firewall;
 pub mod item;
 pub mod lease;

@@ -27,7 +27,7 @@ pub struct Sysctl {
 /// Who planned an item.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Origin {
-    /// The backend's type.
+    /// The way: its backend's type, for a second way of one backend with "~2" after it; "host" for what the host adds.
     pub backend: String,
     /// The peer's subnets; none when the item is there whoever the peers are.
     pub lease: Option<Prefixes>,

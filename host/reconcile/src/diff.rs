@@ -15,6 +15,9 @@ use twill_model::state::{Desired, HostItem, Observed, ObservedRoute, Step};
 /// What flannel's routes carry (`RTPROT_BOOT`, linux/rtnetlink.h), as all do that name no protocol.
 const FLANNELS_PROTOCOL: u8 = 3;
 
+/// Where the host holds the own base address while no link of a way carries it.
+pub const LOOPBACK: &str = "lo";
+
 /// What is ours to remove: routes with our protocol inside our networks, flannel's on links taken over from it, and whatever else stands on our links.
 #[derive(Debug, Clone, Copy)]
 pub struct Ownership<'a> {
@@ -109,8 +112,10 @@ fn left_by_flannel(there: &ObservedRoute, own: &Ownership) -> bool {
     shape && there.protocol == FLANNELS_PROTOCOL && own.links.contains(&route.on)
 }
 
+/// Ours on a foreign link are only base addresses that the host holds on loopback: of the networks, and a prefix of their own.
 fn inside(there: &Assignment<LinkName>, own: &Ownership) -> bool {
-    own.links.contains(&there.on) && own.networks.iter().any(|networks| networks.contains(there.address.addr()))
+    let held = there.on.0 == LOOPBACK && there.address.prefix_len() == there.address.max_prefix_len();
+    (held || own.links.contains(&there.on)) && own.networks.iter().any(|networks| networks.contains(there.address.addr()))
 }
 
 /// Where a step stands in the order law.

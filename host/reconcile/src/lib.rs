@@ -4,6 +4,7 @@
 //! each place · [`diff`] compares with the kernel and orders the steps · [`run`] carries them out. Start-up, a new lease, a lost route and a
 //! new plugin are all the same pass through it; there is no second path for repair. The world is reached by the traits in [`ports`].
 
+pub(crate) mod answers;
 pub mod diff;
 pub mod disruption;
 pub mod drain;
@@ -11,6 +12,7 @@ pub mod failures;
 pub mod links;
 pub mod memory;
 pub mod pass;
+pub mod peer;
 pub mod plan;
 pub mod policy;
 pub mod ports;
@@ -18,14 +20,19 @@ pub mod repair;
 pub mod rules;
 pub mod run;
 pub mod sysctl;
+pub mod targets;
 #[cfg(test)]
 mod testing;
 pub mod tunnel;
 pub mod union;
 pub mod view;
+pub mod ways;
+
+use std::sync::Arc;
 
 use twill_model::firewall::Ruleset;
 use twill_model::node::Node;
+use twill_model::proof::Proofs;
 use twill_model::{Lease, Prefixes};
 
 /// What a pass starts from: all that the cluster and the machine say, in one value.
@@ -43,6 +50,8 @@ pub struct Inputs {
     pub peers: Vec<Lease>,
     /// True once the store was read in full in this run. Until then nothing is removed: unknown is not empty.
     pub complete: bool,
+    /// What was proved of ways to peers.
+    pub proofs: Arc<Proofs>,
     /// The packet filter's rules of ours; none leaves them alone, whatever they are.
     pub firewall: Option<Ruleset>,
 }

@@ -18,6 +18,7 @@ use crate::ports::{Forwarder, Forwarding, Kernel, Planner, Refused};
 use crate::repair::{ANOTHER_HAND, PAUSE, Repairs, Verdict, millis};
 use crate::rules::Rules;
 use crate::run::Wiring;
+use crate::targets::{hold_bases, targets};
 use crate::tunnel::{Draining, tables};
 use crate::union::{United, is_tunnel, unite};
 use crate::view::{Outcome, View};
@@ -41,10 +42,12 @@ pub struct Pass<P, K, F> {
     kept: Names,
     /// Why they could not be written.
     unkept: Option<String>,
+    /// The ways in use as last written to disk.
+    kept_ways: BTreeMap<Prefixes, String>,
     roads: Roads,
     /// What the roads were looked up by; they are looked up again when it changes.
     roads_mark: u64,
-    repairs: Repairs,
+    repairs: Repairs<HostItem>,
     failures: Failures,
     /// Kernel settings that could not be set, by path.
     unset: Failures<String>,
@@ -70,9 +73,11 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
     /// The first pass of a daemon.
     pub fn new(wiring: Wiring<P, K, F>) -> Self {
         let names = wiring.names.load();
+        let ways = wiring.names.ways().load();
         Pass {
             wiring,
-            memory: Memory::default(),
+            memory: Memory { current: ways.clone(), ..Memory::default() },
+            kept_ways: ways,
             kept: names.clone(),
             unkept: None,
             names,
@@ -125,8 +130,12 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         let observed = self.wiring.kernel.observe(sysctls.to_vec()).await?;
         self.look_up_roads(inputs, &observed).await;
         let mut planned = plan::plan(&*self.wiring.planner, &mut self.memory, inputs, &self.roads).await;
+        self.tell_moves(&planned);
+        self.keep_ways();
         let items = std::mem::take(&mut planned.items);
-        let mut united = unite(items, inputs, self.wiring.settings.source_check, &observed, &mut self.names);
+        let primary = planned.primary.as_deref();
+        let mut united = unite(items, primary, inputs, self.wiring.settings.source_check, &observed, &mut self.names);
+        hold_bases(&mut united.desired, &planned.bare_bases);
         united.desired.sysctls = sysctl::wanted(&united.desired, inputs, &self.wiring.settings);
         self.keep_names();
         let links = self.names.ours().cloned().collect();
@@ -172,7 +181,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
                 if !self.failures.may_try(&item.key(), now) {
                     return false;
                 }
-                match self.repairs.judge(&item.key(), self.wiring.settings.repairs_per_minute, now) {
+                match self.repairs.judge(&item, self.wiring.settings.repairs_per_minute, now) {
                     Verdict::Paused => return false,
                     Verdict::GiveUp => {
                         self.tell_fight(&item);
@@ -301,7 +310,8 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         let held = self.held(&round.united.desired);
         let own = Ownership { protocol: self.wiring.settings.protocol, networks: &self.networks, links: &links, held: &held };
         let wanted = round.united.desired.items.values().map(|(item, _)| item);
-        self.repairs.settle(wanted.filter(|item| present(item, &observed, &own)).map(HostItem::key).collect());
+        self.repairs.settle(wanted.filter(|item| present(item, &observed, &own)).cloned().collect());
+        let targets = targets(&round.planned, &round.united, inputs, &self.names);
         View {
             inputs,
             planned: &round.planned,
@@ -310,6 +320,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
             own: &own,
             failures: &self.failures,
             unset: &self.unset,
+            targets,
         }
         .outcome()
     }
@@ -329,6 +340,41 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         match self.wiring.names.save(&self.names) {
             Ok(()) => (self.kept, self.unkept) = (self.names.clone(), None),
             Err(error) => self.unkept = Some(format!("its name cannot be kept in {}: {error}", self.wiring.names.0.display())),
+        }
+    }
+
+    fn keep_ways(&mut self) {
+        if self.kept_ways == self.memory.current {
+            return;
+        }
+        match self.wiring.names.ways().save(&self.memory.current) {
+            Ok(()) => self.kept_ways = self.memory.current.clone(),
+            Err(error) => self.tell_once(Weight::Warn, format!("cannot keep the ways in use: {error}; a restart will choose them anew")),
+        }
+    }
+
+    /// Tells which peers are reached by another way from now on; in great numbers one sentence a way.
+    fn tell_moves(&self, planned: &Planned) {
+        let mut moves: BTreeMap<(&String, &String), Vec<(&Prefixes, &str)>> = BTreeMap::new();
+        for (peer, choice) in &planned.ways {
+            let before = self.kept_ways.get(peer);
+            if let (Some(before), Some(now)) = (before, &choice.way)
+                && before != now
+            {
+                moves.entry((before, now)).or_default().push((peer, &choice.reason));
+            }
+        }
+        for ((before, now), peers) in moves {
+            match peers.as_slice() {
+                [(peer, reason)] => {
+                    let told = Told::new(Kind::Way, format!("{peer} is reached by {now} instead of {before}: {reason}"));
+                    (self.wiring.tell)(Weight::Info, told.about(peer).because(*reason));
+                }
+                many => {
+                    let text = format!("{} peers are reached by {now} instead of {before}", many.len());
+                    (self.wiring.tell)(Weight::Info, Told::new(Kind::Way, text));
+                }
+            }
         }
     }
 

@@ -2,29 +2,22 @@
 //! event costs the calls that it changes, and a backend that fails leaves its last good answer in force.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::future::Future;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use twill_model::item::Item;
 use twill_model::state::{Hop, Origin, Road};
 use twill_model::{Lease, Prefixes, Way};
 
 use crate::Inputs;
+use crate::answers::{Failing, Memo, Recalled, fingerprint, recall};
+use crate::peer::{Choice, Trial, plan_peer};
 use crate::ports::{Base, Context, Network, PlanError, Planner};
+use crate::ways::WayNames;
 
 /// Roads to addresses, looked up by the host; an address that is not there is unreachable.
 pub type Roads = BTreeMap<IpAddr, Hop>;
-
-/// The way in use to a peer, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
-    /// The backend; none when no way can be used.
-    pub way: Option<String>,
-    /// Why that one, or why none.
-    pub reason: String,
-}
 
 /// What all backends planned together, not yet checked by policy.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +28,14 @@ pub struct Planned {
     pub pod_mtu: Option<u32>,
     /// The way in use to each peer.
     pub ways: BTreeMap<Prefixes, Choice>,
+    /// Ways to try, a peer and way each.
+    pub trials: Vec<Trial>,
+    /// The own ways with their names.
+    pub own_ways: Vec<(String, Way)>,
+    /// Name of the config's own way, if there is one.
+    pub primary: Option<String>,
+    /// Own base addresses that no link of a way carries, and that peers ask for.
+    pub bare_bases: Vec<IpNet>,
     /// What went wrong, one sentence each, naming plugin and lease.
     pub failures: Vec<String>,
     /// True when every backend in use spoke for this node, now or (last good) before. Nothing is removed while it is false.
@@ -45,67 +46,72 @@ pub struct Planned {
     pub ask_again: Option<Instant>,
 }
 
-/// Answers given so far.
+/// Answers given so far, and what was decided by them.
 #[derive(Debug, Default)]
 pub struct Memory {
-    local: HashMap<String, Memo<Base>>,
-    sending: HashMap<(String, Prefixes), Memo<Vec<Item>>>,
-    receiving: HashMap<(String, Prefixes), Memo<Vec<Item>>>,
-    failing: Failing,
+    pub(crate) local: HashMap<String, Memo<Base>>,
+    pub(crate) sending: HashMap<(String, Prefixes), Memo<Vec<Item>>>,
+    pub(crate) receiving: HashMap<(String, Prefixes), Memo<Vec<Item>>>,
+    pub(crate) failing: Failing,
+    pub(crate) names: WayNames,
+    /// The way in use to each peer, by name. Kept over restarts: without it a way that does not work would be taken again.
+    pub current: BTreeMap<Prefixes, String>,
 }
-
-/// Questions that a plugin failed on, by their inputs. Each waits by itself, so that a lease that makes a plugin trap cannot keep it from answering for others.
-#[derive(Debug, Default)]
-struct Failing(HashMap<u64, Failed>);
-
-#[derive(Debug)]
-struct Failed {
-    why: PlanError,
-    wait: Duration,
-    until: Instant,
-}
-
-/// The first wait before a question is asked again, and the longest.
-const FIRST_WAIT: Duration = Duration::from_secs(2);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// How long to leave a plugin alone that rests.
 const REST: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Clone)]
-struct Memo<T> {
-    inputs: u64,
-    answer: Result<T, PlanError>,
+/// An own way with its name.
+pub(crate) struct Own {
+    pub name: String,
+    pub way: Way,
+    /// It makes no link: packets go bare over the underlay.
+    pub linkless: bool,
 }
 
 /// Plans for every own way and every peer.
 pub async fn plan<P: Planner>(planner: &P, memory: &mut Memory, inputs: &Inputs, roads: &Roads) -> Planned {
     let mut planned = Planned { whole: true, ..Planned::default() };
     let now = Instant::now();
-    for way in &inputs.mine.ways {
-        let ask = Ask { planner, inputs, context: context(inputs, way) };
+    let mut own: Vec<Own> =
+        memory.names.name(&inputs.mine.ways).into_iter().map(|(name, way)| Own { name, way, linkless: false }).collect();
+    planned.own_ways = own.iter().map(|own| (own.name.clone(), own.way.clone())).collect();
+    planned.primary = own.iter().find(|own| own.way.backend == inputs.backend).map(|own| own.name.clone());
+    for own in &mut own {
+        let primary = planned.primary.as_ref() == Some(&own.name);
+        let ask = Ask { planner, inputs, name: &own.name, context: context(inputs, &own.way, primary) };
+        let links = links(&planned);
         ask.local(memory, &mut planned).await;
+        own.linkless = planned.whole && self::links(&planned) == links;
         for peer in &inputs.peers {
             ask.receiving(memory, peer, &mut planned).await;
         }
     }
+    planned.bare_bases = bare_bases(inputs, &own, &planned);
     for peer in &inputs.peers {
-        send_by_first_usable_way(planner, memory, inputs, peer, roads, &mut planned).await;
+        plan_peer(planner, memory, inputs, &own, peer, roads, &mut planned).await;
     }
     memory.forget_all_but(inputs);
     planned.ask_again = planned.ask_again.into_iter().chain(memory.failing.next(now)).min();
     planned
 }
 
-/// The context in which the backend of `way` is asked.
-pub fn context(inputs: &Inputs, way: &Way) -> Context {
-    Context {
-        network: network(inputs),
-        node: inputs.node.clone(),
-        mine: inputs.mine.timeless(),
-        way: way.clone(),
-        primary: way.backend == inputs.backend,
+fn links(planned: &Planned) -> usize {
+    planned.items.iter().filter(|(_, item)| matches!(item, Item::Link(_))).count()
+}
+
+/// A way without a link gives the own base address no place, where peers' proofs and connections of other ways look for it.
+fn bare_bases(inputs: &Inputs, own: &[Own], planned: &Planned) -> Vec<IpNet> {
+    if !own.iter().any(|own| own.linkless) {
+        return Vec::new();
     }
+    let carried = |base: &IpNet| planned.items.iter().any(|(_, item)| matches!(item, Item::Assignment(a) if a.address == *base));
+    inputs.mine.subnets.iter().map(|subnet| IpNet::from(subnet.network())).filter(|base| !carried(base)).collect()
+}
+
+/// The context in which the backend of `way` is asked.
+pub fn context(inputs: &Inputs, way: &Way, primary: bool) -> Context {
+    Context { network: network(inputs), node: inputs.node.clone(), mine: inputs.mine.timeless(), way: way.clone(), primary }
 }
 
 /// The network as backends see it.
@@ -113,55 +119,18 @@ pub fn network(inputs: &Inputs) -> Network {
     Network { ranges: inputs.networks.iter().collect(), backend: inputs.backend.clone() }
 }
 
-async fn send_by_first_usable_way<P: Planner>(
-    planner: &P,
-    memory: &mut Memory,
-    inputs: &Inputs,
-    peer: &Lease,
-    roads: &Roads,
-    planned: &mut Planned,
-) {
-    let road = road_to(peer, roads);
-    let mut reasons = Vec::new();
-    for over in &peer.ways {
-        let over = Way { backend: type_of(over, &inputs.backend), ..over.clone() };
-        let Some(mine) = inputs.mine.ways.iter().find(|way| way.backend == over.backend) else {
-            reasons.push(format!("{}: not among this node's own ways", over.backend));
-            continue;
-        };
-        let ask = Ask { planner, inputs, context: context(inputs, mine) };
-        match ask.sending(memory, peer, &over, road, planned).await {
-            Ok(()) => {
-                let reason = if reasons.is_empty() { "its first way".to_owned() } else { reasons.join("; ") };
-                planned.ways.insert(peer.subnets, Choice { way: Some(over.backend), reason });
-                return;
-            }
-            Err(why) => reasons.push(format!("{}: {why}", over.backend)),
-        }
-    }
-    let reason = if reasons.is_empty() { "it publishes no way".to_owned() } else { reasons.join("; ") };
-    planned.ways.insert(peer.subnets, Choice { way: None, reason });
-}
-
-/// flannel's udp nodes publish no type: "" means udp, unless the config's backend is one that publishes none either.
-fn type_of(way: &Way, config: &str) -> String {
-    match way.backend.as_str() {
-        "" if matches!(config, "alloc" | "tencent-vpc") => config.to_owned(),
-        "" => "udp".to_owned(),
-        named => named.to_owned(),
-    }
-}
-
-fn road_to(peer: &Lease, roads: &Roads) -> Road {
+pub(crate) fn road_to(peer: &Lease, roads: &Roads) -> Road {
     let hop = |address: Option<IpAddr>| address.and_then(|address| roads.get(&address).copied()).unwrap_or_default();
     Road { v4: hop(peer.public.v4.map(IpAddr::V4)), v6: hop(peer.public.v6.map(IpAddr::V6)) }
 }
 
 /// One backend asked in one context.
-struct Ask<'a, P> {
-    planner: &'a P,
-    inputs: &'a Inputs,
-    context: Context,
+pub(crate) struct Ask<'a, P> {
+    pub planner: &'a P,
+    pub inputs: &'a Inputs,
+    /// The own way's name.
+    pub name: &'a str,
+    pub context: Context,
 }
 
 impl<P: Planner> Ask<'_, P> {
@@ -169,14 +138,14 @@ impl<P: Planner> Ask<'_, P> {
         &self.context.way.backend
     }
 
-    fn origin(&self, lease: Option<Prefixes>) -> Origin {
-        Origin { backend: self.backend().to_owned(), lease }
+    pub fn origin(&self, lease: Option<Prefixes>) -> Origin {
+        Origin { backend: self.name.to_owned(), lease }
     }
 
     async fn local(&self, memory: &mut Memory, planned: &mut Planned) {
         let inputs = fingerprint(&(self.digest(), &self.context));
         let answer = self.planner.local(self.backend(), self.context.clone());
-        match recall(&mut memory.local, &mut memory.failing, self.backend().to_owned(), inputs, answer).await {
+        match recall(&mut memory.local, &mut memory.failing, self.name.to_owned(), inputs, answer).await {
             Recalled::Fresh(base) => self.add_base(&base, planned),
             Recalled::LastGood(base, why) => {
                 self.add_base(&base, planned);
@@ -199,44 +168,53 @@ impl<P: Planner> Ask<'_, P> {
         let peer = peer.timeless();
         let inputs = fingerprint(&(self.digest(), &self.context, &peer));
         let answer = self.planner.receive_from(self.backend(), self.context.clone(), peer.clone());
-        let key = (self.backend().to_owned(), peer.subnets);
+        let key = (self.name.to_owned(), peer.subnets);
         let recalled = recall(&mut memory.receiving, &mut memory.failing, key, inputs, answer).await;
         // "unsuitable" is a normal answer here too: nothing can arrive from there.
-        let _ = self.add_items(recalled, &peer, planned);
+        if let Ok(items) = self.items(recalled, &peer, planned) {
+            let origin = self.origin(Some(peer.subnets));
+            planned.items.extend(items.into_iter().map(|item| (origin.clone(), item)));
+        }
     }
 
+    /// What sending to `peer` by its way `over` takes.
+    ///
     /// # Errors
-    /// In words, why this way cannot be used; then nothing was added.
-    async fn sending(&self, memory: &mut Memory, peer: &Lease, over: &Way, road: Road, planned: &mut Planned) -> Result<(), String> {
+    /// In words, why this way cannot be used.
+    pub async fn sending(
+        &self,
+        memory: &mut Memory,
+        peer: &Lease,
+        over: &Way,
+        road: Road,
+        planned: &mut Planned,
+    ) -> Result<Vec<Item>, String> {
         let peer = peer.timeless();
         let inputs = fingerprint(&(self.digest(), &self.context, &peer, over, road));
         let answer = self.planner.send_to(self.backend(), self.context.clone(), peer.clone(), over.clone(), road);
-        let key = (self.backend().to_owned(), peer.subnets);
+        let key = (self.name.to_owned(), peer.subnets);
         let recalled = recall(&mut memory.sending, &mut memory.failing, key, inputs, answer).await;
-        self.add_items(recalled, &peer, planned)
+        self.items(recalled, &peer, planned)
     }
 
-    fn add_items(&self, recalled: Recalled<Vec<Item>>, peer: &Lease, planned: &mut Planned) -> Result<(), String> {
-        let items = match recalled {
-            Recalled::Fresh(items) => items,
+    fn items(&self, recalled: Recalled<Vec<Item>>, peer: &Lease, planned: &mut Planned) -> Result<Vec<Item>, String> {
+        match recalled {
+            Recalled::Fresh(items) => Ok(items),
             Recalled::LastGood(items, why) => {
                 self.note_stale(Some(peer), &why, planned);
-                items
+                Ok(items)
             }
-            Recalled::Nothing(PlanError::Unsuitable(why)) => return Err(why),
+            Recalled::Nothing(PlanError::Unsuitable(why)) => Err(why),
             Recalled::Nothing(why @ PlanError::Invalid(_)) => {
                 planned.failures.push(self.sentence(Some(peer), &why));
-                return Err(why.to_string());
+                Err(why.to_string())
             }
             Recalled::Nothing(why) => {
                 planned.unspoken.insert(peer.subnets);
                 self.note_stale(Some(peer), &why, planned);
-                return Err(why.to_string());
+                Err(why.to_string())
             }
-        };
-        let origin = self.origin(Some(peer.subnets));
-        planned.items.extend(items.into_iter().map(|item| (origin.clone(), item)));
-        Ok(())
+        }
     }
 
     fn note_stale(&self, peer: Option<&Lease>, why: &PlanError, planned: &mut Planned) {
@@ -258,79 +236,13 @@ impl<P: Planner> Ask<'_, P> {
     }
 }
 
-enum Recalled<T> {
-    /// The answer to these inputs.
-    Fresh(T),
-    /// The plugin failed; this is what it said last.
-    LastGood(T, PlanError),
-    /// It refused, or failed before it ever answered.
-    Nothing(PlanError),
-}
-
-/// Answers from memory when the inputs are the same; else asks. A failure of the plugin itself takes no answer's place, and is asked about again later.
-async fn recall<K: Eq + Hash, T: Clone>(
-    memory: &mut HashMap<K, Memo<T>>,
-    failing: &mut Failing,
-    key: K,
-    inputs: u64,
-    ask: impl Future<Output = Result<T, PlanError>>,
-) -> Recalled<T> {
-    if let Some(memo) = memory.get(&key).filter(|memo| memo.inputs == inputs) {
-        return spoken(memo.answer.clone());
-    }
-    let answer = match failing.still(inputs) {
-        Some(why) => Err(why),
-        None => failing.note(inputs, ask.await),
-    };
-    if let Err(why @ (PlanError::Plugin(_) | PlanError::Absent(_) | PlanError::Resting(_))) = answer {
-        return match memory.get(&key) {
-            Some(Memo { answer: Ok(last), .. }) => Recalled::LastGood(last.clone(), why),
-            _ => Recalled::Nothing(why),
-        };
-    }
-    memory.insert(key, Memo { inputs, answer: answer.clone() });
-    spoken(answer)
-}
-
-fn spoken<T>(answer: Result<T, PlanError>) -> Recalled<T> {
-    match answer {
-        Ok(answer) => Recalled::Fresh(answer),
-        Err(why) => Recalled::Nothing(why),
-    }
-}
-
-fn fingerprint(inputs: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    inputs.hash(&mut hasher);
-    hasher.finish()
-}
-
-impl Failing {
-    /// Why the question failed, while it is not to be asked again.
-    fn still(&self, inputs: u64) -> Option<PlanError> {
-        let failed = self.0.get(&inputs).filter(|failed| failed.until > Instant::now())?;
-        Some(failed.why.clone())
-    }
-
-    fn note<T>(&mut self, inputs: u64, answer: Result<T, PlanError>) -> Result<T, PlanError> {
-        let before = self.0.remove(&inputs);
-        if let Err(why @ PlanError::Plugin(_)) = &answer {
-            let wait = before.map_or(FIRST_WAIT, |before| (before.wait * 2).min(LONGEST_WAIT));
-            self.0.insert(inputs, Failed { why: why.clone(), wait, until: Instant::now() + wait });
-        }
-        answer
-    }
-
-    fn next(&mut self, now: Instant) -> Option<Instant> {
-        self.0.retain(|_, failed| failed.until + LONGEST_WAIT > now);
-        self.0.values().map(|failed| failed.until).filter(|until| *until > now).min()
-    }
-}
-
 impl Memory {
     fn forget_all_but(&mut self, inputs: &Inputs) {
         let peers: HashSet<Prefixes> = inputs.peers.iter().map(|peer| peer.subnets).collect();
         self.sending.retain(|(_, subnets), _| peers.contains(subnets));
         self.receiving.retain(|(_, subnets), _| peers.contains(subnets));
+        if inputs.complete {
+            self.current.retain(|subnets, _| peers.contains(subnets));
+        }
     }
 }

@@ -56,6 +56,7 @@ pub fn inputs(peers: &[u8]) -> Inputs {
         mine: lease(1),
         peers: peers.iter().map(|number| lease(*number)).collect(),
         complete: true,
+        proofs: Arc::default(),
         firewall: None,
     }
 }

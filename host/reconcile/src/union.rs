@@ -35,7 +35,16 @@ pub struct United {
 }
 
 /// Puts what was planned into places. Links are named on the way, `names` remembers them.
-pub fn unite(planned: Vec<(Origin, Item)>, inputs: &Inputs, check: SourceCheck, observed: &Observed, names: &mut Names) -> United {
+///
+/// `primary` names the way that may plan routes wider than a subnet.
+pub fn unite(
+    planned: Vec<(Origin, Item)>,
+    primary: Option<&str>,
+    inputs: &Inputs,
+    check: SourceCheck,
+    observed: &Observed,
+    names: &mut Names,
+) -> United {
     let declared = declared_links(&planned);
     let peers: BTreeMap<Prefixes, &Lease> = inputs.peers.iter().map(|peer| (peer.subnets, peer)).collect();
     let crowded = crowded(&planned);
@@ -43,7 +52,7 @@ pub fn unite(planned: Vec<(Origin, Item)>, inputs: &Inputs, check: SourceCheck, 
     for (origin, item) in planned {
         let links = declared.get(&origin.backend).unwrap_or(&NO_LINKS);
         let peer = origin.lease.and_then(|subnets| peers.get(&subnets).copied());
-        let asker = Asker { inputs, declared: links, primary: origin.backend == inputs.backend, peer };
+        let asker = Asker { inputs, declared: links, primary: Some(origin.backend.as_str()) == primary, peer };
         let verdict = match crowded.get(&origin) {
             Some(count) => Err(Refusal::TooMany(*count).to_string()),
             None => asker.check(&item).map_err(|refusal| refusal.to_string()),

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use twill_model::Prefixes;
 use twill_model::item::{Item, LinkName};
+use twill_model::proof::Target;
 use twill_model::state::{HostItem, Observed, Origin, route_words};
 use twill_model::status::{ItemStatus, Standing};
+use twill_model::{Prefixes, Way};
 
 use crate::Inputs;
 use crate::diff::{Ownership, diff, present};
 use crate::failures::Failures;
-use crate::plan::{Choice, Planned};
+use crate::peer::Choice;
+use crate::plan::Planned;
 use crate::ports::Refused;
 use crate::union::{RefusedItem, United, kind_word};
 
@@ -26,6 +28,10 @@ pub struct Outcome {
     pub items: Vec<ItemStatus>,
     /// The way in use to each peer.
     pub ways: BTreeMap<Prefixes, Choice>,
+    /// The own ways with their names.
+    pub own_ways: Vec<(String, Way)>,
+    /// Ways to try.
+    pub targets: Vec<Target>,
     /// MTU for pods in bytes: the least over the own ways.
     pub pod_mtu: Option<u32>,
     /// All that this node cannot do without is in place. What is missing for one peer is a problem, and keeps nobody else from working.
@@ -56,10 +62,13 @@ pub(crate) struct View<'a> {
     pub failures: &'a Failures,
     /// Kernel settings that could not be set, by path.
     pub unset: &'a Failures<String>,
+    /// Ways to try.
+    pub targets: Vec<Target>,
 }
 
 impl View<'_> {
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(mut self) -> Outcome {
+        let targets = std::mem::take(&mut self.targets);
         let mut items: Vec<ItemStatus> = self.planned_items().chain(self.settings()).chain(self.leaving()).collect();
         items.extend(self.united.refused.iter().map(refused_status));
         let missing: Vec<&ItemStatus> = items.iter().filter(|item| matches!(item.standing, Standing::Missing | Standing::Failed)).collect();
@@ -72,6 +81,8 @@ impl View<'_> {
             subnets: self.inputs.mine.subnets,
             in_force,
             ways: self.planned.ways.clone(),
+            own_ways: self.planned.own_ways.clone(),
+            targets,
             pod_mtu: self.planned.pod_mtu,
             problems,
             underlay_mark: underlay_mark(self.observed, &self.inputs.node.underlay.name),

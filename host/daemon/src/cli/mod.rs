@@ -1,9 +1,11 @@
 //! The command line: one file a subcommand. The commands that look at a running daemon speak to its API and know nothing of its insides.
 
+mod backend;
 mod client;
 mod config;
 mod docker_opts;
 mod down;
+mod explain;
 mod flanneld;
 mod plugin;
 mod release;
@@ -44,10 +46,12 @@ struct Cli {
 enum Command {
     Run(Box<run::Run>),
     Config(Box<config::Config>),
+    Backend(backend::Backend),
     /// Say how this node is, in words.
     Status(Show),
     /// List all leases of the cluster: who has which subnet, and how it is reached from here.
     Leases(Show),
+    Explain(explain::Explain),
     /// List the routes that twill keeps, desired against observed.
     Routes(Show),
     /// List every piece of network state that twill keeps, desired against observed.
@@ -95,8 +99,10 @@ impl Command {
         match self {
             Command::Run(run) => run.main(notes),
             Command::Config(config) => config.main(),
+            Command::Backend(backend) => backend.main(),
             Command::Status(show) => show.main(What::Status),
             Command::Leases(show) => show.main(What::Leases),
+            Command::Explain(explain) => explain.main(),
             Command::Routes(show) => show.main(What::Routes),
             Command::State(show) => show.main(What::State),
             Command::Plugins(show) => show.main(What::Plugins),

@@ -24,15 +24,19 @@ use twill_reconcile::view::Outcome;
 use twill_reconcile::{Settings, SourceCheck};
 
 use super::alone::Alone;
+use super::change::Changer;
 use super::control::Operator;
 use super::events::{Events, now_ms};
 use super::firewall::Firewall;
 use super::follow::{self, Followed};
+use super::journal::Journal;
+use super::prober::prober;
 use super::show::Show;
 use super::snapshot::Constants;
 use super::subnet_file::{FileState, SubnetFile};
 use super::tasks::Tasks;
 use super::underlay::Search;
+use super::usage::{Usage, Watched};
 use super::wish::Advertised;
 use super::{facts, store};
 use crate::compat::subnet_env::{self, SubnetEnv};
@@ -115,9 +119,11 @@ async fn listen(listen: Listen) -> Result<Option<TcpListener>, Exit> {
 
 fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: CancellationToken) -> Running {
     let mut tasks = Tasks::default();
-    let (keeper, handle) = keeper(&parts);
+    let usage = Arc::new(Usage::new(parts.settings.ways.keep_ways));
+    let (keeper, handle) = keeper(&parts, &usage);
     let followed = Followed { shutdown: shutdown.clone(), events: Arc::clone(&parts.events), keeper: handle.clone() };
-    let operator = Operator { keeper: handle.clone(), plugins: parts.plugins.clone() };
+    let journal = Journal::open(parts.settings.instance.state().join("config.json"));
+    let operator = Operator { keeper: handle.clone(), plugins: parts.plugins.clone(), changer: changer(&parts, &handle, &journal) };
     let api = Api::new(snapshots.subscribe(), Arc::new(operator), parts.events.log());
     serve(&mut tasks, parts.socket, parts.port, api, &shutdown);
 
@@ -125,17 +131,7 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     let inputs = watch::Sender::new(None);
     let outcome = watch::Sender::new(Arc::new(Outcome::default()));
     let file = watch::Sender::new(FileState::default());
-    let show = Show {
-        constants: constants(&parts.settings, &parts.store),
-        node: parts.node.subscribe(),
-        cluster: handle.cluster(),
-        outcome: outcome.subscribe(),
-        file: file.subscribe(),
-        plugins: parts.plugins.clone(),
-        tunnels: Arc::clone(&parts.tunnels),
-        events: Arc::clone(&parts.events),
-        out: snapshots,
-    };
+    let written = file.subscribe();
     let subnet_file = SubnetFile {
         path: parts.settings.instance.subnet_file.clone(),
         copy: parts.settings.instance.state().join("subnet.env"),
@@ -143,6 +139,26 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
         outcome: outcome.subscribe(),
         cluster: handle.cluster(),
         state: file,
+    };
+    let (probing, findings) = prober(outcome.subscribe(), parts.settings.ways.vxlan_tx_checksum, &parts.events, shutdown.clone());
+    let show = Show {
+        constants: constants(&parts.settings, &parts.store),
+        node: parts.node.subscribe(),
+        cluster: handle.cluster(),
+        outcome: outcome.subscribe(),
+        reports: findings.reports,
+        file: written,
+        plugins: parts.plugins.clone(),
+        tunnels: Arc::clone(&parts.tunnels),
+        events: Arc::clone(&parts.events),
+        out: snapshots,
+    };
+    let watched = Watched {
+        usage,
+        kernel: Arc::clone(&parts.kernel),
+        cluster: handle.cluster(),
+        outcome: outcome.subscribe(),
+        keeper: handle.clone(),
     };
     let wiring = Wiring {
         planner: Arc::new(parts.plugins.planner(refusals(&parts.events))),
@@ -156,10 +172,21 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     let firewall = Firewall::new(&parts.settings, subnet_env::networks(&parts.settings.instance.subnet_file));
     tasks.spawn(
         "inputs",
-        follow::inputs(handle.cluster(), parts.node.subscribe(), firewall, Arc::clone(&parts.alone), inputs, shutdown.clone()),
+        follow::inputs(
+            handle.cluster(),
+            parts.node.subscribe(),
+            findings.proofs,
+            firewall,
+            Arc::clone(&parts.alone),
+            inputs,
+            shutdown.clone(),
+        ),
     );
     tasks.spawn("underlay", follow::underlay(parts.search, parts.kernel, outcome.subscribe(), parts.node, followed.clone()));
     tasks.spawn("reconciler", run::run(wiring, reads, Arc::clone(&again), outcome, shutdown.clone()));
+    tasks.spawn("journal", journal.follow(handle.cluster(), shutdown.clone()));
+    tasks.spawn("prober", probing);
+    tasks.spawn("ways", watched.run(shutdown.clone()));
     tasks.spawn("pokes", follow::pokes(parts.tunnels, parts.plugins.clone(), again, followed.clone()));
     tasks.spawn("plugin folders", follow::plugin_folders(parts.plugins, followed.clone()));
     tasks.spawn("subnet file", subnet_file.run(followed.clone()));
@@ -184,12 +211,14 @@ fn serve(tasks: &mut Tasks, socket: UnixListener, port: Option<TcpListener>, api
     }
 }
 
-fn keeper(parts: &Parts) -> (Keeper<StoreHandle, Advertised<twill_plugin::Backends, Netlink>>, Handle) {
+fn keeper(parts: &Parts, usage: &Arc<Usage>) -> (Keeper<StoreHandle, Advertised<twill_plugin::Backends, Netlink>>, Handle) {
     let wish = Advertised {
         planner: parts.plugins.planner(refusals(&parts.events)),
         kernel: Arc::clone(&parts.kernel),
         node: parts.node.subscribe(),
         alone: Arc::clone(&parts.alone),
+        without: parts.settings.ways.without.iter().map(|backend| backend.to_lowercase()).collect(),
+        usage: Arc::clone(usage),
     };
     let subnet_file = std::fs::read_to_string(&parts.settings.instance.subnet_file).unwrap_or_default();
     let settings = KeeperSettings {
@@ -203,6 +232,18 @@ fn keeper(parts: &Parts) -> (Keeper<StoreHandle, Advertised<twill_plugin::Backen
     let tunnels = Arc::clone(&parts.tunnels);
     let guard = Arc::new(move |boot_ms| tunnels.valid_until(boot_ms));
     Keeper::new(Arc::clone(&parts.store), wish, settings, guard, parts.events.voice("lease"))
+}
+
+fn changer(parts: &Parts, keeper: &Handle, journal: &Journal) -> Changer {
+    Changer {
+        keeper: keeper.clone(),
+        node: parts.node.subscribe(),
+        store: Arc::clone(&parts.store),
+        planner: parts.plugins.planner(refusals(&parts.events)),
+        journal: journal.clone(),
+        without: parts.settings.ways.without.clone(),
+        keep: format!("{} s", parts.settings.ways.keep_ways.as_secs()),
+    }
 }
 
 fn refusals(events: &Arc<Events>) -> Refusals {

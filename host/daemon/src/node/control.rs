@@ -1,10 +1,12 @@
 //! What an operator can ask the running daemon for, over the Unix socket.
 
 use futures_util::future::BoxFuture;
-use twill_http::{Control, PluginOrder};
+use twill_http::{BackendOrder, Control, PluginOrder};
 use twill_lease::keeper::Handle;
 use twill_model::status::{PluginState, PluginStatus};
 use twill_plugin::Plugins;
+
+use super::change::Changer;
 
 /// Passes requests on to the keeper and the plugins.
 pub struct Operator {
@@ -12,6 +14,8 @@ pub struct Operator {
     pub keeper: Handle,
     /// The plugins.
     pub plugins: Plugins,
+    /// Who changes the backend.
+    pub changer: Changer,
 }
 
 impl Control for Operator {
@@ -31,6 +35,11 @@ impl Control for Operator {
             Ok("the config in the store is in force; the own subnet changes where it no longer fits".to_owned())
         })
     }
+
+    fn backend(&self, order: BackendOrder) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(self.changer.order(order))
+    }
+
     fn plugins(&self, order: PluginOrder) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async move {
             match order {

@@ -12,6 +12,7 @@ use twill_lease::cluster::Cluster;
 use twill_lease::keeper::Handle;
 use twill_model::event::{Kind, Told, Weight};
 use twill_model::node::Node;
+use twill_model::proof::Proofs;
 use twill_plugin::Plugins;
 use twill_reconcile::Inputs;
 use twill_reconcile::view::Outcome;
@@ -22,18 +23,19 @@ use super::firewall::Firewall;
 use super::inputs;
 use super::underlay::Search;
 
-/// Keeps the reconciler's inputs up with the cluster and this node. A lost own lease leaves the last inputs in force: the guard stops the sending, and the
-/// state is replaced once there is another lease. Nothing is planned on a network that another daemon serves.
+/// Keeps the reconciler's inputs up with the cluster, this node, and what is proved of ways. A lost own lease leaves the last inputs in force: the guard stops
+/// the sending, and the state is replaced once there is another lease. Nothing is planned on a network that another daemon serves.
 pub async fn inputs(
     mut cluster: watch::Receiver<Arc<Cluster>>,
     mut node: watch::Receiver<Arc<Node>>,
+    mut proofs: watch::Receiver<Arc<Proofs>>,
     mut firewall: Firewall,
     alone: Arc<Alone>,
     out: watch::Sender<Option<Arc<Inputs>>>,
     shutdown: CancellationToken,
 ) {
     loop {
-        let next = inputs::inputs(&cluster.borrow_and_update(), &node.borrow_and_update(), &mut firewall);
+        let next = inputs::inputs(&cluster.borrow_and_update(), &node.borrow_and_update(), &proofs.borrow_and_update(), &mut firewall);
         if let Some(next) = next
             && alone.on(next.networks).await.is_ok()
         {
@@ -49,6 +51,7 @@ pub async fn inputs(
             () = shutdown.cancelled() => return,
             changed = cluster.changed() => if changed.is_err() { return },
             changed = node.changed() => if changed.is_err() { return },
+            changed = proofs.changed() => if changed.is_err() { return },
         }
     }
 }

@@ -1,14 +1,17 @@
 //! From the cluster as the keeper knows it to what the reconciler starts from. Pure.
 
+use std::sync::Arc;
+
 use twill_lease::cluster::Cluster;
 use twill_model::node::Node;
+use twill_model::proof::Proofs;
 use twill_model::{NetworkConfig, Prefixes};
 use twill_reconcile::Inputs;
 
 use super::firewall::Firewall;
 
 /// The reconciler's inputs; none while there is no config or no own lease.
-pub fn inputs(cluster: &Cluster, node: &Node, firewall: &mut Firewall) -> Option<Inputs> {
+pub fn inputs(cluster: &Cluster, node: &Node, proofs: &Arc<Proofs>, firewall: &mut Firewall) -> Option<Inputs> {
     let config = cluster.config.as_ref()?;
     let mine = cluster.own.clone()?;
     let networks = networks(config);
@@ -20,6 +23,7 @@ pub fn inputs(cluster: &Cluster, node: &Node, firewall: &mut Firewall) -> Option
         mine,
         peers: cluster.peers.clone(),
         complete: cluster.complete,
+        proofs: Arc::clone(proofs),
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod alone;
 mod build;
+mod change;
 mod control;
 pub mod events;
 pub mod facts;
@@ -13,13 +14,16 @@ mod follow;
 mod health;
 mod history;
 pub mod inputs;
+mod journal;
 mod paths;
+mod prober;
 mod show;
 mod snapshot;
 pub mod store;
 mod subnet_file;
 mod tasks;
 mod underlay;
+mod usage;
 mod wish;
 
 use std::sync::Arc;

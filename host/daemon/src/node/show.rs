@@ -16,6 +16,7 @@ use twill_reconcile::ports::Forwarder;
 use twill_reconcile::view::Outcome;
 
 use super::events::Events;
+use super::prober::Reports;
 use super::snapshot::{Constants, Now, Parts, snapshot};
 use super::subnet_file::FileState;
 
@@ -35,6 +36,8 @@ pub struct Show {
     pub cluster: watch::Receiver<Arc<Cluster>>,
     /// The last pass.
     pub outcome: watch::Receiver<Arc<Outcome>>,
+    /// What the prober found.
+    pub reports: watch::Receiver<Reports>,
     /// How subnet.env is.
     pub file: watch::Receiver<FileState>,
     /// The plugins.
@@ -60,6 +63,7 @@ impl Show {
                 changed = self.node.changed() => changed.is_ok(),
                 changed = self.cluster.changed() => changed.is_ok(),
                 changed = self.outcome.changed() => changed.is_ok(),
+                changed = self.reports.changed() => changed.is_ok(),
                 changed = self.file.changed() => changed.is_ok(),
                 () = self.events.news.notified() => true,
                 _ = beat.tick() => {
@@ -83,10 +87,12 @@ impl Show {
         let node = self.node.borrow_and_update().clone();
         let cluster = self.cluster.borrow_and_update().clone();
         let outcome = self.outcome.borrow_and_update().clone();
+        let reports = self.reports.borrow_and_update().clone();
         let parts = Parts {
             node: &node,
             cluster: &cluster,
             outcome: &outcome,
+            reports: &reports,
             plugins: self.plugins.status(),
             tunnels,
             events: self.events.list(),

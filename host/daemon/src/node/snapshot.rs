@@ -1,13 +1,22 @@
 //! The snapshot that the API shows, made from what the rooms publish. Pure.
 
+use std::collections::BTreeMap;
+use std::time::Instant;
+
 use twill_lease::cluster::Cluster;
 use twill_model::Lease;
 use twill_model::event::Event;
 use twill_model::network::{Prefix, Range};
 use twill_model::node::Node;
-use twill_model::status::{LeaseStatus, NetworkStatus, NodeStatus, PluginStatus, RangeStatus, Snapshot, StoreStatus, TunnelStatus};
+use twill_model::proof::Pair;
+use twill_model::status::{
+    LeaseStatus, NetworkStatus, NodeStatus, PathStatus, PluginStatus, RangeStatus, Snapshot, StoreStatus, TunnelStatus,
+};
+use twill_probe::track::Report;
 use twill_reconcile::view::Outcome;
+use twill_reconcile::ways::backend_of;
 
+use super::paths::Seen;
 use super::subnet_file::FileState;
 
 /// What does not change while the daemon runs.
@@ -31,6 +40,8 @@ pub struct Parts<'a> {
     pub cluster: &'a Cluster,
     /// The last pass.
     pub outcome: &'a Outcome,
+    /// What the prober found.
+    pub reports: &'a BTreeMap<Pair, Report>,
     /// The plugins.
     pub plugins: Vec<PluginStatus>,
     /// The tunnels' counters.
@@ -65,7 +76,7 @@ pub fn snapshot(constants: &Constants, parts: Parts) -> Snapshot {
     Snapshot {
         node: node_status(constants, &parts),
         leases: leases(&parts),
-        paths: super::paths::paths(parts.cluster, parts.outcome),
+        paths: paths(&parts),
         state: parts.outcome.items.clone(),
         plugins: parts.plugins,
         tunnels: parts.tunnels,
@@ -99,6 +110,11 @@ fn range_status<N: Prefix>(range: &Range<N>, taken: impl Iterator<Item = N>) -> 
         subnets: exact(range.count()),
         free: exact(range.count().saturating_sub(held)),
     }
+}
+
+fn paths(parts: &Parts) -> Vec<PathStatus> {
+    let Parts { cluster, outcome, reports, .. } = *parts;
+    super::paths::paths(&Seen { cluster, outcome, reports, now: (Instant::now(), parts.now.unix_ms) })
 }
 
 fn node_status(constants: &Constants, parts: &Parts) -> NodeStatus {
@@ -152,7 +168,7 @@ fn lease_status(lease: &Lease, own: bool, parts: &Parts) -> LeaseStatus {
         public: lease.public,
         node: lease.node.as_ref().map(ToString::to_string),
         ways: lease.ways.clone(),
-        way: choice.and_then(|choice| choice.way.clone()),
+        way: choice.and_then(|choice| choice.way.as_deref()).map(|name| backend_of(name).to_owned()),
         reason: choice.map(|choice| choice.reason.clone()),
         own,
         life: lease.life,
@@ -203,6 +219,7 @@ mod tests {
             node: &node,
             cluster: &cluster,
             outcome: &outcome,
+            reports: &BTreeMap::new(),
             plugins: Vec::new(),
             tunnels: Vec::new(),
             events: Vec::new(),

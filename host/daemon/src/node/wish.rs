@@ -1,18 +1,23 @@
-//! What this node wants to publish: its addresses, and a way for each backend in use, as that backend's plugin advertises it.
+//! What this node wants to publish: its addresses, and its ways as the backends' plugins advertise them. The config's backend goes first, then the ways of before
+//! that somebody still needs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use twill_lease::keeper::Wish;
+use twill_lease::ways::{Need, alike, put_first};
+use twill_model::item::{Item, Link};
 use twill_model::node::Node;
 use twill_model::{Addresses, Lease, Mac, NetworkConfig, Way};
 use twill_reconcile::disruption::remade;
-use twill_reconcile::ports::{Context, Kernel, Network, Planner};
+use twill_reconcile::ports::{Context, Kernel, Network, PlanError, Planner};
 
 use super::alone::Alone;
 use super::inputs::networks;
+use super::usage::Usage;
 
-/// Asks the config's backend.
+/// Asks the backends.
 pub struct Advertised<P, K> {
     /// The backends.
     pub planner: P,
@@ -22,34 +27,119 @@ pub struct Advertised<P, K> {
     pub node: watch::Receiver<Arc<Node>>,
     /// Nothing is published on a network that another daemon serves.
     pub alone: Arc<Alone>,
+    /// Backends that this node cannot have.
+    pub without: BTreeSet<String>,
+    /// Which ways were used lately.
+    pub usage: Arc<Usage>,
 }
 
 impl<P: Planner, K: Kernel> Wish for Advertised<P, K> {
-    async fn wish(&self, config: &NetworkConfig, previous: Option<&Lease>) -> Result<(Addresses, Vec<Way>), String> {
+    async fn wish(&self, config: &NetworkConfig, previous: Option<&Lease>, others: &[Lease]) -> Result<(Addresses, Vec<Way>), String> {
         self.alone.on(networks(config)).await.map_err(|company| company.to_string())?;
         let node = self.node.borrow().clone();
-        let before = previous.and_then(|lease| lease.ways.iter().find(|way| way.backend == config.backend)).cloned();
-        let options = config.options.clone();
-        let way = self.planner.advertise(&config.backend, network(config), (*node).clone(), options, before, self.links().await);
-        let way = way.await.map_err(|error| format!("backend \"{}\" cannot be published: {error}", config.backend))?;
-        Ok((of_families(node.public, config), vec![way]))
+        let asked = Asked { wish: self, node, config, previous, links: self.links().await };
+        let first = match asked.advertise(&config.backend, &config.options, asked.before(&config.backend)).await {
+            Ok(way) => Ok(way),
+            // "Unsuitable" is a normal answer: the node goes on by what it can have.
+            Err(PlanError::Unsuitable(why)) => Err(why),
+            Err(error) => return Err(format!("backend \"{}\" cannot be published: {error}", config.backend)),
+        };
+        let published = previous.map(|lease| lease.ways.as_slice()).unwrap_or_default();
+        let need = Need {
+            first: first.as_ref().ok(),
+            config: &config.backend,
+            previous: published,
+            others,
+            recently: |way: &Way| self.usage.recently(way),
+            can: |backend: &str| self.can(backend),
+        };
+        let mut ways: Vec<Way> = first.as_ref().ok().cloned().into_iter().collect();
+        for old in need.others() {
+            let before = published.iter().find(|way| alike(way, &old)).cloned();
+            // What a node cannot have any more is not published; that it was is no reason to publish nothing.
+            if let Ok(way) = asked.advertise(&old.backend, &old.options, before).await
+                && asked.runs_beside(&ways, &way).await
+            {
+                ways.push(way);
+            }
+        }
+        if let Some(backend) = need.flannels() {
+            put_first(&mut ways, &backend);
+        }
+        match (ways.is_empty(), first) {
+            (true, Err(why)) => Err(format!("backend \"{}\" cannot be published: unsuitable: {why}", config.backend)),
+            _ => Ok((of_families(asked.node.public, config), ways)),
+        }
     }
 
-    async fn disruption(&self, current: &NetworkConfig, own: &Lease, config: &NetworkConfig) -> Option<String> {
-        if current.backend != config.backend {
+    async fn disruption(&self, _: &NetworkConfig, own: &Lease, config: &NetworkConfig) -> Option<String> {
+        let old = own.ways.iter().find(|way| way.backend == config.backend)?;
+        let node = self.node.borrow().clone();
+        let asked = Asked { wish: self, node, config, previous: Some(own), links: self.links().await };
+        let new = asked.advertise(&config.backend, &config.options, Some(old.clone())).await.ok()?;
+        if asked.runs_beside(std::slice::from_ref(old), &new).await {
             return None;
         }
-        let way = own.ways.iter().find(|way| way.backend == config.backend)?.clone();
-        let (_, next) = self.wish(config, Some(own)).await.ok()?;
-        let before = self.planner.local(&config.backend, self.context(current, own, way)).await.ok()?;
-        let after = self.planner.local(&config.backend, self.context(config, own, next.into_iter().next()?)).await.ok()?;
-        let remade: Vec<String> = remade(&before.items, &after.items).iter().map(ToString::to_string).collect();
+        let remade: Vec<String> = remade(&asked.base(old).await?, &asked.base(&new).await?).iter().map(ToString::to_string).collect();
         (!remade.is_empty()).then(|| remade.join("; "))
     }
 }
 
-fn network(config: &NetworkConfig) -> Network {
-    Network { ranges: networks(config).iter().collect(), backend: config.backend.clone() }
+/// One wish.
+struct Asked<'a, P, K> {
+    wish: &'a Advertised<P, K>,
+    node: Arc<Node>,
+    config: &'a NetworkConfig,
+    previous: Option<&'a Lease>,
+    links: Vec<(String, Mac)>,
+}
+
+impl<P: Planner, K> Asked<'_, P, K> {
+    fn network(&self) -> Network {
+        Network { ranges: networks(self.config).iter().collect(), backend: self.config.backend.clone() }
+    }
+
+    /// The way of that backend as it was published last.
+    fn before(&self, backend: &str) -> Option<Way> {
+        self.previous.and_then(|lease| lease.ways.iter().find(|way| way.backend == backend)).cloned()
+    }
+
+    async fn advertise(&self, backend: &str, options: &str, before: Option<Way>) -> Result<Way, PlanError> {
+        if self.wish.without.contains(backend) {
+            return Err(PlanError::Unsuitable("it is switched off on this node (--without)".into()));
+        }
+        if let Some(why) = self.wish.usage.refused(backend) {
+            return Err(PlanError::Unsuitable(why));
+        }
+        let node = (*self.node).clone();
+        self.wish.planner.advertise(backend, self.network(), node, options.to_owned(), before, self.links.clone()).await
+    }
+
+    /// True when `way` can be received on beside `others`: one of the same backend must have links of its own. Without a lease there is none to run yet.
+    async fn runs_beside(&self, others: &[Way], way: &Way) -> bool {
+        let Some(other) = others.iter().find(|other| other.backend == way.backend) else { return true };
+        match (self.links_of(other).await, self.links_of(way).await) {
+            (Some(a), Some(b)) => !a.is_empty() && a.is_disjoint(&b),
+            _ => false,
+        }
+    }
+
+    /// The names of the links that a way makes; a pattern counts as none in common with any.
+    async fn links_of(&self, way: &Way) -> Option<BTreeSet<String>> {
+        let name = |item: &Item| match item {
+            Item::Link(Link { name, .. }) if name.contains('%') => Some(format!("{name} {}", way.options)),
+            Item::Link(Link { name, .. }) => Some(name.clone()),
+            _ => None,
+        };
+        Some(self.base(way).await?.iter().filter_map(name).collect())
+    }
+
+    /// What a way takes whoever the peers are.
+    async fn base(&self, way: &Way) -> Option<Vec<Item>> {
+        let mine = self.previous?.timeless();
+        let context = Context { network: self.network(), node: (*self.node).clone(), mine, way: way.clone(), primary: false };
+        self.wish.planner.local(&way.backend, context).await.ok().map(|base| base.items)
+    }
 }
 
 /// The addresses that the network has a use for: no more is published.
@@ -57,17 +147,16 @@ fn of_families(public: Addresses, config: &NetworkConfig) -> Addresses {
     Addresses { v4: public.v4.filter(|_| config.v4.is_some()), v6: public.v6.filter(|_| config.v6.is_some()) }
 }
 
-impl<P, K: Kernel> Advertised<P, K> {
-    /// What the config's backend is asked in when this node publishes `way`.
-    fn context(&self, config: &NetworkConfig, own: &Lease, way: Way) -> Context {
-        let node = (**self.node.borrow()).clone();
-        Context { network: network(config), node, mine: own.timeless(), way, primary: true }
-    }
-
+impl<P: Planner, K: Kernel> Advertised<P, K> {
     /// Links found on the machine, for taking over. That there are none is no reason to fail: a backend then derives its MAC from the seed.
     async fn links(&self) -> Vec<(String, Mac)> {
         let observed = self.kernel.observe(Vec::new()).await.unwrap_or_default();
         observed.links.into_iter().filter_map(|link| Some((link.name.0, link.mac?))).collect()
+    }
+
+    /// True for a backend that there is a plugin for, and that is not switched off.
+    fn can(&self, backend: &str) -> bool {
+        !self.without.contains(backend) && self.usage.refused(backend).is_none() && self.planner.digest(backend).is_some()
     }
 }
 

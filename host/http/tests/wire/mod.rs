@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use twill_http::{Api, Control, EventLog, PluginOrder, bind_unix, serve_health, serve_tcp, serve_unix};
+use twill_http::{Api, BackendOrder, Control, EventLog, PluginOrder, bind_unix, serve_health, serve_tcp, serve_unix};
 use twill_model::status::Snapshot;
 
 /// A daemon that answers every request for a change alike.
@@ -29,6 +29,10 @@ impl Control for Answers {
     }
 
     fn plugins(&self, order: PluginOrder) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move { self.answer.clone().map(|done| format!("{done}: {order:?}")) })
+    }
+
+    fn backend(&self, order: BackendOrder) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async move { self.answer.clone().map(|done| format!("{done}: {order:?}")) })
     }
 }

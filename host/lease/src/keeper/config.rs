@@ -109,7 +109,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         if self.config.config.as_ref().is_none_or(same) {
             return Ok(());
         }
-        let asked = self.wish.wish(config, self.previous.as_ref()).await;
+        let asked = self.wish.wish(config, self.previous.as_ref(), &self.others()).await;
         asked.map(|_| ()).map_err(|why| format!("backend \"{}\" cannot be used: {why}", config.backend))
     }
 

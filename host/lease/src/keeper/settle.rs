@@ -54,7 +54,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
     }
 
     async fn ask_wish(&mut self, config: &NetworkConfig) -> Result<Vec<Way>, Setback> {
-        let (public, ways) = self.wish.wish(config, self.previous.as_ref()).await.map_err(Setback::Wish)?;
+        let (public, ways) = self.wish.wish(config, self.previous.as_ref(), &self.others()).await.map_err(Setback::Wish)?;
         self.public = public;
         Ok(ways)
     }

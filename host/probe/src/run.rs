@@ -1,0 +1,194 @@
+//! The loop: what the reconciler wants tried is tried, and verdicts go out as soon as there are any.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use twill_model::item::LinkName;
+use twill_model::proof::{Pair, Proofs, Target};
+
+use crate::checksum::{Act, Doubts, Offload};
+use crate::packet::Answer;
+use crate::prober::Prober;
+use crate::sockets::Sockets;
+use crate::track::Report;
+
+/// Reports go out at most so often, unless a verdict changed.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// How often links are looked at that compute their checksums in software: one that was made anew does not.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Who sets how a link computes its checksums.
+pub trait Checksums: Send + Sync + 'static {
+    /// Has the link compute its checksums in software (`false`) or leave them to the card.
+    ///
+    /// # Errors
+    /// The link is gone, or cannot.
+    fn set(&self, link: &LinkName, offload: bool) -> io::Result<()>;
+}
+
+/// Tells people what happened, one sentence at a time.
+pub type Tell = Box<dyn Fn(String) + Send + Sync>;
+
+/// What the prober is wired to.
+pub struct Wiring<C> {
+    /// What is to be tried.
+    pub targets: watch::Receiver<Arc<Vec<Target>>>,
+    /// Where verdicts go.
+    pub proofs: watch::Sender<Arc<Proofs>>,
+    /// Where everything else that there is to tell goes.
+    pub reports: watch::Sender<Arc<BTreeMap<Pair, Report>>>,
+    /// Who sets links' checksums.
+    pub checksums: C,
+    /// What the operator wants of them.
+    pub offload: Offload,
+    /// Where events go.
+    pub tell: Tell,
+}
+
+/// Runs until `shutdown`.
+///
+/// # Errors
+/// No socket can be had.
+pub async fn run<C: Checksums>(wiring: Wiring<C>, seed: u64, shutdown: CancellationToken) -> io::Result<()> {
+    let mut running = Running {
+        sockets: Sockets::open()?,
+        prober: Prober::new(seed, Instant::now()),
+        doubts: Doubts::default(),
+        reported: Instant::now(),
+        looked: Instant::now(),
+        wiring,
+    };
+    loop {
+        running.turn();
+        let wake = running.prober.wake(Instant::now());
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            changed = running.wiring.targets.changed() => match changed {
+                Ok(()) => running.retarget(),
+                Err(_) => return Ok(()),
+            },
+            (from, answer) = running.sockets.hear() => running.hear(from, answer),
+            () = sleep_until(wake) => {}
+        }
+    }
+}
+
+struct Running<C> {
+    sockets: Sockets,
+    prober: Prober,
+    doubts: Doubts,
+    reported: Instant,
+    looked: Instant,
+    wiring: Wiring<C>,
+}
+
+impl<C: Checksums> Running<C> {
+    fn retarget(&mut self) {
+        let targets = self.wiring.targets.borrow_and_update().clone();
+        let links: BTreeSet<&LinkName> = targets.iter().flat_map(|target| &target.legs).map(|leg| &leg.link).collect();
+        self.sockets.keep_only(|link| links.contains(link));
+        self.doubts.keep_only(|link| links.contains(link));
+        self.prober.retarget(targets.to_vec(), Instant::now());
+        if self.wiring.offload == Offload::Off {
+            let checked: BTreeSet<LinkName> =
+                targets.iter().flat_map(|target| &target.legs).filter(|leg| leg.checksum).map(|leg| leg.link.clone()).collect();
+            for link in checked.into_iter().filter(|link| self.doubts.switch_off(link)).collect::<Vec<_>>() {
+                self.set(&link, false);
+            }
+        }
+        self.publish(true);
+    }
+
+    fn turn(&mut self) {
+        let now = Instant::now();
+        let (shots, changed) = self.prober.turn(now);
+        for shot in shots {
+            // That it cannot even be sent shows as an echo that does not come back.
+            if let Err(error) = self.sockets.send(&shot) {
+                tracing::debug!(link = %shot.leg.link, to = %shot.leg.to, bytes = shot.bytes, %error, "cannot send a probe");
+            }
+        }
+        self.mind_checksums(now);
+        self.publish(changed);
+    }
+
+    fn hear(&mut self, from: IpAddr, answer: Answer) {
+        if self.prober.heard(from, answer, Instant::now()) {
+            self.publish(true);
+        }
+    }
+
+    fn mind_checksums(&mut self, now: Instant) {
+        for link in self.prober.silent_links() {
+            let arrives = self.prober.arrives_by(&link);
+            match self.doubts.judge(&link, self.wiring.offload, arrives) {
+                Act::SwitchOff if self.set(&link, false) => self.prober.try_datagrams_again(&link, now),
+                Act::SwitchOn => {
+                    self.set(&link, true);
+                    self.prober.accept_silence(&link, now);
+                }
+                Act::SwitchOff | Act::Accept => self.prober.accept_silence(&link, now),
+            }
+        }
+        let off: Vec<LinkName> = self.doubts.off().cloned().collect();
+        for link in off.iter().filter(|link| self.prober.arrives_by(link)).cloned().collect::<Vec<_>>() {
+            if self.doubts.helped(&link) {
+                (self.wiring.tell)(format!(
+                    "large datagrams arrive by {link} only since it computes checksums in software: a network card on the way leaves them unfinished; \
+                     it stays so (--vxlan-tx-checksum)"
+                ));
+            }
+        }
+        if now.duration_since(self.looked) >= LOOK {
+            self.looked = now;
+            for link in &off {
+                self.set(link, false);
+            }
+        }
+    }
+
+    fn set(&self, link: &LinkName, offload: bool) -> bool {
+        let done = self.wiring.checksums.set(link, offload);
+        if let Err(error) = &done {
+            tracing::debug!(%link, offload, %error, "cannot set how the link computes checksums");
+        }
+        done.is_ok()
+    }
+
+    fn publish(&mut self, changed: bool) {
+        let now = Instant::now();
+        if !changed && now.duration_since(self.reported) < REPORT {
+            return;
+        }
+        self.reported = now;
+        let proofs = self.prober.proofs();
+        self.wiring.proofs.send_if_modified(|known| {
+            let news = **known != proofs;
+            if news {
+                *known = Arc::new(proofs);
+            }
+            news
+        });
+        let reports = self.prober.reports();
+        self.wiring.reports.send_if_modified(|known| {
+            let news = **known != reports;
+            if news {
+                *known = Arc::new(reports);
+            }
+            news
+        });
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        None => std::future::pending().await,
+    }
+}

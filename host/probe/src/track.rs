@@ -1,0 +1,328 @@
+//! What is known of one pair: rounds of echoes, the verdict, and when to try again. Pure; the time is passed in.
+
+use std::time::{Duration, Instant};
+
+use twill_model::proof::{Leg, Target, Verdict};
+
+/// How long an answer may take.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+/// So many rounds in a row without all answers, and the way has failed.
+const TRIES: u32 = 3;
+/// So many rounds in a row with all answers, and a way that had failed is proved again: one that comes and goes is left alone.
+const TRIES_AFTER_FAILURE: u32 = 3;
+/// The pause between those.
+const RECOVERING: Duration = Duration::from_millis(500);
+/// The pause after a failure, doubled each time.
+const FIRST_BACK_OFF: Duration = Duration::from_secs(2);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+/// The longest pause for the way in use: nothing better is to be had, so its return matters most.
+const LONGEST_IN_USE: Duration = Duration::from_secs(5);
+/// Large datagrams that may go unanswered before the link's checksums are doubted.
+const DATAGRAMS: u32 = 3;
+/// The small echo, in bytes with its IP header.
+pub const SMALL: u32 = 84;
+
+/// What is sent in a round over one leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Size {
+    /// A small echo.
+    Small,
+    /// An echo as large as the link carries.
+    Full,
+    /// A datagram as large as the link carries, to a port that nobody listens on.
+    Datagram,
+}
+
+/// Whether large datagrams arrive whole: a link whose checksums are mangled on the way lets echoes pass and drops these.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Datagrams {
+    /// Not known yet, or not asked.
+    #[default]
+    Unknown,
+    /// The peer refused one: it arrived whole.
+    Arrive,
+    /// Echoes of the same size are answered and datagrams are not.
+    Silent,
+}
+
+/// What there is to tell of a pair.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Echoes sent.
+    pub sent: u64,
+    /// Echoes answered.
+    pub answered: u64,
+    /// Smoothed round trip in microseconds.
+    pub rtt_us: Option<u32>,
+    /// Lost among the last 32 echoes, in thousandths.
+    pub loss_permille: Option<u16>,
+    /// The largest packet that came back, in bytes.
+    pub proved_bytes: Option<u32>,
+    /// When an answer last came.
+    pub heard: Option<Instant>,
+    /// When it is tried next.
+    pub next: Option<Instant>,
+    /// What was missing in the last round that was not whole.
+    pub missing: Option<Missing>,
+    /// Whether large datagrams arrive.
+    pub datagrams: Datagrams,
+}
+
+/// What did not come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// Rounds in a row.
+    pub rounds: u32,
+    /// Small echoes came back in every family.
+    pub small_came: bool,
+    /// Nothing of IPv4 came back, where it was tried.
+    pub v4: bool,
+    /// Nothing of IPv6 came back, where it was tried.
+    pub v6: bool,
+    /// The size that was tried, in bytes.
+    pub bytes: u32,
+}
+
+/// One echo of a round.
+#[derive(Debug, Clone)]
+struct Flying {
+    number: u64,
+    leg: usize,
+    size: Size,
+    came: bool,
+}
+
+/// A round that is not over.
+#[derive(Debug, Clone)]
+struct Round {
+    since: Instant,
+    flying: Vec<Flying>,
+}
+
+/// The state of one pair.
+#[derive(Debug)]
+pub struct Track {
+    /// What is tried.
+    pub target: Target,
+    /// What is known.
+    pub report: Report,
+    round: Option<Round>,
+    good: u32,
+    bad: u32,
+    back_off: Duration,
+    /// The last 32 echoes: a set bit came back. And how many there were.
+    history: (u32, u32),
+    unanswered_datagrams: u32,
+    /// That large datagrams go unanswered says nothing against the way.
+    silence_accepted: bool,
+    /// When the next round begins.
+    next: Instant,
+}
+
+impl Track {
+    /// Nothing is known yet; to be tried at once.
+    pub fn new(target: Target, now: Instant) -> Track {
+        Track {
+            target,
+            report: Report { next: Some(now), ..Report::default() },
+            round: None,
+            good: 0,
+            bad: 0,
+            back_off: FIRST_BACK_OFF,
+            history: (0, 0),
+            unanswered_datagrams: 0,
+            silence_accepted: false,
+            next: now,
+        }
+    }
+
+    /// The same pair as it is now. Other links or sizes are tried at once.
+    pub fn retarget(&mut self, target: Target, now: Instant) {
+        if target.legs != self.target.legs {
+            self.round = None;
+            self.set_next(now);
+        }
+        if target.in_use && !self.target.in_use {
+            self.set_next(self.next.min(now + RECOVERING));
+        }
+        self.target = target;
+    }
+
+    /// When something is to be done: a round ends or the next one begins.
+    pub fn wake(&self) -> Instant {
+        self.round.as_ref().map_or(self.next, |round| round.since + PATIENCE)
+    }
+
+    /// True when a round may begin.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.round.is_none() && self.next <= now
+    }
+
+    /// The urgency of the next round, 0 the most: a way in use that went silent, one that may be better, one that had failed, one that is known to work.
+    pub fn urgency(&self) -> u8 {
+        match (self.report.verdict, self.target.in_use) {
+            (Verdict::Proved, true) if self.bad > 0 => 0,
+            (Verdict::Unknown, _) => 1,
+            (Verdict::Failed, _) => 2,
+            (Verdict::Proved, _) => 3,
+        }
+    }
+
+    /// What the next round sends.
+    pub fn sizes(&self) -> Vec<(usize, Size)> {
+        let asks = self.report.datagrams == Datagrams::Unknown;
+        let of = |(place, leg): (usize, &Leg)| {
+            let datagram = (leg.checksum && asks).then_some((place, Size::Datagram));
+            [(place, Size::Small), (place, Size::Full)].into_iter().chain(datagram).collect::<Vec<_>>()
+        };
+        self.target.legs.iter().enumerate().flat_map(of).collect()
+    }
+
+    /// A round begins with these numbers, in the order of [`Track::sizes`].
+    pub fn begin(&mut self, numbers: &[u64], now: Instant) {
+        let flying = self.sizes().into_iter().zip(numbers).map(|((leg, size), number)| Flying { number: *number, leg, size, came: false });
+        let flying: Vec<Flying> = flying.collect();
+        self.report.sent += flying.len() as u64;
+        self.round = Some(Round { since: now, flying });
+    }
+
+    /// An answer came. True when the round is over with it.
+    pub fn heard(&mut self, number: u64, bytes: u32, now: Instant) -> bool {
+        let Some(round) = &mut self.round else { return false };
+        let Some(flying) = round.flying.iter_mut().find(|flying| flying.number == number && !flying.came) else { return false };
+        flying.came = true;
+        let since = round.since;
+        let size = flying.size;
+        let over = round.flying.iter().all(|flying| flying.came);
+        self.report.answered += 1;
+        self.report.heard = Some(now);
+        self.note_history(true);
+        if size != Size::Datagram {
+            self.report.proved_bytes = self.report.proved_bytes.max(Some(bytes));
+            let took = u32::try_from(now.duration_since(since).as_micros()).unwrap_or(u32::MAX);
+            self.report.rtt_us = Some(self.report.rtt_us.map_or(took, |before| before - before / 8 + took / 8));
+        } else {
+            self.report.datagrams = Datagrams::Arrive;
+        }
+        over
+    }
+
+    /// Ends the round, if all answers are there or the patience is over. `calm` is the pause until a proved way is tried again. True when the verdict changed.
+    pub fn end(&mut self, now: Instant, calm: Duration) -> bool {
+        let over = |round: &mut Round| round.flying.iter().all(|flying| flying.came) || now >= round.since + PATIENCE;
+        let Some(round) = self.round.take_if(over) else { return false };
+        let before = self.report.verdict;
+        for _ in round.flying.iter().filter(|flying| !flying.came) {
+            self.note_history(false);
+        }
+        let whole = round.flying.iter().filter(|flying| flying.size != Size::Datagram).all(|flying| flying.came);
+        if whole {
+            self.doubt_datagrams(&round);
+            self.succeed(now, calm);
+        } else {
+            self.fail(&round, now);
+        }
+        self.report.verdict != before
+    }
+
+    /// The checksums of its link are made otherwise now: datagrams are tried again.
+    pub fn try_datagrams_again(&mut self, now: Instant) {
+        (self.report.datagrams, self.unanswered_datagrams) = (Datagrams::Unknown, 0);
+        self.set_next(now);
+    }
+
+    /// Nothing can be done about the silence, or it has other reasons (the peer filters refusals): it no longer keeps the way from being proved.
+    pub fn accept_silence(&mut self, now: Instant) {
+        self.silence_accepted = true;
+        self.set_next(now);
+    }
+
+    fn doubt_datagrams(&mut self, round: &Round) {
+        let silent = round.flying.iter().any(|flying| flying.size == Size::Datagram && !flying.came);
+        if silent && self.report.datagrams == Datagrams::Unknown {
+            self.unanswered_datagrams += 1;
+            if self.unanswered_datagrams >= DATAGRAMS {
+                self.report.datagrams = Datagrams::Silent;
+            }
+        }
+    }
+
+    fn succeed(&mut self, now: Instant, calm: Duration) {
+        self.good += 1;
+        self.bad = 0;
+        self.report.missing = None;
+        let asked = self.target.legs.iter().any(|leg| leg.checksum);
+        let open = match self.report.datagrams {
+            Datagrams::Unknown => asked,
+            Datagrams::Silent => asked && !self.silence_accepted,
+            Datagrams::Arrive => false,
+        };
+        let enough = if self.report.verdict == Verdict::Failed { TRIES_AFTER_FAILURE } else { 1 };
+        if open && self.report.verdict != Verdict::Proved {
+            // Not known yet whether datagrams arrive, or the link's checksums are being doubted.
+            self.set_next(now + RECOVERING);
+        } else if self.good >= enough {
+            self.report.verdict = Verdict::Proved;
+            self.back_off = FIRST_BACK_OFF;
+            self.set_next(now + calm);
+        } else {
+            self.set_next(now + RECOVERING);
+        }
+    }
+
+    fn fail(&mut self, round: &Round, now: Instant) {
+        self.good = 0;
+        self.bad += 1;
+        let came = |wanted: &dyn Fn(&Flying) -> bool| round.flying.iter().filter(|flying| wanted(flying)).any(|flying| flying.came);
+        let family = |v4: bool| {
+            let of = |flying: &Flying| self.target.legs.get(flying.leg).is_some_and(|leg| leg.to.is_ipv4() == v4);
+            round.flying.iter().any(of) && !came(&of)
+        };
+        self.report.missing = Some(Missing {
+            rounds: self.bad,
+            small_came: round.flying.iter().filter(|flying| flying.size == Size::Small).all(|flying| flying.came),
+            v4: family(true),
+            v6: family(false),
+            bytes: self.target.legs.iter().map(|leg| leg.bytes).min().unwrap_or(0),
+        });
+        if self.bad < TRIES {
+            return self.set_next(now);
+        }
+        self.report.verdict = Verdict::Failed;
+        let longest = if self.target.in_use { LONGEST_IN_USE } else { LONGEST_BACK_OFF };
+        self.set_next(now + self.back_off.min(longest));
+        self.back_off = (self.back_off * 2).min(LONGEST_BACK_OFF);
+    }
+
+    fn set_next(&mut self, next: Instant) {
+        self.next = next;
+        self.report.next = Some(next);
+    }
+
+    fn note_history(&mut self, came: bool) {
+        let (bits, count) = self.history;
+        self.history = (bits << 1 | u32::from(came), (count + 1).min(32));
+        let lost = self.history.1 - self.history.0.count_ones().min(self.history.1);
+        self.report.loss_permille = u16::try_from(lost * 1000 / self.history.1).ok();
+    }
+}
+
+impl Missing {
+    /// In words, for people.
+    pub fn words(&self) -> String {
+        let family = match (self.v4, self.v6) {
+            (true, false) => " of IPv4",
+            (false, true) => " of IPv6",
+            _ => "",
+        };
+        if self.small_came {
+            format!("small packets come back, those of {} bytes do not", self.bytes)
+        } else if self.rounds == 1 {
+            format!("an echo{family} did not come back")
+        } else {
+            format!("{} echoes{family} in a row did not come back", self.rounds)
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What the prober is to try, with links by name; and the base addresses that it is asked at where no way has a link.
+//!
+//! Pure.
+
+use ipnet::IpNet;
+use twill_model::item::{Assignment, Item, Key, Link, LinkKind, LinkName};
+use twill_model::proof::{Leg, Target};
+use twill_model::state::{Desired, Origin};
+
+use crate::Inputs;
+use crate::diff::LOOPBACK;
+use crate::links::Names;
+use crate::peer::Trial;
+use crate::plan::Planned;
+use crate::union::United;
+
+/// The ways to try, by what was planned.
+pub fn targets(planned: &Planned, united: &United, inputs: &Inputs, names: &Names) -> Vec<Target> {
+    let target = |trial: &Trial| {
+        let legs = trial.legs.iter().filter_map(|(subnet, on, mtu)| {
+            let link = names.resolve(&trial.pair.way, on, &inputs.node.underlay.name)?;
+            leg(*subnet, link, *mtu, trial, united, inputs)
+        });
+        Target { pair: trial.pair.clone(), rank: trial.rank, in_use: trial.in_use, legs: legs.collect() }
+    };
+    planned.trials.iter().map(target).filter(|target| !target.legs.is_empty()).collect()
+}
+
+fn leg(subnet: IpNet, link: LinkName, mtu: Option<u32>, trial: &Trial, united: &United, inputs: &Inputs) -> Option<Leg> {
+    let own = inputs.mine.subnets.iter().find(|own| own.addr().is_ipv4() == subnet.addr().is_ipv4())?;
+    let peer = inputs.peers.iter().find(|peer| peer.subnets == trial.pair.peer)?;
+    let public = peer.public.iter().find(|public| public.is_ipv4() == subnet.addr().is_ipv4());
+    let planned = united.desired.items.get(&Key::Link { on: link.clone() }).map(|(item, _)| item);
+    let (carries, checksum) = match planned {
+        Some(Item::Link(Link { mtu, kind, .. })) => (*mtu, matches!(kind, LinkKind::Vxlan { .. })),
+        _ => (inputs.node.underlay.mtu, false),
+    };
+    Some(Leg {
+        from: own.network(),
+        to: if trial.by_public { public? } else { subnet.network() },
+        bytes: mtu.map_or(carries, |mtu| mtu.min(carries)),
+        checksum,
+        link,
+    })
+}
+
+/// Holds these base addresses on loopback.
+pub fn hold_bases(desired: &mut Desired, bases: &[IpNet]) {
+    for base in bases {
+        let item = Item::Assignment(Assignment { on: LinkName(LOOPBACK.into()), address: *base });
+        desired.items.insert(item.key(), (item, Origin { backend: "host".into(), lease: None }));
+    }
+}

@@ -1,0 +1,168 @@
+//! Ways: the names of the own ones, the order in which a peer's are taken, the choice among them, and the items by which one is proved beside the
+//! one in use.
+//!
+//! Pure.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+use twill_model::item::{Device, Item, PROOF_METRIC, PROOF_METRICS, Route};
+use twill_model::proof::Verdict;
+use twill_model::{Lease, Way};
+
+/// The own ways with their names. A way is named after its backend; a second one of the same backend, with other options, gets "~2" after that. A way keeps
+/// its name as long as it is there, since links are known by it.
+#[derive(Debug, Default)]
+pub struct WayNames(Vec<(String, Way)>);
+
+/// What stands between the backend and the number of a way's name.
+const MARK: char = '~';
+
+/// The backend of a way by its name.
+pub fn backend_of(name: &str) -> &str {
+    name.split(MARK).next().unwrap_or(name)
+}
+
+impl WayNames {
+    /// Names these ways, in their order, and forgets all others. One whose options changed in place keeps the name.
+    pub fn name(&mut self, ways: &[Way]) -> Vec<(String, Way)> {
+        let same = |a: &Way, b: &Way| a.backend == b.backend && a.options == b.options;
+        let mut free = std::mem::take(&mut self.0);
+        let mut named: Vec<(Option<String>, &Way)> = ways
+            .iter()
+            .map(|way| (free.iter().position(|(_, known)| same(known, way)).map(|place| free.swap_remove(place).0), way))
+            .collect();
+        for (name, way) in named.iter_mut().filter(|(name, _)| name.is_none()) {
+            *name = free.iter().position(|(_, known)| known.backend == way.backend).map(|place| free.swap_remove(place).0);
+        }
+        let mut taken: BTreeSet<String> = named.iter().filter_map(|(name, _)| name.clone()).collect();
+        for (name, way) in named {
+            let name = name.unwrap_or_else(|| fresh(&way.backend, &taken));
+            taken.insert(name.clone());
+            self.0.push((name, way.clone()));
+        }
+        self.0.clone()
+    }
+}
+
+/// The first name of that backend that is not taken.
+fn fresh(backend: &str, taken: &BTreeSet<String>) -> String {
+    let numbered = (2..).map(|number: usize| format!("{backend}{MARK}{number}"));
+    std::iter::once(backend.to_owned()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or_default()
+}
+
+/// The peer's ways, best first: those of the config's backend, then as the peer has them.
+pub fn preferred(peer: &Lease, config: &str) -> Vec<Way> {
+    let mut ways: Vec<Way> = peer.ways.iter().map(|way| Way { backend: way.type_in(config).to_owned(), ..way.clone() }).collect();
+    ways.sort_by_key(|way| way.backend != config);
+    ways
+}
+
+/// The way to take among the usable ones: the first that is proved. Where none is, nothing moves; where nothing is in use yet, the first that has not
+/// failed is taken at once, so that nobody waits for a proof who has nothing else.
+pub fn choose(verdicts: &[Verdict], current: Option<usize>) -> Option<usize> {
+    let first = |wanted: &dyn Fn(Verdict) -> bool| verdicts.iter().position(|verdict| wanted(*verdict));
+    let current = current.filter(|place| *place < verdicts.len());
+    first(&|verdict| verdict == Verdict::Proved)
+        .or(current)
+        .or_else(|| first(&|verdict| verdict != Verdict::Failed))
+        .or_else(|| first(&|_| true))
+}
+
+/// True when the way at `place` is to be tried, with the one at `chosen` in use: what is in use and what is better always, the rest while the one in use
+/// is not proved.
+pub fn is_tried(place: usize, chosen: usize, verdict_in_use: Verdict) -> bool {
+    place <= chosen || verdict_in_use != Verdict::Proved
+}
+
+/// The items of a way that is not in use, so that it can be tried: its routes get a metric, by which only those take them who ask for the link.
+pub fn for_proof(items: Vec<Item>, place: usize) -> Vec<Item> {
+    let rank = u32::try_from(place).unwrap_or(PROOF_METRICS).min(PROOF_METRICS - 1);
+    let beside = |item| match item {
+        Item::Route(route) => Item::Route(Route { metric: PROOF_METRIC + rank, ..route }),
+        other => other,
+    };
+    items.into_iter().map(beside).collect()
+}
+
+/// The link by which `items` send to `subnet`, with the route's MTU; none when they do not.
+pub fn leaves_by(items: &[Item], subnet: IpNet) -> Option<(Device, Option<u32>)> {
+    let route = items.iter().find_map(|item| match item {
+        Item::Route(route) if route.to == subnet => Some((route.on.clone(), route.mtu)),
+        _ => None,
+    });
+    let tunnel = || {
+        items.iter().find_map(|item| match item {
+            Item::Endpoint(endpoint) if endpoint.to == subnet => Some((endpoint.on.clone(), None)),
+            _ => None,
+        })
+    };
+    route.or_else(tunnel)
+}
+
+#[cfg(test)]
+mod tests {
+    use Verdict::{Failed, Proved, Unknown};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::lease;
+
+    fn way(backend: &str, options: &str) -> Way {
+        Way { backend: backend.into(), options: options.into(), data_v4: None, data_v6: None }
+    }
+
+    fn names(names: &mut WayNames, ways: &[(&str, &str)]) -> Vec<String> {
+        let ways: Vec<Way> = ways.iter().map(|(backend, options)| way(backend, options)).collect();
+        names.name(&ways).into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn a_way_keeps_its_name_while_others_come_and_go() {
+        let mut known = WayNames::default();
+        assert_eq!(names(&mut known, &[("vxlan", "1")]), ["vxlan"]);
+        assert_eq!(names(&mut known, &[("vxlan", "8"), ("vxlan", "1"), ("udp", "")]), ["vxlan~2", "vxlan", "udp"]);
+        assert_eq!(names(&mut known, &[("vxlan", "8"), ("udp", "")]), ["vxlan~2", "udp"]);
+        assert_eq!(names(&mut known, &[("vxlan", "9"), ("vxlan", "8")]), ["vxlan", "vxlan~2"]);
+        assert_eq!(names(&mut known, &[("vxlan", "8")]), ["vxlan~2"]);
+        assert_eq!(names(&mut known, &[("vxlan", "10")]), ["vxlan~2"], "options changed in place");
+        assert_eq!(backend_of("vxlan~2"), "vxlan");
+    }
+
+    #[test]
+    fn the_configs_backend_goes_first_and_the_rest_as_published() {
+        let mut peer = lease(2);
+        peer.ways = vec![way("", "{}"), way("vxlan", "8"), way("vxlan", "1")];
+        let order = |config| preferred(&peer, config).into_iter().map(|way| way.backend + &way.options).collect::<Vec<_>>();
+        assert_eq!(order("vxlan"), ["vxlan8", "vxlan1", "udp{}"]);
+        assert_eq!(order("host-gw"), ["udp{}", "vxlan8", "vxlan1"]);
+    }
+
+    #[test]
+    fn nothing_moves_without_a_proof_and_nothing_waits_without_a_choice() {
+        assert_eq!(choose(&[Unknown, Proved], Some(1)), Some(1), "the new way is not proved yet");
+        assert_eq!(choose(&[Proved, Proved], Some(1)), Some(0), "now it is");
+        assert_eq!(choose(&[Failed, Proved], Some(0)), Some(1), "the way in use failed, another works");
+        assert_eq!(choose(&[Failed, Unknown], Some(0)), Some(0), "nothing better is known");
+        assert_eq!(choose(&[Failed, Failed], Some(1)), Some(1), "a peer that is away moves nothing");
+        assert_eq!(choose(&[Unknown, Unknown], None), Some(0), "a fresh node does not wait");
+        assert_eq!(choose(&[Failed, Unknown], None), Some(1));
+        assert_eq!(choose(&[Failed], None), Some(0));
+        assert_eq!(choose(&[], Some(0)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_proved_way_is_never_left_for_one_that_is_not(
+            verdicts in prop::collection::vec(prop_oneof![Just(Unknown), Just(Proved), Just(Failed)], 1..6),
+            current in prop::option::of(0usize..6),
+        ) {
+            let chosen = choose(&verdicts, current).expect("there is a way");
+            if verdicts.contains(&Proved) {
+                prop_assert_eq!(verdicts[chosen], Proved);
+            }
+            prop_assert!(is_tried(chosen, chosen, verdicts[chosen]));
+            prop_assert!((0..chosen).all(|better| is_tried(better, chosen, verdicts[chosen])));
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The cluster's backend changes while traffic flows, and nothing is lost: streams counted by their numbers at the receiver, connections that stay in use.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::harness::Test;
+use lab::netns::NetNs;
+use lab::{Lab, Node, Pod, Session, Stream, wait_until};
+use serde_json::Value;
+
+use crate::story::{NETWORK, cluster, goes_on};
+
+/// The tests of this subject.
+pub const TESTS: &[Test] = &[
+    Test::new("change: two nodes go from udp to vxlan and back under traffic, and nothing is lost", two_nodes),
+    Test::new("change: a port that is filtered between two nodes keeps them on the old way, and status says why", filtered),
+    Test::new("change: another VNI runs beside the old one until all have moved", another_vni),
+];
+
+/// The longest that a record on a connection may take while ways change.
+const STALL: Duration = Duration::from_millis(200);
+/// A change of all pairs, on a busy machine.
+pub const CHANGED: Duration = Duration::from_secs(60);
+
+/// Writes the network config with this backend, as an operator does by hand.
+pub fn use_backend(lab: &Lab, backend: &str) -> Result<()> {
+    lab.config(&format!(r#"{{"Network":"{NETWORK}","Backend":{backend}}}"#))
+}
+
+/// The path from a node to another, as its API tells it.
+pub fn path(from: &Node, to: &Node) -> Result<Value> {
+    let paths = from.api("paths")?;
+    let public = to.address().to_string();
+    let found = paths.as_array().into_iter().flatten().find(|path| path["public"]["v4"] == public.as_str());
+    found.cloned().with_context(|| format!("{} knows no path to {}: {paths}", from.name(), to.name()))
+}
+
+/// Waits until the path is on that way and stands so.
+pub fn wait_for_path(from: &Node, to: &Node, way: &str, state: &str) -> Result<()> {
+    wait_until(&format!("{way} ({state}) from {} to {}", from.name(), to.name()), CHANGED, || {
+        let path = path(from, to)?;
+        ensure!(path["way"] == way && path["state"] == state, "{path}");
+        Ok(())
+    })
+}
+
+/// Waits until every node reaches every other by that way.
+pub fn wait_for_all(nodes: &[&Node], way: &str) -> Result<()> {
+    for from in nodes {
+        for to in nodes.iter().filter(|to| to.name() != from.name()) {
+            wait_for_path(from, to, way, "moved")?;
+        }
+    }
+    Ok(())
+}
+
+/// Traffic of every kind between two pods and their nodes.
+pub struct Traffic {
+    streams: Vec<Stream>,
+    sessions: Vec<Session>,
+    control: Session,
+}
+
+impl Traffic {
+    /// Streams of a datagram a millisecond, small and large, both ways; connections from pod to pod and from node to pod.
+    pub fn between(a: (&Node, &Pod), b: (&Node, &Pod)) -> Result<Traffic> {
+        let mut traffic = Traffic { streams: Vec::new(), sessions: Vec::new(), control: control(a.0.net())? };
+        traffic.add(a, b)?;
+        traffic.add(b, a)?;
+        Ok(traffic)
+    }
+
+    /// The same one way more.
+    pub fn add(&mut self, from: (&Node, &Pod), to: (&Node, &Pod)) -> Result<()> {
+        for bytes in [8, 1400] {
+            let stream = Stream::sized(from.1, to.1, Duration::from_millis(1), bytes)?;
+            goes_on(&stream)?;
+            self.streams.push(stream);
+        }
+        let (pod, address) = (to.1.net(), to.1.address());
+        self.sessions.push(Session::open(&format!("{} to {}", from.1.name(), to.1.name()), from.1.net(), pod, address)?);
+        self.sessions.push(Session::open(&format!("node {} to {}", from.0.name(), to.1.name()), from.0.net(), pod, address)?);
+        Ok(())
+    }
+
+    /// Some more of it arrives.
+    pub fn goes_on(&self) -> Result<()> {
+        self.streams.iter().try_for_each(goes_on)
+    }
+
+    /// Ends it: no datagram was lost, no connection broke or stalled.
+    pub fn nothing_lost(self) -> Result<()> {
+        let control = self.control.close()?;
+        for session in self.sessions {
+            session.close()?.never_stalled(STALL, &control)?;
+        }
+        let reports: Vec<_> = self.streams.into_iter().map(Stream::stop).collect::<Result<_>>()?;
+        reports.iter().try_for_each(|report| report.nothing_lost())
+    }
+}
+
+/// The same connection on loopback: what stalls it is the machine's own business.
+pub fn control(net: &NetNs) -> Result<Session> {
+    Session::open("on loopback", net, net, Ipv4Addr::LOCALHOST)
+}
+
+fn two_nodes() -> Result<()> {
+    let (lab, nodes, [p, q]) = cluster(["a", "b"])?;
+    let [a, b] = &nodes;
+    for node in &nodes {
+        node.rp_filter(1)?;
+    }
+    let traffic = Traffic::between((a, &p), (b, &q))?;
+    for (backend, way, device) in [(r#"{"Type":"vxlan"}"#, "vxlan", "flannel.1"), (r#"{"Type":"udp"}"#, "udp", "flannel0")] {
+        use_backend(&lab, backend)?;
+        wait_for_all(&[a, b], way)?;
+        let route = a.ip(&format!("route get {}", q.address()))?;
+        ensure!(route.contains(&format!("dev {device} ")), "{route}");
+        traffic.goes_on()?;
+    }
+    traffic.nothing_lost()
+}
+
+fn filtered() -> Result<()> {
+    let (lab, nodes, [p, q, r]) = cluster(["a", "b", "c"])?;
+    let [a, b, c] = &nodes;
+    for (node, other) in [(a, b), (b, a)] {
+        node.firewall(&format!("chain in {{ type filter hook input priority 0; ip saddr {} udp dport 8472 drop; }}", other.address()))?;
+    }
+    let mut traffic = Traffic::between((a, &p), (b, &q))?;
+    traffic.add((a, &p), (c, &r))?;
+    use_backend(&lab, r#"{"Type":"vxlan"}"#)?;
+    wait_for_path(a, c, "vxlan", "moved")?;
+    wait_for_path(a, b, "udp", "held")?;
+    wait_for_path(b, a, "udp", "held")?;
+    let held = path(a, b)?;
+    ensure!(held["reason"].as_str().is_some_and(|reason| reason.starts_with("vxlan: ") && reason.contains("did not come back")), "{held}");
+    ensure!(held["leg"] == format!("from here to {} by vxlan", b.address()), "{held}");
+    a.firewall("")?;
+    b.firewall("")?;
+    wait_for_all(&[a, b, c], "vxlan")?;
+    traffic.goes_on()?;
+    traffic.nothing_lost()
+}
+
+fn another_vni() -> Result<()> {
+    let (lab, nodes, [p, q]) = cluster(["a", "b"])?;
+    let [a, b] = &nodes;
+    use_backend(&lab, r#"{"Type":"vxlan"}"#)?;
+    wait_for_all(&[a, b], "vxlan")?;
+    let traffic = Traffic::between((a, &p), (b, &q))?;
+    use_backend(&lab, r#"{"Type":"vxlan","VNI":7}"#)?;
+    wait_until("the route by the new device", CHANGED, || {
+        for (node, pod) in [(a, &q), (b, &p)] {
+            let route = node.ip(&format!("route get {}", pod.address()))?;
+            ensure!(route.contains("dev flannel.7 "), "{route}\n{}", node.api("paths")?);
+        }
+        Ok(())
+    })?;
+    ensure!(a.has_link("flannel.1") && b.has_link("flannel.1"), "the old device is gone while packets may still come by it");
+    traffic.goes_on()?;
+    traffic.nothing_lost()?;
+    Ok(())
+}
