@@ -8,7 +8,7 @@ say = @printf '\n==> %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build tools web daemon plugins examples kit demo test test-long lint unit web-test e2e bench clean
+.PHONY: help build tools web daemon plugins examples kit demo test test-long lint unit web-test e2e bench bench-plugins clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ bench: build ## speed beside VXLAN, routing, wireguard-go and nebula; start-up a
 	@tests/setup.sh lab
 	@tests/setup.sh bench || true
 	@$(BIN)/twill-bench $(ARGS)
+
+bench-plugins: build ## what plugins cost, beside the same logic called natively; leaves web/docs/plugins-cost.md
+	@$(BIN)/twill-bench-plugins
 
 tools:
 	@tests/setup.sh build

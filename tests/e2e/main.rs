@@ -40,6 +40,7 @@ mod repair;
 mod restart;
 mod six;
 mod story;
+mod swap;
 mod vxlan;
 
 use std::process::ExitCode;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         datagrams::TESTS,
         repair::TESTS,
         hostile::TESTS,
+        swap::TESTS,
         away::TESTS,
         expiry::TESTS,
         config::TESTS,

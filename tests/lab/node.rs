@@ -100,6 +100,44 @@ impl Node {
         run(self.command(artifacts::twill())?.args(args))
     }
 
+    /// A folder on this node that its daemon looks for plugins in when it is started with [`Node::PLUGIN_FLAGS`], as the lab sees it.
+    pub fn plugin_folder(&self) -> PathBuf {
+        self.dir("lib").join("extra")
+    }
+
+    /// The flags of `twill run` that name [`Node::plugin_folder`], which need not be there.
+    pub const PLUGIN_FLAGS: [&str; 2] = ["--plugin-dir", "/var/lib/extra"];
+
+    /// Drops a plugin file into [`Node::plugin_folder`], whole at once.
+    pub fn drop_plugin(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let folder = self.plugin_folder();
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("unfinished"), bytes)?;
+        std::fs::rename(folder.join("unfinished"), folder.join(name)).context("cannot drop the plugin")
+    }
+
+    /// Removes a plugin file from [`Node::plugin_folder`].
+    pub fn remove_plugin(&self, name: &str) -> Result<()> {
+        std::fs::remove_file(self.plugin_folder().join(name)).with_context(|| format!("cannot remove {name}"))
+    }
+
+    /// What its daemon says of the plugin file of that name in [`Node::plugin_folder`].
+    pub fn plugin_file(&self, name: &str) -> Result<Value> {
+        self.plugin(|plugin| plugin["file"].as_str().is_some_and(|file| file.ends_with(&format!("/extra/{name}"))))
+    }
+
+    /// What its daemon says of the plugin that is in charge under that name, such as "backend-udp".
+    pub fn plugin_in_charge(&self, name: &str) -> Result<Value> {
+        let passed = |plugin: &Value| plugin["error"].as_str().is_some_and(|error| error.starts_with("passed over"));
+        self.plugin(|plugin| plugin["name"] == name && plugin["state"] != "refused" && !passed(plugin))
+    }
+
+    fn plugin(&self, which: impl Fn(&Value) -> bool) -> Result<Value> {
+        let plugins = self.api("plugins")?;
+        let found = plugins.as_array().into_iter().flatten().find(|plugin| which(plugin));
+        found.cloned().with_context(|| format!("the plugin is not listed: {plugins}"))
+    }
+
     /// `ip` with these words on this node.
     pub fn ip(&self, words: &str) -> Result<String> {
         self.net.ip(words)

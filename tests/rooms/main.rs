@@ -37,10 +37,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("twill-guest", &[]),
     ("twill-componentize", &[]),
     ("twill-tests", &[]),
+    ("twill-bench-plugins", &["twill-model", "twill-reconcile", "twill-plugin", "twill-guest", "twill-backend-udp", "twill-tests"]),
     ("twill-faulty-backend", &["twill-guest"]),
     ("twill-faulty-store", &["twill-guest", "twill-store-file"]),
     ("twill-hostile-backend", &["twill-guest", "twill-backend-udp"]),
     ("twill-hostile-store", &["twill-guest", "twill-store-file"]),
+    ("twill-swap-backend", &["twill-guest", "twill-backend-host-gw"]),
 ];
 
 /// Plugins are guests: they build on the guest crate alone.

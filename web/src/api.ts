@@ -148,6 +148,32 @@ export interface PluginStatus {
   restarts: number;
   guest_us: number;
   memory: number;
+  violations: number;
+  violation: string | null;
+  limits: PluginLimits | null;
+  granted: PluginGrants | null;
+}
+
+/** What an instance may use; memory and output in bytes. */
+export interface PluginLimits {
+  memory: number;
+  table_elements: number;
+  instances: number;
+  output: number;
+  stretch_ms: number;
+  computing_ms: number;
+  host_calls: number;
+  log_lines: number;
+  plan_ms: number;
+  store_ms: number;
+  watch_slack_ms: number;
+  items: number;
+}
+
+/** What the operator granted to a store. */
+export interface PluginGrants {
+  directory: string | null;
+  servers: Record<string, string[]>;
 }
 
 export interface TunnelStatus {

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Command, ValueEnum};
 
 mod etcd;
+mod plugins;
 mod upstream;
 pub mod ways;
 
 pub use etcd::EtcdSettings;
+pub use plugins::PluginFlags;
 pub use upstream::UpstreamSettings;
 
 /// Where the settings file is looked for when none is named.
@@ -38,30 +40,9 @@ pub struct StoreSettings {
     /// Options of the store plugin, as JSON.
     #[arg(long, env = "TWILL_STORE_OPTIONS", value_name = "JSON", default_value = "{}", help_heading = "Store")]
     pub store_options: String,
-    /// Folder with plugins (*.wasm); may be given several times. Of two plugins of one name the higher version wins, then the later folder.
-    ///
-    /// Always looked at first: ../plugins and plugins beside the program, /usr/lib/twill/plugins, /etc/twill/plugins.
-    #[arg(long, env = "TWILL_PLUGIN_DIR", value_name = "DIR", value_delimiter = ':', help_heading = "Plugins")]
-    pub plugin_dir: Vec<PathBuf>,
-    /// Folder for compiled plugins; made readable for its owner alone.
-    #[arg(long, env = "TWILL_CACHE_DIR", value_name = "DIR", default_value = "/var/cache/twill", help_heading = "Plugins")]
-    pub cache_dir: PathBuf,
-}
-
-impl StoreSettings {
-    /// The plugin folders, weakest first.
-    pub fn plugin_folders(&self) -> Vec<PathBuf> {
-        let beside = std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_path_buf));
-        let mut folders = Vec::new();
-        if let Some(beside) = beside {
-            folders.extend(beside.parent().map(|above| above.join("plugins")));
-            folders.push(beside.join("plugins"));
-        }
-        folders.push(PathBuf::from("/usr/lib/twill/plugins"));
-        folders.push(PathBuf::from("/etc/twill/plugins"));
-        folders.extend(self.plugin_dir.iter().cloned());
-        folders
-    }
+    /// Plugins.
+    #[command(flatten)]
+    pub plugins: PluginFlags,
 }
 
 /// Which instance of twill on this host, for every command that talks to a running one or clears up after it.
@@ -124,8 +105,8 @@ pub struct RunSettings {
     /// How long before its end a lease is renewed; shorter than --lease-ttl. Without it: an hour, and of a term under 90 minutes two thirds.
     #[arg(long, env = "TWILL_LEASE_RENEW_MARGIN", value_name = "TIME", value_parser = duration, help_heading = "Network")]
     pub lease_renew_margin: Option<Duration>,
-    /// Put a changed network config in force also when that interrupts traffic (a VXLAN device with another port is made anew). Without it such a config waits for
-    /// `twill config accept` or a restart.
+    /// Put a changed network config or a new plugin in force also when that interrupts traffic (a VXLAN device with another port is made anew). Without it a config waits for
+    /// `twill config accept` or a restart, and a plugin for `twill plugin reload --allow-disruption`.
     #[arg(
         long, env = "TWILL_ALLOW_DISRUPTION", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false,
         default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Network"

@@ -258,7 +258,13 @@ async fn only_the_unix_socket_releases_the_lease() {
 #[tokio::test]
 async fn plugins_are_ordered_about_through_the_unix_socket() {
     let server = Server::with(Snapshot::default(), Ok("done".into())).await;
-    for (path, order) in [("reload", r#"Reload(None)"#), ("backend-udp/reload", r#"Reload(Some("backend-udp"))"#)] {
+    for (path, order) in [
+        ("reload", r#"Reload(None)"#),
+        ("backend-udp/reload", r#"Reload(Some("backend-udp"))"#),
+        ("backend-udp/reload/disrupting", r#"ReloadDisrupting("backend-udp")"#),
+        ("backend-udp/rollback", r#"Rollback("backend-udp")"#),
+        ("backend-udp/rollback/clear", r#"ClearRollback("backend-udp")"#),
+    ] {
         let request = format!("POST /api/v1/plugins/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         let answer = server.send_unix(&request).await;
         assert_eq!((answer.status, answer.json()), (200, json!({ "done": format!("done: {order}") })));

@@ -226,6 +226,56 @@ pub struct PluginStatus {
     pub guest_us: u64,
     /// Largest memory an instance has had, in bytes.
     pub memory: u64,
+    /// How often it did what the policy or its grants forbid; none of it had an effect.
+    #[serde(default)]
+    pub violations: u64,
+    /// What the last of these was.
+    #[serde(default)]
+    pub violation: Option<String>,
+    /// What it may use; none for a file that is no plugin.
+    #[serde(default)]
+    pub limits: Option<PluginLimits>,
+    /// What the operator granted to it; none for backends, which are granted nothing, and while it is not in use.
+    #[serde(default)]
+    pub granted: Option<PluginGrants>,
+}
+
+/// What an instance of a plugin may use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PluginLimits {
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Elements of one table.
+    pub table_elements: u64,
+    /// Core instances inside one component.
+    pub instances: u64,
+    /// Bytes that one call may hand to the host.
+    pub output: u64,
+    /// Milliseconds of computing without a call to the host.
+    pub stretch_ms: u64,
+    /// Milliseconds of computing in one call.
+    pub computing_ms: u64,
+    /// Calls to the host in one call.
+    pub host_calls: u64,
+    /// Log lines in one call.
+    pub log_lines: u32,
+    /// Milliseconds that a backend may take to answer, waiting included.
+    pub plan_ms: u64,
+    /// Milliseconds that a store may take to answer, waiting included.
+    pub store_ms: u64,
+    /// Milliseconds that a store's watch may take beyond the wait that was asked for.
+    pub watch_slack_ms: u64,
+    /// Items in one answer of a backend.
+    pub items: u64,
+}
+
+/// What an operator granted to a store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PluginGrants {
+    /// The directory that it may use.
+    pub directory: Option<String>,
+    /// The servers that it may speak to, by name, with their addresses.
+    pub servers: BTreeMap<String, Vec<String>>,
 }
 
 /// The counters of one tunnel.

@@ -49,6 +49,7 @@ pub(crate) trait World: Sized + Send + Sync + 'static {
 pub(crate) struct Actor<W: World> {
     plugin: Arc<str>,
     calls: mpsc::Sender<Box<dyn Call<W>>>,
+    counters: Arc<Counters>,
 }
 
 impl<W: World> Actor<W> {
@@ -56,9 +57,14 @@ impl<W: World> Actor<W> {
     pub(crate) fn spawn(nursery: Nursery, linked: W::Linked, setup: W::Setup, counters: Arc<Counters>) -> Actor<W> {
         let (calls, queue) = mpsc::channel(QUEUE);
         let plugin: Arc<str> = nursery.plugin.as_str().into();
-        let stage = Stage { nursery, linked, setup, counters, instance: None, failed: 0, rests_until: None, last: None };
+        let stage = Stage { nursery, linked, setup, counters: counters.clone(), instance: None, failed: 0, rests_until: None, last: None };
         tokio::spawn(stage.run(queue));
-        Actor { plugin, calls }
+        Actor { plugin, calls, counters }
+    }
+
+    /// Counts something that the plugin was not to do.
+    pub(crate) fn violated(&self, what: &str) {
+        self.counters.violated(what);
     }
 
     /// Asks the instance; `wall` bounds the answer, waiting included.

@@ -3,6 +3,7 @@
 //! A call carries all that it depends on; nothing hidden reaches a backend. Items that make no sense are left out of the answer and told
 //! to [`Refusals`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use twill_model::node::Node;
@@ -15,6 +16,7 @@ use crate::actor::{Actor, Boxed, World};
 use crate::convert;
 use crate::error::CallError;
 use crate::guest::Guest;
+use crate::limits::Limits;
 use crate::plugins::Shared;
 use crate::wit::backend::{Backend, BackendPre};
 use crate::wit::backend_api;
@@ -67,16 +69,50 @@ impl Default for Refusals {
     }
 }
 
-/// The loaded backends, asked by their type ("udp"). After a rescan the same handle asks the new plugins.
+/// The loaded backends, asked by their type ("udp"). Whatever is in charge answers, unless it was asked for [`Planner::as_of_now`].
 #[derive(Clone)]
 pub struct Backends {
-    shared: Arc<Shared>,
+    source: Source,
     refusals: Refusals,
+}
+
+/// Where the backend of a type is looked for.
+#[derive(Clone)]
+enum Source {
+    /// Among those in charge at the moment of asking.
+    InCharge(Arc<Shared>),
+    /// Among these.
+    Fixed(Arc<View>),
+}
+
+/// Backends by type.
+pub(crate) type View = BTreeMap<String, Charged>;
+
+/// A backend in charge of its type.
+#[derive(Clone)]
+pub(crate) struct Charged {
+    /// The digest of its file.
+    pub(crate) digest: String,
+    pub(crate) actor: Arc<BackendActor>,
+    pub(crate) limits: Arc<Limits>,
 }
 
 impl Backends {
     pub(crate) fn new(shared: Arc<Shared>, refusals: Refusals) -> Backends {
-        Backends { shared, refusals }
+        Backends { source: Source::InCharge(shared), refusals }
+    }
+
+    /// These backends and no others.
+    pub(crate) fn of(view: View, refusals: Refusals) -> Backends {
+        Backends { source: Source::Fixed(Arc::new(view)), refusals }
+    }
+
+    fn charged(&self, backend: &str) -> Result<Charged, PlanError> {
+        let found = match &self.source {
+            Source::InCharge(shared) => shared.charged(backend),
+            Source::Fixed(view) => view.get(backend).cloned(),
+        };
+        found.ok_or_else(|| PlanError::Absent(backend.into()))
     }
 
     async fn ask<T, F>(&self, backend: &str, ask: F) -> Result<T, PlanError>
@@ -86,23 +122,27 @@ impl Backends {
             + Send
             + 'static,
     {
-        let actor = self.shared.backend(backend).ok_or_else(|| PlanError::Absent(backend.into()))?;
-        let wall = self.shared.settings.limits.plan_wall;
-        let answer = actor.call(wall, move |store, world: &Backend| ask(store, world.twill_plugin_backend_api())).await;
+        let Charged { actor, limits, .. } = self.charged(backend)?;
+        let answer = actor.call(limits.plan_wall, move |store, world: &Backend| ask(store, world.twill_plugin_backend_api())).await;
         answer.map_err(plugin_failed)?.map_err(convert::plan_error)
     }
 
     /// The good items. An answer with more than the cap is refused whole; so is one of nothing but nonsense, and one with any nonsense in it that no peer brought,
     /// since without a part of the links and addresses the rest is no plan.
     fn items(&self, backend: &str, lease: Option<Prefixes>, items: Vec<backend_api::Item>) -> Result<Vec<Item>, PlanError> {
-        let most = self.shared.settings.limits.items;
+        let Charged { actor, limits, .. } = self.charged(backend)?;
+        let most = limits.items;
         if items.len() > most {
+            actor.violated(&format!("{} items in one answer, more than {most}", items.len()));
             return Err(PlanError::Plugin(format!(
                 "backend-{backend} planned {} items in one answer, more than {most}: all are refused",
                 items.len()
             )));
         }
         let (good, refused) = convert::items(items);
+        if let Some((item, reason)) = refused.first() {
+            actor.violated(&format!("{item}: {reason}"));
+        }
         if let Some((item, reason)) = refused.first().filter(|_| lease.is_none() || good.is_empty()) {
             let whom = lease.map_or_else(|| "this node".into(), |lease| lease.to_string());
             return Err(PlanError::Plugin(format!("backend-{backend} planned nonsense for {whom}: {item}: {reason}")));
@@ -123,7 +163,17 @@ fn plugin_failed(error: CallError) -> PlanError {
 
 impl Planner for Backends {
     fn digest(&self, backend: &str) -> Option<String> {
-        self.shared.backend_digest(backend)
+        match &self.source {
+            Source::InCharge(shared) => shared.backend_digest(backend),
+            Source::Fixed(view) => view.get(backend).map(|charged| charged.digest.clone()),
+        }
+    }
+
+    fn as_of_now(&self) -> Self {
+        match &self.source {
+            Source::InCharge(shared) => Backends::of(shared.view(), self.refusals.clone()),
+            Source::Fixed(_) => self.clone(),
+        }
     }
 
     async fn advertise(

@@ -17,6 +17,9 @@ use tracing::{debug, info, warn};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+/// Compiled components that are kept; when there are more, those that were not loaded for the longest time go.
+const KEPT: usize = 64;
+
 /// Where compiled components lie; `None` inside when no folder may be trusted.
 #[derive(Debug, Clone)]
 pub(crate) struct Cache {
@@ -58,6 +61,7 @@ impl Cache {
         match read_trusted(&path, engine) {
             Ok(component) => {
                 debug!(file = %path.display(), "loaded a compiled plugin");
+                touch(&path);
                 Some(component)
             }
             Err(error) => {
@@ -86,8 +90,29 @@ impl Cache {
             // The first error is the one to tell.
             let _ = std::fs::remove_file(&temporary);
         }
+        self.sweep(folder);
         written
     }
+
+    /// Takes away what was not loaded for the longest time, when there is a lot. What is in use is mapped and stays so.
+    fn sweep(&self, folder: &Path) {
+        let Ok(entries) = std::fs::read_dir(folder) else { return };
+        let of_ours = |entry: &std::fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "cwasm");
+        let mut files: Vec<_> =
+            entries.flatten().filter(of_ours).filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
+        files.sort();
+        for (_, path) in files.iter().rev().skip(KEPT) {
+            // One that stays costs its room and nothing else.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Notes that a file was loaded just now.
+fn touch(path: &Path) {
+    let now = std::fs::FileTimes::new().set_modified(std::time::SystemTime::now());
+    // A folder that cannot be written costs the order in which files go, and nothing else.
+    let _ = std::fs::File::options().append(true).open(path).and_then(|file| file.set_times(now));
 }
 
 /// Lower-case hex.
@@ -229,5 +254,50 @@ mod tests {
         }
         std::fs::set_permissions(parent.path(), std::fs::Permissions::from_mode(0o700)).expect("chmod");
         assert!(Cache::open(parent.path(), &engine).folder.is_none());
+    }
+
+    #[test]
+    fn what_was_not_loaded_for_the_longest_time_goes() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let (engine, cache, file) = filled(parent.path());
+        let old = std::fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
+        for number in 0..KEPT {
+            std::fs::File::create(file.with_file_name(format!("{number}.cwasm"))).expect("made").set_times(old).expect("aged");
+        }
+        assert!(cache.load(&engine, &format!("d1-{}", cache.flags)).is_some(), "it is loaded now");
+        cache.component(&engine, "empty", "d2", EMPTY).expect("compiled");
+        assert_eq!(files(&parent.path().join("cache")).len(), KEPT);
+        assert!(cache.load(&engine, &format!("d1-{}", cache.flags)).is_some(), "what was loaded last is still there");
+    }
+
+    /// Another user who has the folder to himself for a while (a wrong umask, a restored backup) leaves a file, a link and a whole folder of his own.
+    #[test]
+    fn what_another_user_left_is_never_run() {
+        use nix::unistd::{Uid, chown};
+        let nobody = Some(Uid::from_raw(65534));
+        let parent = tempfile::tempdir().expect("a folder");
+        let (engine, cache, file) = filled(parent.path());
+        if chown(&file, nobody, None).is_err() {
+            println!("skipped: giving a file away needs root");
+            return;
+        }
+        assert!(cache.load(&engine, &format!("d1-{}", cache.flags)).is_none(), "his file was loaded");
+        assert!(!file.exists(), "it is out of the way");
+        cache.component(&engine, "empty", "d1", EMPTY).expect("compiled again");
+        assert!(cache.load(&engine, &format!("d1-{}", cache.flags)).is_some());
+
+        let his = parent.path().join("his.cwasm");
+        std::fs::copy(&file, &his).expect("copied");
+        chown(&his, nobody, None).expect("given away");
+        std::fs::remove_file(&file).expect("removed");
+        std::os::unix::fs::symlink(&his, &file).expect("linked");
+        assert!(cache.load(&engine, &format!("d1-{}", cache.flags)).is_none(), "his link was followed");
+
+        let folder = parent.path().join("cache");
+        chown(&folder, nobody, None).expect("given away");
+        assert!(Cache::open(&folder, &engine).folder.is_none(), "his folder was used");
+        let elsewhere = parent.path().join("elsewhere");
+        std::os::unix::fs::symlink(&folder, &elsewhere).expect("linked");
+        assert!(Cache::open(&elsewhere, &engine).folder.is_none(), "a link to a folder was used");
     }
 }

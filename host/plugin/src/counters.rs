@@ -18,6 +18,8 @@ pub(crate) struct Count {
     pub(crate) guest_us: u64,
     pub(crate) memory: u64,
     pub(crate) last_failure: Option<String>,
+    pub(crate) violations: u64,
+    pub(crate) last_violation: Option<String>,
     /// It failed and no call has succeeded since.
     pub(crate) failing: bool,
     /// It rests until then.
@@ -52,6 +54,15 @@ impl Counters {
         let mut count = self.lock();
         count.failing = false;
         count.rests_until = None;
+    }
+
+    /// Something that the policy or the grants forbid; it had no effect.
+    pub(crate) fn violated(&self, what: &str) {
+        let mut count = self.lock();
+        count.violations += 1;
+        if count.last_violation.as_deref() != Some(what) {
+            count.last_violation = Some(what.into());
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Count> {

@@ -19,6 +19,17 @@ pub enum PluginError {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// The lock file cannot be used.
+    #[error(transparent)]
+    Lock(#[from] crate::lock::LockError),
+    /// The version before cannot take over again.
+    #[error("cannot go back to the {plugin} before: {why}")]
+    GoingBack {
+        /// The plugin.
+        plugin: String,
+        /// Why not.
+        why: String,
+    },
     /// No store of that name is loaded.
     #[error("no store plugin \"{name}\" is loaded; {found}")]
     NoStore {

@@ -5,9 +5,10 @@
 //! only a file whose imports are allowed is then asked to describe itself. One that does not fit is kept with the reason, and the rest
 //! load.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use semver::Version;
 use sha2::{Digest, Sha256};
@@ -29,6 +30,8 @@ use crate::wit::types::About;
 const LARGEST: u64 = 256 << 20;
 /// Time for a plugin to describe itself.
 const DESCRIBING: Duration = Duration::from_secs(2);
+/// A file that was changed less than so many seconds ago may change again without its times telling.
+const SETTLED: i64 = 2;
 
 /// One file of a plugin folder.
 pub(crate) struct File {
@@ -39,6 +42,35 @@ pub(crate) struct File {
     pub(crate) sight: Sight,
     /// The plugin, or why it was refused.
     pub(crate) plugin: Result<Plugin, String>,
+    /// What it looked like when it was read; none while it may still be changing.
+    stamp: Mutex<Option<Stamp>>,
+}
+
+/// By which a file is known to be the same without reading it: device, inode, size, and the times of the last change of content and of anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp(u64, u64, u64, (i64, i64), (i64, i64));
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Stamp> {
+        let meta = std::fs::metadata(path).ok()?;
+        Some(Stamp(meta.dev(), meta.ino(), meta.size(), (meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec())))
+    }
+
+    /// The stamp, if the file has not been changed for a while.
+    fn settled(self) -> Option<Stamp> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        (self.4.0 + SETTLED < now).then_some(self)
+    }
+}
+
+impl File {
+    fn stamp(&self) -> Option<Stamp> {
+        *self.stamp.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_stamp(&self, stamp: Option<Stamp>) {
+        *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = stamp;
+    }
 }
 
 /// What can be told of a component without running it.
@@ -49,6 +81,7 @@ pub(crate) struct Sight {
 }
 
 /// A file that fits.
+#[derive(Clone)]
 pub(crate) struct Plugin {
     pub(crate) world: World,
     /// The backend's type, or the store's name without "store-".
@@ -120,8 +153,42 @@ pub(crate) fn read(path: &Path) -> Result<(Vec<u8>, String), String> {
     Ok((bytes, digest))
 }
 
+/// The file as it is now: the known one when it has not changed, else loaded.
+pub(crate) async fn load_one(host: Arc<Host>, path: PathBuf, known: Vec<Arc<File>>) -> Arc<File> {
+    let before = known.iter().find(|one| one.path == path).cloned();
+    let (file, old) = (path.clone(), before.as_ref().and_then(|before| before.stamp()));
+    let read = tokio::task::spawn_blocking(move || {
+        // Taken before the reading: a change amid it leaves another stamp.
+        let stamp = Stamp::of(&file);
+        if stamp.is_some() && stamp == old { None } else { Some((read(&file), stamp.and_then(Stamp::settled))) }
+    });
+    let (read, stamp) = match (read.await, before.clone()) {
+        (Ok(None), Some(same)) => return same,
+        (Ok(Some(read)), _) => read,
+        (Ok(None), None) => (Err("it went away".into()), None),
+        (Err(ended), _) => (Err(format!("reading it did not end: {ended}")), None),
+    };
+    let loaded = match read {
+        Ok((bytes, digest)) => match (before, known.iter().find(|one| one.digest == digest)) {
+            (Some(same), _) if same.digest == digest => {
+                same.set_stamp(stamp);
+                return same;
+            }
+            // It lay elsewhere before.
+            (_, Some(same)) => File { path, digest, sight: same.sight.clone(), plugin: same.plugin.clone(), stamp: Mutex::default() },
+            _ => load(host, path, bytes, digest).await,
+        },
+        Err(reason) => match before {
+            Some(same) if same.plugin.as_ref().err() == Some(&reason) => return same,
+            _ => File { path, digest: String::new(), sight: Sight::default(), plugin: Err(reason), stamp: Mutex::default() },
+        },
+    };
+    loaded.set_stamp(stamp);
+    Arc::new(loaded)
+}
+
 /// Loads one file: compile, look, link, describe.
-pub(crate) async fn load(host: Arc<Host>, path: PathBuf, bytes: Vec<u8>, digest: String) -> File {
+async fn load(host: Arc<Host>, path: PathBuf, bytes: Vec<u8>, digest: String) -> File {
     let (shared, file, sum) = (host.clone(), path.clone(), digest.clone());
     let compiled = tokio::task::spawn_blocking(move || compile(&shared, &file, &bytes, &sum)).await;
     let component = compiled.unwrap_or_else(|ended| Err(format!("compiling it did not end: {ended}")));
@@ -130,7 +197,7 @@ pub(crate) async fn load(host: Arc<Host>, path: PathBuf, bytes: Vec<u8>, digest:
         Ok(component) => fit(&host, &component, &mut sight).await,
         Err(reason) => Err(reason),
     };
-    File { path, digest, sight, plugin }
+    File { path, digest, sight, plugin, stamp: Mutex::default() }
 }
 
 fn compile(host: &Host, path: &Path, bytes: &[u8], digest: &str) -> Result<Component, String> {
@@ -157,7 +224,7 @@ async fn fit(host: &Host, component: &Component, sight: &mut Sight) -> Result<Pl
     check_imports(world, sight.imports.iter().map(String::as_str)).map_err(|misfit| misfit.to_string())?;
     let linked =
         host.link(world, component).map_err(|error| format!("it does not fit the world \"{}\": {}", world.word(), error.root_cause()))?;
-    let nursery = host.nursery(format!("the new {}", world.word()), world, Grants::default());
+    let nursery = host.nursery(format!("the new {}", world.word()), world, Grants::default(), Arc::default());
     let (about, needs) = describe(&nursery, &linked).await.map_err(|cause| format!("it cannot describe itself: {cause}"))?;
     let (name, version) = named(world, &about)?;
     Ok(Plugin { world, kind: name, version, summary: about.summary, schema: about.options_schema, needs, linked, counters: Arc::default() })
@@ -195,14 +262,4 @@ fn named(world: World, about: &About) -> Result<(String, Version), String> {
     }
     let version = Version::parse(&about.version).map_err(|error| format!("its version {:?} is not like 1.2.3: {error}", about.version))?;
     Ok((name.into(), version))
-}
-
-/// Of all files of one name the one to use: the highest version, then the later folder and file.
-pub(crate) fn best<'a>(files: impl IntoIterator<Item = &'a Arc<File>>) -> Option<&'a Arc<File>> {
-    // `max_by` takes the last of equals.
-    files.into_iter().max_by(|a, b| version(a).cmp(&version(b)))
-}
-
-fn version(file: &File) -> Option<&Version> {
-    file.plugin.as_ref().ok().map(|plugin| &plugin.version)
 }

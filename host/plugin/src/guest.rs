@@ -8,6 +8,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use crate::counters::Counters;
 use crate::directory::Directory;
 use crate::engine::Ticker;
 use crate::grants::{Grants, Surroundings, World};
@@ -30,6 +31,7 @@ pub(crate) struct Guest {
     /// How many bodies of HTTP answers are open.
     pub(crate) open_replies: usize,
     upstreams: Upstreams,
+    counters: Arc<Counters>,
     table: ResourceTable,
     wasi: WasiCtx,
 }
@@ -42,12 +44,13 @@ pub(crate) type Upstreams = Arc<BTreeMap<String, Arc<Client>>>;
 pub(crate) struct Nursery {
     pub(crate) engine: Engine,
     pub(crate) ticker: Ticker,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) plugin: String,
     pub(crate) world: World,
     pub(crate) grants: Grants,
     pub(crate) surroundings: Surroundings,
     pub(crate) upstreams: Upstreams,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl Nursery {
@@ -55,11 +58,12 @@ impl Nursery {
     pub(crate) fn store(&self) -> Store<Guest> {
         let log = Arc::new(Log::new(&self.plugin, self.limits.log_lines));
         let guest = Guest {
-            account: Account::new(self.limits.clone(), self.ticker.running()),
+            account: Account::new((*self.limits).clone(), self.ticker.running()),
             clock: Clock::start(),
             directory: self.grants.directory.clone().map(Directory::new),
             open_replies: 0,
             upstreams: self.upstreams.clone(),
+            counters: self.counters.clone(),
             table: ResourceTable::new(),
             wasi: wasi::empty(self.world, self.surroundings, &log),
             log,
@@ -89,9 +93,19 @@ impl Guest {
         self.clock = Clock::start();
     }
 
-    /// The upstream of that name, if the operator has granted it.
+    /// The upstream of that name, if the operator has granted it; asking for another is counted.
     pub(crate) fn upstream(&self, name: &str) -> Option<Arc<Client>> {
-        self.upstreams.get(name).cloned()
+        let granted = self.upstreams.get(name).cloned();
+        if granted.is_none() {
+            let name = &name[..name.floor_char_boundary(64)];
+            self.violated(&format!("it asked for the server {name:?}, which is not granted"));
+        }
+        granted
+    }
+
+    /// Counts something that the plugin was not to do.
+    pub(crate) fn violated(&self, what: &str) {
+        self.counters.violated(what);
     }
 
     /// The open bodies of HTTP answers.

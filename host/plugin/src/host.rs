@@ -6,12 +6,13 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, HasSelf, Linker};
 
 use crate::cache::Cache;
+use crate::counters::Counters;
 use crate::engine::{Ticker, engine};
 use crate::error::PluginError;
 use crate::folder::Linked;
 use crate::grants::{Grants, Surroundings, World};
 use crate::guest::{Guest, Nursery};
-use crate::limits::Limits;
+use crate::limit_table::LimitTable;
 use crate::upstream::Client;
 use crate::wit::backend::{Backend, BackendPre};
 use crate::wit::store::{Store, StorePre};
@@ -21,14 +22,14 @@ pub(crate) struct Host {
     pub(crate) engine: Engine,
     pub(crate) cache: Cache,
     ticker: Ticker,
-    limits: Limits,
+    limits: LimitTable,
     surroundings: Surroundings,
     stores: Linker<Guest>,
     backends: Linker<Guest>,
 }
 
 impl Host {
-    pub(crate) fn new(cache: &std::path::Path, limits: Limits, surroundings: Surroundings) -> Result<Host, PluginError> {
+    pub(crate) fn new(cache: &std::path::Path, limits: LimitTable, surroundings: Surroundings) -> Result<Host, PluginError> {
         let engine = engine()?;
         let failed = |error: wasmtime::Error| PluginError::Engine(error.root_cause().to_string());
         let (mut stores, mut backends) = (Linker::new(&engine), Linker::new(&engine));
@@ -49,10 +50,10 @@ impl Host {
     }
 
     /// What instances of the plugin of that name are made from.
-    pub(crate) fn nursery(&self, plugin: String, world: World, grants: Grants) -> Nursery {
+    pub(crate) fn nursery(&self, plugin: String, world: World, grants: Grants, counters: Arc<Counters>) -> Nursery {
         let clients = grants.upstreams.iter().map(|(name, upstream)| (name.clone(), Arc::new(Client::new(upstream.clone()))));
         let upstreams = Arc::new(clients.collect());
-        let (engine, ticker, limits) = (self.engine.clone(), self.ticker.clone(), self.limits.clone());
-        Nursery { engine, ticker, limits, plugin, world, grants, surroundings: self.surroundings, upstreams }
+        let (engine, ticker, limits) = (self.engine.clone(), self.ticker.clone(), self.limits.of(&plugin));
+        Nursery { engine, ticker, limits, plugin, world, grants, surroundings: self.surroundings, upstreams, counters }
     }
 }

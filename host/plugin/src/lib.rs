@@ -10,22 +10,30 @@
 mod actor;
 mod backend;
 mod cache;
+mod choice;
 mod convert;
 mod counters;
 mod directory;
 mod engine;
 mod error;
 mod folder;
+#[cfg(test)]
+mod fuzz;
 mod grants;
 mod guest;
 mod host;
 mod imports;
 mod inspect;
+mod kept;
+mod limit_table;
 mod limits;
+mod lock;
 mod plugins;
 mod status;
 mod store;
+mod swap;
 mod upstream;
+mod watch;
 #[allow(missing_docs, reason = "generated; wit/ documents it")]
 mod wit;
 
@@ -33,7 +41,9 @@ pub use backend::{Backends, Refusals, RefusedItem};
 pub use error::PluginError;
 pub use grants::{Grants, Surroundings};
 pub use inspect::Inspected;
+pub use limit_table::{BadLimit, LimitTable};
 pub use limits::Limits;
-pub use plugins::{Digests, PluginSettings, Plugins, StoreOffer};
+pub use lock::{Lock, LockError, Locked};
+pub use plugins::{Digests, PluginSettings, Plugins, StoreOffer, Tell, TryOut};
 pub use store::StoreHandle;
 pub use upstream::{BadEndpoint, Credentials, Endpoint, Identity, Roots, Secret, Tls, Upstream};

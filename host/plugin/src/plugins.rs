@@ -1,26 +1,30 @@
-//! All plugins of a daemon: opened once, looked through again on request.
+//! All plugins of a daemon: opened once, looked through again whenever their folders change or somebody asks.
 //!
-//! [`Plugins::open`] loads every file of the folders; [`Plugins::rescan`] loads what is new and swaps it in, while a file that went or
-//! broke leaves the loaded one in place.
+//! [`Plugins::open`] loads every file of the folders; [`Plugins::rescan`] and [`Plugins::follow_folders`] load what is new and put it in charge, while a file that
+//! went, broke or does not do leaves the running one in place (how that is decided: `swap`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use twill_lease::store::Abilities;
+use twill_model::event::{Kind, Told, Weight};
 use twill_model::status::PluginStatus;
 
-use crate::actor::Actor;
-use crate::backend::{BackendActor, Backends, Refusals};
+use crate::actor::{Actor, Boxed};
+use crate::backend::{BackendActor, Backends, Charged, Refusals, View};
 use crate::error::PluginError;
-use crate::folder::{self, File, Linked, Plugin};
+use crate::folder::{File, Linked, Plugin};
 use crate::grants::{Grants, Surroundings, World};
 use crate::host::Host;
+use crate::kept::Kept;
+use crate::limit_table::LimitTable;
 use crate::limits::Limits;
 use crate::status;
 use crate::store::{Opened, Pair, Setup, StoreHandle, ask_instance};
+use crate::swap::{Look, Notes, full_name};
+use crate::watch::Watch;
 
 /// Where plugins are and what they may use.
 #[derive(Debug, Clone)]
@@ -30,7 +34,11 @@ pub struct PluginSettings {
     /// Folder of compiled plugins; made with mode 0700 when it is missing.
     pub cache: PathBuf,
     /// Limits of every instance.
-    pub limits: Limits,
+    pub limits: LimitTable,
+    /// The lock file; with one nothing comes into use that it does not name.
+    pub lock: Option<PathBuf>,
+    /// Folder for copies of the files in use, so that there is a way back; none keeps no copies.
+    pub kept: Option<PathBuf>,
 }
 
 /// A store plugin that could be opened.
@@ -49,6 +57,16 @@ pub struct StoreOffer {
 /// Name of a plugin ("backend-udp") to the digest of the file that is used for it.
 pub type Digests = BTreeMap<String, String>;
 
+/// Tells people what happened.
+pub type Tell = Arc<dyn Fn(Weight, Told) + Send + Sync>;
+
+/// Makes a trial plan: of the backend type that is named, by these backends, which answer for it with the candidate. Links may be broken when the last argument is
+/// true. Answers with what would change, or with why it must not.
+pub type TryOut = Arc<dyn Fn(String, Backends, bool) -> Boxed<'static, Result<String, String>> + Send + Sync>;
+
+/// World and name without the world's prefix.
+pub(crate) type Name = (World, String);
+
 /// All plugins. Clones share them.
 #[derive(Clone)]
 pub struct Plugins(Arc<Shared>);
@@ -56,19 +74,31 @@ pub struct Plugins(Arc<Shared>);
 /// What handles share.
 pub(crate) struct Shared {
     pub(crate) settings: PluginSettings,
-    host: Arc<Host>,
+    pub(crate) host: Arc<Host>,
+    pub(crate) kept: Arc<Kept>,
     table: RwLock<Table>,
     opened: Mutex<Vec<Weak<Opened>>>,
     digests: watch::Sender<Digests>,
-    /// One rescan at a time.
-    scanning: tokio::sync::Mutex<()>,
+    daemon: RwLock<Daemon>,
+    /// One look at a time.
+    looking: tokio::sync::Mutex<()>,
+}
+
+/// What the daemon around has told.
+#[derive(Default)]
+struct Daemon {
+    tell: Option<Tell>,
+    try_out: Option<TryOut>,
+    /// The backends that it needs; none while it has not said.
+    needs: Option<BTreeSet<String>>,
 }
 
 /// The files that were found and the plugins in use.
 #[derive(Default)]
 pub(crate) struct Table {
     pub(crate) files: Vec<Arc<File>>,
-    pub(crate) active: BTreeMap<(World, String), Active>,
+    pub(crate) active: BTreeMap<Name, Active>,
+    pub(crate) notes: Notes,
 }
 
 /// The file in use for one name.
@@ -76,32 +106,67 @@ pub(crate) struct Table {
 pub(crate) struct Active {
     pub(crate) file: Arc<File>,
     /// The backend's task; stores have theirs in their handles.
-    actor: Option<Arc<BackendActor>>,
-    /// Why it is still this file.
+    pub(crate) actor: Option<Arc<BackendActor>>,
+    /// How it stands to the files that were found, where that is remarkable.
     pub(crate) note: Option<String>,
 }
 
 impl Plugins {
     /// Loads all plugins of the folders, compiling what was never compiled before. A file that does not fit is refused by name (see
     /// [`Plugins::status`]) and the rest load.
+    ///
+    /// # Errors
+    /// A folder or the lock file cannot be read.
     pub async fn open(settings: PluginSettings) -> Result<Plugins, PluginError> {
-        Plugins::open_in(settings, Surroundings::default()).await
+        Plugins::open_with(settings, Surroundings::default(), None).await
+    }
+
+    /// The same; events go to `tell`.
+    ///
+    /// # Errors
+    /// As [`Plugins::open`].
+    pub async fn open_telling(settings: PluginSettings, tell: Option<Tell>) -> Result<Plugins, PluginError> {
+        Plugins::open_with(settings, Surroundings::default(), tell).await
     }
 
     /// The same for tests of plugins, which want to see that a backend's answers do not depend on what is around it.
+    ///
+    /// # Errors
+    /// As [`Plugins::open`].
     pub async fn open_in(settings: PluginSettings, surroundings: Surroundings) -> Result<Plugins, PluginError> {
+        Plugins::open_with(settings, surroundings, None).await
+    }
+
+    async fn open_with(settings: PluginSettings, surroundings: Surroundings, tell: Option<Tell>) -> Result<Plugins, PluginError> {
         let host = Arc::new(Host::new(&settings.cache, settings.limits.clone(), surroundings)?);
         let shared = Shared {
+            kept: Arc::new(Kept::open(settings.kept.as_deref())),
             settings,
             host,
             table: RwLock::default(),
             opened: Mutex::default(),
             digests: watch::Sender::new(Digests::new()),
-            scanning: tokio::sync::Mutex::default(),
+            daemon: RwLock::new(Daemon { tell, ..Daemon::default() }),
+            looking: tokio::sync::Mutex::default(),
         };
         let plugins = Plugins(Arc::new(shared));
         plugins.rescan().await?;
         Ok(plugins)
+    }
+
+    /// From now on a backend takes over from a running one only after `try_out` has agreed.
+    pub fn try_out_with(&self, try_out: TryOut) {
+        self.0.daemon_mut().try_out = Some(try_out);
+    }
+
+    /// Says which backend types are needed now. One whose file is gone goes when it is needed no more.
+    ///
+    /// # Errors
+    /// As [`Plugins::rescan`].
+    pub async fn need(&self, backends: BTreeSet<String>) -> Result<(), PluginError> {
+        let before = self.0.daemon_mut().needs.replace(backends.clone());
+        let less = before.is_none_or(|before| !before.is_subset(&backends));
+        if less { self.rescan().await } else { Ok(()) }
     }
 
     /// The store plugins that are loaded.
@@ -114,13 +179,18 @@ impl Plugins {
 
     /// Opens the store of that name ("file" or "store-file") with the JSON text of its options. It is configured at once; nothing is
     /// asked of it yet.
+    ///
+    /// # Errors
+    /// There is none of that name, it needs what was not granted, or it refuses its options.
     pub async fn open_store(&self, name: &str, options: &str, node_name: &str, grants: Grants) -> Result<StoreHandle, PluginError> {
         let kind = name.strip_prefix("store-").unwrap_or(name);
+        // Not while a new file is tried: it would not know of this handle.
+        let _alone = self.0.looking.lock().await;
         let file = self.0.store_file(kind)?;
         let setup = Setup { options: options.into(), node_name: node_name.into() };
         let pair = self.0.pair(&file, &setup, &grants).await?;
-        let limits = self.0.settings.limits.clone();
-        let opened = Arc::new(Opened { kind: kind.into(), setup, grants, limits, pair: RwLock::new(Arc::new(pair)) });
+        let limits = self.0.limits(&full_name(&(World::Store, kind.into())));
+        let opened = Arc::new(Opened::new(kind.into(), setup, grants, limits, pair));
         self.0.opened().push(Arc::downgrade(&opened));
         Ok(StoreHandle(opened))
     }
@@ -132,8 +202,8 @@ impl Plugins {
 
     /// How every file fares.
     pub fn status(&self) -> Vec<PluginStatus> {
-        let used: Vec<String> = self.0.alive().iter().map(|opened| opened.kind.clone()).collect();
-        status::of(&self.0.table(), &used)
+        let used: Vec<(String, Grants)> = self.0.alive().iter().map(|opened| (opened.kind.clone(), opened.grants.clone())).collect();
+        status::of(&self.0.table(), &used, &self.0.settings.limits)
     }
 
     /// The files that were found.
@@ -147,28 +217,64 @@ impl Plugins {
     }
 
     /// Reads the folders again: loads files that are new or changed and puts them into use. Calls under way end in the old instance.
+    ///
+    /// # Errors
+    /// A folder or the lock file cannot be read; everything stays as it is.
     pub async fn rescan(&self) -> Result<(), PluginError> {
-        let _alone = self.0.scanning.lock().await;
-        let files = self.0.load_all().await?;
-        let fresh = self.0.choose(files);
-        for opened in self.0.alive() {
-            if fresh.contains(&(World::Store, opened.kind.clone())) {
-                self.0.reopen(&opened).await;
-            }
+        let _alone = self.0.looking.lock().await;
+        self.0.look(Look::Quiet).await
+    }
+
+    /// The same for an operator: what did not do is tried again. The plugin that he names may also become an older one, and with `disrupt` break traffic off.
+    ///
+    /// # Errors
+    /// As [`Plugins::rescan`].
+    pub async fn reload(&self, plugin: Option<&str>, disrupt: bool) -> Result<(), PluginError> {
+        let _alone = self.0.looking.lock().await;
+        self.0.look(Look::Again { plugin: plugin.map(str::to_owned), disrupt }).await
+    }
+
+    /// Has the version before of `plugin` ("backend-udp") take over again. It stays until something newer than what it takes over from is found, or [`Plugins::go_on`].
+    ///
+    /// # Errors
+    /// There is no version before, it is not kept any more, or it does not do.
+    pub async fn go_back(&self, plugin: &str) -> Result<(), PluginError> {
+        let _alone = self.0.looking.lock().await;
+        self.0.go_back(plugin).await
+    }
+
+    /// Ends [`Plugins::go_back`]: the best file takes over.
+    ///
+    /// # Errors
+    /// As [`Plugins::rescan`].
+    pub async fn go_on(&self, plugin: &str) -> Result<(), PluginError> {
+        let _alone = self.0.looking.lock().await;
+        self.0.kept.go_on(plugin);
+        self.0.look(Look::Again { plugin: Some(plugin.into()), disrupt: false }).await
+    }
+
+    /// Counts a violation of the policy by the backend of that type, which others found in its plan.
+    pub fn violated(&self, backend: &str, what: &str) {
+        let table = self.0.table();
+        let active = table.active.get(&(World::Backend, backend.into()));
+        if let Some(Ok(plugin)) = active.map(|active| active.file.plugin.as_ref()) {
+            plugin.counters.violated(what);
         }
-        let digests = self
-            .0
-            .table()
-            .active
-            .iter()
-            .map(|((world, kind), active)| (format!("{}-{kind}", world.word()), active.file.digest.clone()))
-            .collect();
-        self.0.digests.send_if_modified(|now| {
-            let differs = *now != digests;
-            *now = digests;
-            differs
-        });
-        Ok(())
+    }
+
+    /// Looks through the folders whenever something in them may have changed. Never returns.
+    pub async fn follow_folders(&self) {
+        let mut watch = Watch::new(self.0.settings.folders.clone());
+        let mut told = None;
+        loop {
+            // What changed between the first look and the first watch is seen now.
+            let failed = self.rescan().await.err().map(|error| error.to_string());
+            if let Some(error) = failed.as_ref().filter(|_| told != failed) {
+                self.0.tell(Weight::Error, "plugin folders", error.clone());
+            }
+            told = failed;
+            watch.changed().await;
+        }
     }
 }
 
@@ -183,16 +289,39 @@ fn offer(plugin: &Plugin) -> StoreOffer {
 }
 
 impl Shared {
-    pub(crate) fn backend(&self, kind: &str) -> Option<Arc<BackendActor>> {
-        self.table().active.get(&(World::Backend, kind.into()))?.actor.clone()
+    /// The backend in charge of that type.
+    pub(crate) fn charged(&self, kind: &str) -> Option<Charged> {
+        let name = (World::Backend, kind.to_owned());
+        let table = self.table();
+        let active = table.active.get(&name)?;
+        Some(Charged { digest: active.file.digest.clone(), actor: active.actor.clone()?, limits: self.limits(&full_name(&name)) })
     }
 
     pub(crate) fn backend_digest(&self, kind: &str) -> Option<String> {
         self.table().active.get(&(World::Backend, kind.into())).map(|active| active.file.digest.clone())
     }
 
-    fn table(&self) -> RwLockReadGuard<'_, Table> {
+    /// All backends in charge.
+    pub(crate) fn view(&self) -> View {
+        let kinds: Vec<String> =
+            self.table().active.keys().filter(|(world, _)| *world == World::Backend).map(|(_, kind)| kind.clone()).collect();
+        kinds.into_iter().filter_map(|kind| self.charged(&kind).map(|charged| (kind, charged))).collect()
+    }
+
+    pub(crate) fn limits(&self, plugin: &str) -> Arc<Limits> {
+        self.settings.limits.of(plugin)
+    }
+
+    pub(crate) fn table(&self) -> RwLockReadGuard<'_, Table> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn daemon_mut(&self) -> RwLockWriteGuard<'_, Daemon> {
+        self.daemon.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn opened(&self) -> MutexGuard<'_, Vec<Weak<Opened>>> {
@@ -200,61 +329,51 @@ impl Shared {
     }
 
     /// The stores in use.
-    fn alive(&self) -> Vec<Arc<Opened>> {
+    pub(crate) fn alive(&self) -> Vec<Arc<Opened>> {
         let mut opened = self.opened();
         opened.retain(|one| one.strong_count() > 0);
         opened.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Loads what is not loaded yet, each file on a thread of its own.
-    async fn load_all(&self) -> Result<Vec<Arc<File>>, PluginError> {
-        let mut loading = JoinSet::new();
-        for (place, path) in folder::files(&self.settings.folders)?.into_iter().enumerate() {
-            let (host, known) = (self.host.clone(), self.table().files.clone());
-            loading.spawn(async move { (place, load_one(host, path, known).await) });
-        }
-        let mut files = loading.join_all().await;
-        files.sort_by_key(|(place, _)| *place);
-        Ok(files.into_iter().map(|(_, file)| file).collect())
+    pub(crate) fn try_out(&self) -> Option<TryOut> {
+        self.daemon.read().unwrap_or_else(PoisonError::into_inner).try_out.clone()
     }
 
-    /// Puts the best file of each name into use; answers with the names whose file changed.
-    fn choose(&self, files: Vec<Arc<File>>) -> Vec<(World, String)> {
-        let mut names: BTreeMap<(World, String), Vec<&Arc<File>>> = BTreeMap::new();
-        for file in &files {
-            if let Ok(plugin) = &file.plugin {
-                names.entry((plugin.world, plugin.kind.clone())).or_default().push(file);
+    /// True while somebody needs the plugin of that name; before the daemon has said what it needs, all are.
+    pub(crate) fn needed(&self, (world, kind): &Name) -> bool {
+        match world {
+            World::Store => self.alive().iter().any(|opened| opened.kind == *kind),
+            World::Backend => {
+                let daemon = self.daemon.read().unwrap_or_else(PoisonError::into_inner);
+                daemon.needs.as_ref().is_none_or(|needs| needs.contains(kind))
             }
         }
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        for (name, active) in &mut table.active {
-            let lost = !names.contains_key(name);
-            active.note = lost.then(|| "its file is gone or broken; the loaded one stays in use until the daemon ends".into());
-        }
-        let mut fresh = Vec::new();
-        for (name, file) in names.into_iter().filter_map(|(name, files)| folder::best(files).cloned().map(|file| (name, file))) {
-            match table.active.get_mut(&name) {
-                Some(active) if active.file.digest == file.digest => {}
-                _ => {
-                    table.active.insert(name.clone(), self.activate(file));
-                    fresh.push(name);
-                }
-            }
-        }
-        table.files = files;
-        fresh
     }
 
-    fn activate(&self, file: Arc<File>) -> Active {
-        let actor = match &file.plugin {
-            Ok(Plugin { linked: Linked::Backend(linked), counters, world, .. }) => {
-                let nursery = self.host.nursery(plugin_name(&file), *world, Grants::default());
-                Some(Arc::new(Actor::spawn(nursery, linked.clone(), (), counters.clone())))
-            }
-            _ => None,
-        };
-        tracing::info!(plugin = plugin_name(&file), file = %file.path.display(), digest = &file.digest[..12.min(file.digest.len())], "plugin loaded");
-        Active { file, actor, note: None }
+    /// Tells what happened to a plugin, or to a file.
+    pub(crate) fn tell(&self, weight: Weight, whom: &str, text: String) {
+        let tell = self.daemon.read().unwrap_or_else(PoisonError::into_inner).tell.clone();
+        match (tell, weight) {
+            (Some(tell), _) => tell(weight, Told::new(Kind::Plugin, text).about(whom)),
+            (None, Weight::Info) => tracing::info!("{text}"),
+            (None, Weight::Warn) => tracing::warn!("{text}"),
+            (None, Weight::Error) => tracing::error!("{text}"),
+        }
+    }
+
+    pub(crate) fn put_away(&self, files: Vec<Arc<File>>, notes: Notes) {
+        let mut table = self.table_mut();
+        (table.files, table.notes) = (files, notes);
+    }
+
+    /// Tells who listens which files are in use, if that changed.
+    pub(crate) fn publish(&self) {
+        let digests: Digests = self.table().active.iter().map(|(name, active)| (full_name(name), active.file.digest.clone())).collect();
+        self.digests.send_if_modified(|now| {
+            let differs = *now != digests;
+            *now = digests;
+            differs
+        });
     }
 
     fn store_file(&self, kind: &str) -> Result<Arc<File>, PluginError> {
@@ -266,54 +385,22 @@ impl Shared {
     }
 
     /// Starts a store's two instances and configures the ordinary one.
-    async fn pair(&self, file: &File, setup: &Setup, grants: &Grants) -> Result<Pair, PluginError> {
+    pub(crate) async fn pair(&self, file: &File, setup: &Setup, grants: &Grants) -> Result<Pair, PluginError> {
         let name = plugin_name(file);
         let Ok(plugin @ Plugin { linked: Linked::Store(linked), counters, .. }) = &file.plugin else {
             return Err(PluginError::NoStore { name, found: "the file of that name is no store".into() });
         };
         granted(&name, plugin, grants)?;
-        let nursery = self.host.nursery(name.clone(), World::Store, grants.clone());
+        let nursery = self.host.nursery(name.clone(), World::Store, grants.clone(), counters.clone());
         let spawn = || Actor::spawn(nursery.clone(), linked.clone(), setup.clone(), counters.clone());
         let (ordinary, watching) = (spawn(), spawn());
-        let asked = ask_instance(&ordinary, self.settings.limits.store_wall, |store, guest| {
+        let asked = ask_instance(&ordinary, self.limits(&name).store_wall, |store, guest| {
             Box::pin(async move { Ok(Ok(guest.call_describe(store).await?)) })
         });
         let abilities = asked.await.map_err(|cause| PluginError::Configure { plugin: name.clone(), cause })?;
         let abilities = Abilities { name, assigns: abilities.assigns, reserves: abilities.reserves, directory: abilities.directory };
         Ok(Pair { ordinary, watching, abilities })
     }
-
-    /// Gives an open store the instances of its new file; when that refuses its options, the old ones go on.
-    async fn reopen(&self, opened: &Opened) {
-        let pair = match self.store_file(&opened.kind) {
-            Ok(file) => self.pair(&file, &opened.setup, &opened.grants).await,
-            Err(error) => Err(error),
-        };
-        match pair {
-            Ok(pair) => opened.swap(pair),
-            Err(error) => {
-                tracing::warn!(store = opened.kind, cause = %error, "the new file of the store is not used, the old one goes on");
-                let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-                if let Some(active) = table.active.get_mut(&(World::Store, opened.kind.clone())) {
-                    active.note = Some(format!("not in use, the previous file goes on: {error}"));
-                }
-            }
-        }
-    }
-}
-
-async fn load_one(host: Arc<Host>, path: PathBuf, known: Vec<Arc<File>>) -> Arc<File> {
-    let file = path.clone();
-    let read = tokio::task::spawn_blocking(move || folder::read(&file)).await;
-    let loaded = match read.unwrap_or_else(|ended| Err(format!("reading it did not end: {ended}"))) {
-        Ok((_, digest)) if let Some(same) = known.iter().find(|one| one.path == path && one.digest == digest) => return same.clone(),
-        Ok((bytes, digest)) => folder::load(host, path, bytes, digest).await,
-        Err(reason) => File { path, digest: String::new(), sight: folder::Sight::default(), plugin: Err(reason) },
-    };
-    if let Err(reason) = &loaded.plugin {
-        tracing::warn!(file = %loaded.path.display(), reason, "a plugin file was refused");
-    }
-    Arc::new(loaded)
 }
 
 fn granted(name: &str, plugin: &Plugin, grants: &Grants) -> Result<(), PluginError> {
@@ -332,6 +419,6 @@ fn has_endpoint(grants: &Grants, upstream: &str) -> bool {
     grants.upstreams.get(upstream).is_some_and(|upstream| !upstream.endpoints.is_empty())
 }
 
-fn plugin_name(file: &File) -> String {
+pub(crate) fn plugin_name(file: &File) -> String {
     file.plugin.as_ref().map_or_else(|_| file.path.display().to_string(), Plugin::name)
 }

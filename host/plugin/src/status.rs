@@ -1,22 +1,24 @@
 //! How plugins fare, for the API and for error texts.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
-use twill_model::status::{PluginState, PluginStatus};
+use twill_model::status::{PluginGrants, PluginState, PluginStatus};
 
 use crate::folder::{File, Plugin};
-use crate::grants::World;
+use crate::grants::{Grants, World};
+use crate::limit_table::{LimitTable, shown};
 use crate::plugins::Table;
 use crate::wit::CONTRACT;
 
-/// One entry a file, and one for each plugin in use whose file is gone. `stores` are the kinds of the stores in use.
-pub(crate) fn of(table: &Table, stores: &[String]) -> Vec<PluginStatus> {
-    let gone = table.active.values().map(|active| &active.file).filter(|file| !table.files.iter().any(|one| one.digest == file.digest));
-    table.files.iter().chain(gone).map(|file| of_file(table, file, stores)).collect()
+/// One entry a file, and one for each plugin in use whose file is gone. `stores` are the kinds of the stores in use, and what they are granted.
+pub(crate) fn of(table: &Table, stores: &[(String, Grants)], limits: &LimitTable) -> Vec<PluginStatus> {
+    let gone = table.active.values().map(|active| &active.file).filter(|file| !table.files.iter().any(|one| Arc::ptr_eq(one, file)));
+    table.files.iter().chain(gone).map(|file| of_file(table, file, stores, limits)).collect()
 }
 
-fn of_file(table: &Table, file: &File, stores: &[String]) -> PluginStatus {
+fn of_file(table: &Table, file: &Arc<File>, stores: &[(String, Grants)], limits: &LimitTable) -> PluginStatus {
     let world = file.sight.world;
     let blank = PluginStatus {
         name: file.path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
@@ -34,28 +36,36 @@ fn of_file(table: &Table, file: &File, stores: &[String]) -> PluginStatus {
         restarts: 0,
         guest_us: 0,
         memory: 0,
+        violations: 0,
+        violation: None,
+        limits: None,
+        granted: None,
     };
     match &file.plugin {
-        Ok(plugin) => of_plugin(table, file, plugin, stores, blank),
+        Ok(plugin) => of_plugin(table, file, plugin, stores, PluginStatus { limits: Some(shown(&limits.of(&plugin.name()))), ..blank }),
         Err(reason) => PluginStatus { error: Some(reason.clone()), ..blank },
     }
 }
 
-fn of_plugin(table: &Table, file: &File, plugin: &Plugin, stores: &[String], blank: PluginStatus) -> PluginStatus {
+fn of_plugin(table: &Table, file: &Arc<File>, plugin: &Plugin, stores: &[(String, Grants)], blank: PluginStatus) -> PluginStatus {
     let count = plugin.counters.read();
     let active = table.active.get(&(plugin.world, plugin.kind.clone()));
+    let barred = table.notes.get(&file.path).cloned();
     let (chosen, note) = match active {
-        Some(active) if active.file.digest == file.digest => (true, active.note.clone()),
-        Some(active) => (false, Some(format!("passed over for {}", active.file.path.display()))),
-        None => (false, None),
+        Some(active) if Arc::ptr_eq(&active.file, file) => (true, active.note.clone()),
+        Some(active) => (false, barred.clone().or_else(|| Some(format!("passed over for {}", active.file.path.display())))),
+        None => (false, barred.clone()),
     };
-    let used = chosen && if plugin.world == World::Store { stores.contains(&plugin.kind) } else { count.calls > 0 };
+    let store = stores.iter().find(|(kind, _)| plugin.world == World::Store && *kind == plugin.kind);
+    let used = chosen && if plugin.world == World::Store { store.is_some() } else { count.calls > 0 };
     let resting = count.rests_until.is_some_and(|until| until > Instant::now());
     PluginStatus {
         name: plugin.name(),
         version: plugin.version.to_string(),
         summary: plugin.summary.clone(),
-        state: if resting || (used && count.failing) {
+        state: if barred.is_some() && !chosen {
+            PluginState::Refused
+        } else if resting || (used && count.failing) {
             PluginState::Backoff
         } else if used {
             PluginState::Active
@@ -68,7 +78,18 @@ fn of_plugin(table: &Table, file: &File, plugin: &Plugin, stores: &[String], bla
         restarts: count.restarts,
         guest_us: count.guest_us,
         memory: count.memory,
+        violations: count.violations,
+        violation: count.last_violation,
+        granted: store.filter(|_| chosen).map(|(_, grants)| granted(grants)),
         ..blank
+    }
+}
+
+fn granted(grants: &Grants) -> PluginGrants {
+    let endpoints = |upstream: &crate::Upstream| upstream.endpoints.iter().map(ToString::to_string).collect();
+    PluginGrants {
+        directory: grants.directory.as_ref().map(|path| path.display().to_string()),
+        servers: grants.upstreams.iter().map(|(name, upstream)| (name.clone(), endpoints(upstream))).collect(),
     }
 }
 

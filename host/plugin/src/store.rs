@@ -5,8 +5,9 @@
 //! any instance, also of a newer version of the plugin.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use twill_lease::store::{Abilities, AddressHints, Changes, Held, Store, StoreError, StoreSnapshot};
 use twill_model::{Lease, Prefixes};
 use wasmtime::Store as Instance;
@@ -51,19 +52,30 @@ pub(crate) struct Pair {
     pub(crate) abilities: Abilities,
 }
 
-/// A store that was opened; what a rescan needs to open it again with a newer file.
+/// A store that was opened; what is needed to open it again with a newer file.
 pub(crate) struct Opened {
     pub(crate) kind: String,
     pub(crate) setup: Setup,
     pub(crate) grants: Grants,
-    pub(crate) limits: Limits,
-    pub(crate) pair: RwLock<Arc<Pair>>,
+    pub(crate) limits: Arc<Limits>,
+    pair: RwLock<Arc<Pair>>,
+    /// Told at each swap.
+    swaps: watch::Sender<()>,
 }
 
 impl Opened {
-    /// Later calls go to `pair`; calls under way end where they began.
+    pub(crate) fn new(kind: String, setup: Setup, grants: Grants, limits: Arc<Limits>, pair: Pair) -> Opened {
+        Opened { kind, setup, grants, limits, pair: RwLock::new(Arc::new(pair)), swaps: watch::Sender::new(()) }
+    }
+
+    /// Later calls go to `pair`. Calls under way end where they began, except a watch, which goes on from its cursor in the new instance.
     pub(crate) fn swap(&self, pair: Pair) {
         *self.pair.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pair);
+        self.swaps.send_replace(());
+    }
+
+    pub(crate) fn pair(&self) -> Arc<Pair> {
+        self.pair.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -72,16 +84,12 @@ impl Opened {
 pub struct StoreHandle(pub(crate) Arc<Opened>);
 
 impl StoreHandle {
-    fn pair(&self) -> Arc<Pair> {
-        self.0.pair.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     async fn ask<T, F>(&self, ask: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: for<'a> FnOnce(&'a mut Instance<Guest>, &'a store_api::Guest) -> Boxed<'a, Answer<T>> + Send + 'static,
     {
-        ask_instance(&self.pair().ordinary, self.0.limits.store_wall, ask).await
+        ask_instance(&self.0.pair().ordinary, self.0.limits.store_wall, ask).await
     }
 
     fn nonsense(&self, bad: &convert::Bad) -> StoreError {
@@ -106,7 +114,7 @@ where
 
 impl Store for StoreHandle {
     fn abilities(&self) -> Abilities {
-        self.pair().abilities.clone()
+        self.0.pair().abilities.clone()
     }
 
     async fn hints(&self) -> Result<AddressHints, StoreError> {
@@ -123,13 +131,24 @@ impl Store for StoreHandle {
     }
 
     async fn watch(&self, cursor: String, wait_ms: u32) -> Result<Changes, StoreError> {
-        let wall = Duration::from_millis(wait_ms.into()) + self.0.limits.watch_slack;
-        let pair = self.pair();
-        let changes = ask_instance(&pair.watching, wall, move |store, guest| {
-            Box::pin(async move { guest.call_watch(store, &cursor, wait_ms).await })
-        })
-        .await?;
-        Ok(convert::changes(changes))
+        let end = Instant::now() + Duration::from_millis(wait_ms.into());
+        let mut swaps = self.0.swaps.subscribe();
+        loop {
+            // In this order: a swap between the two lines is noticed below.
+            swaps.borrow_and_update();
+            let (pair, cursor) = (self.0.pair(), cursor.clone());
+            let left = end.saturating_duration_since(Instant::now());
+            let wait_ms = u32::try_from(left.as_millis()).unwrap_or(wait_ms);
+            let asked = ask_instance(&pair.watching, left + self.0.limits.watch_slack, move |store, guest| {
+                Box::pin(async move { guest.call_watch(store, &cursor, wait_ms).await })
+            });
+            tokio::select! {
+                biased;
+                changes = asked => return Ok(convert::changes(changes?)),
+                // The old plugin's watch is given up. It had answered nothing, so the new one begins where it did.
+                Ok(()) = swaps.changed() => {}
+            }
+        }
     }
 
     async fn claim(&self, candidates: Vec<Prefixes>, wish: Lease) -> Result<Held, StoreError> {

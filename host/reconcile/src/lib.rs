@@ -23,6 +23,7 @@ pub mod sysctl;
 pub mod targets;
 #[cfg(test)]
 mod testing;
+pub mod trial;
 pub mod tunnel;
 pub mod union;
 pub mod view;

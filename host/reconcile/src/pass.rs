@@ -19,6 +19,7 @@ use crate::repair::{ANOTHER_HAND, PAUSE, Repairs, Verdict, millis};
 use crate::rules::Rules;
 use crate::run::Wiring;
 use crate::targets::{hold_bases, targets};
+use crate::trial::Basis;
 use crate::tunnel::{Draining, tables};
 use crate::union::{United, is_tunnel, unite};
 use crate::view::{Outcome, View};
@@ -47,6 +48,7 @@ pub struct Pass<P, K, F> {
     roads: Roads,
     /// What the roads were looked up by; they are looked up again when it changes.
     roads_mark: u64,
+    /// By item and not by place: what a new plan wants otherwise was changed by nobody else's hand.
     repairs: Repairs<HostItem>,
     failures: Failures,
     /// Kernel settings that could not be set, by path.
@@ -58,6 +60,8 @@ pub struct Pass<P, K, F> {
     /// The networks of this run, the newest last: what stands inside an old one is still ours to remove.
     networks: Vec<Prefixes>,
     told: BTreeSet<String>,
+    /// What the last round came to.
+    last: Option<Round>,
 }
 
 /// What one round came to.
@@ -92,6 +96,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
             in_force: BTreeMap::new(),
             networks: Vec::new(),
             told: BTreeSet::new(),
+            last: None,
         }
     }
 
@@ -123,13 +128,33 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         outcome.items.extend(rules.items);
         outcome.problems.extend(rules.problems);
         self.tell_problems(&outcome.problems);
-        (outcome, self.wake(&round.planned, started))
+        let wake = self.wake(&round.planned, started);
+        self.last = Some(round);
+        (outcome, wake)
+    }
+
+    /// What a trial plan starts from: these inputs, and what the last pass made of them.
+    pub fn basis(&self, inputs: &Inputs) -> Option<Basis> {
+        let Round { planned, united, observed, .. } = self.last.as_ref()?;
+        Some(Basis {
+            inputs: inputs.clone(),
+            roads: self.roads.clone(),
+            names: self.names.clone(),
+            decided: self.memory.decided(),
+            observed: observed.clone(),
+            desired: united.desired.clone(),
+            refused: united.refused.clone(),
+            failing: planned.failing.clone(),
+            ways: planned.ways.clone(),
+            check: self.wiring.settings.source_check,
+        })
     }
 
     async fn round(&mut self, inputs: &Inputs, sysctls: &[String]) -> Result<Round, Refused> {
         let observed = self.wiring.kernel.observe(sysctls.to_vec()).await?;
         self.look_up_roads(inputs, &observed).await;
-        let mut planned = plan::plan(&*self.wiring.planner, &mut self.memory, inputs, &self.roads).await;
+        let planner = self.wiring.planner.as_of_now();
+        let mut planned = plan::plan(&planner, &mut self.memory, inputs, &self.roads).await;
         self.tell_moves(&planned);
         self.keep_ways();
         let items = std::mem::take(&mut planned.items);

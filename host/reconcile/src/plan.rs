@@ -38,6 +38,8 @@ pub struct Planned {
     pub bare_bases: Vec<IpNet>,
     /// What went wrong, one sentence each, naming plugin and lease.
     pub failures: Vec<String>,
+    /// The questions behind `failures`: whose plan, and for whom.
+    pub failing: BTreeSet<Origin>,
     /// True when every backend in use spoke for this node, now or (last good) before. Nothing is removed while it is false.
     pub whole: bool,
     /// Peers that a backend failed on and never spoke of: what is there for them stays.
@@ -56,6 +58,25 @@ pub struct Memory {
     pub(crate) names: WayNames,
     /// The way in use to each peer, by name. Kept over restarts: without it a way that does not work would be taken again.
     pub current: BTreeMap<Prefixes, String>,
+}
+
+/// What was decided by answers so far, without them: another plugin's plan starts from it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Decided {
+    names: WayNames,
+    current: BTreeMap<Prefixes, String>,
+}
+
+impl Memory {
+    pub(crate) fn decided(&self) -> Decided {
+        Decided { names: self.names.clone(), current: self.current.clone() }
+    }
+}
+
+impl From<Decided> for Memory {
+    fn from(Decided { names, current }: Decided) -> Memory {
+        Memory { names, current, ..Memory::default() }
+    }
 }
 
 /// How long to leave a plugin alone that rests.
@@ -207,6 +228,7 @@ impl<P: Planner> Ask<'_, P> {
             Recalled::Nothing(PlanError::Unsuitable(why)) => Err(why),
             Recalled::Nothing(why @ PlanError::Invalid(_)) => {
                 planned.failures.push(self.sentence(Some(peer), &why));
+                planned.failing.insert(self.origin(Some(peer.subnets)));
                 Err(why.to_string())
             }
             Recalled::Nothing(why) => {
@@ -222,6 +244,7 @@ impl<P: Planner> Ask<'_, P> {
             planned.ask_again = Some(Instant::now() + REST);
         }
         planned.failures.push(self.sentence(peer, why));
+        planned.failing.insert(self.origin(peer.map(|peer| peer.subnets)));
     }
 
     fn sentence(&self, peer: Option<&Lease>, why: &PlanError) -> String {

@@ -69,6 +69,10 @@ pub struct Base {
 pub trait Planner: Send + Sync + 'static {
     /// The digest of the plugin that answers for `backend` now; none when there is none. A change of it makes cached answers stale.
     fn digest(&self, backend: &str) -> Option<String>;
+    /// The backends as they are in charge now, whatever takes the place of one meanwhile: a plan is one plugin's, never half another's.
+    fn as_of_now(&self) -> Self
+    where
+        Self: Sized;
     /// What to publish.
     fn advertise(
         &self,

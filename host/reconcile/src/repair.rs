@@ -6,8 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use twill_model::state::HostKey;
-
 /// The span in which repairs of one item are counted.
 const SPAN: Duration = Duration::from_secs(60);
 
@@ -37,7 +35,7 @@ pub enum Verdict {
 
 /// The memory of what was in place and of past repairs.
 #[derive(Debug)]
-pub struct Repairs<K = HostKey> {
+pub struct Repairs<K> {
     settled: BTreeSet<K>,
     past: BTreeMap<K, VecDeque<Instant>>,
     paused: BTreeMap<K, Instant>,
@@ -90,6 +88,7 @@ impl<K: Ord + Clone> Repairs<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use twill_model::state::HostKey;
 
     fn key() -> HostKey {
         HostKey::Route { to: "10.1.0.0/16".parse().expect("a prefix"), metric: 0 }

@@ -11,6 +11,7 @@ use twill_model::event::{Told, Weight};
 use crate::memory::NamesFile;
 use crate::pass::Pass;
 use crate::ports::{Forwarder, Kernel, Planner};
+use crate::trial::Questions;
 use crate::view::Outcome;
 use crate::{Inputs, Settings};
 
@@ -46,11 +47,12 @@ pub struct Wiring<P, K, F> {
 /// Runs until `shutdown`. Nothing is taken away at the end: kernel state outlives the daemon.
 ///
 /// `inputs` is empty until there is a config and an own lease; while it is empty again later, what was applied last stays.
-/// `again` asks for a pass: a plugin changed, a tunnel was lost.
+/// `again` asks for a pass: a plugin changed, a tunnel was lost. `questions` ask for what a trial plan starts from; they cost no pass.
 pub async fn run<P: Planner, K: Kernel, F: Forwarder>(
     wiring: Wiring<P, K, F>,
     mut inputs: watch::Receiver<Option<Arc<Inputs>>>,
     again: Arc<Notify>,
+    mut questions: Questions,
     outcome: watch::Sender<Arc<Outcome>>,
     shutdown: CancellationToken,
 ) {
@@ -59,22 +61,30 @@ pub async fn run<P: Planner, K: Kernel, F: Forwarder>(
     loop {
         let now = inputs.borrow_and_update().clone();
         let started = Instant::now();
-        let wake = match now {
+        let wake = match &now {
             Some(inputs) => {
-                let (told, wake) = pass.run(&inputs).await;
+                let (told, wake) = pass.run(inputs).await;
                 outcome.send_replace(Arc::new(told));
                 wake
             }
             None => None,
         };
         let rest = Instant::now() + (started.elapsed() * REST).min(LONGEST_REST);
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            changed = inputs.changed() => if changed.is_err() { return },
-            () = changed_after(rest, &*kernel) => {}
-            () = again.notified() => {}
-            () = sleep_until(wake) => {}
-            () = tokio::time::sleep(LOOK) => {}
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = inputs.changed() => if changed.is_err() { return },
+                () = changed_after(rest, &*kernel) => {}
+                () = again.notified() => {}
+                () = sleep_until(wake) => {}
+                Some(asker) = questions.recv() => {
+                    // Whoever asked and went away needs no answer.
+                    let _ = asker.send(now.as_deref().and_then(|inputs| pass.basis(inputs)));
+                    continue;
+                }
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            break;
         }
     }
 }

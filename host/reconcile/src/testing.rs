@@ -62,13 +62,13 @@ pub fn inputs(peers: &[u8]) -> Inputs {
 }
 
 /// A backend that plans as udp does, until told to fail, to refuse, or to add an item of its own.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct FakePlanner {
-    pub broken: Mutex<bool>,
-    pub extra: Mutex<Vec<Item>>,
-    pub asked: Mutex<usize>,
+    pub broken: Arc<Mutex<bool>>,
+    pub extra: Arc<Mutex<Vec<Item>>>,
+    pub asked: Arc<Mutex<usize>>,
     /// Leases that it traps on.
-    pub poison: Mutex<BTreeSet<Prefixes>>,
+    pub poison: Arc<Mutex<BTreeSet<Prefixes>>>,
 }
 
 impl FakePlanner {
@@ -89,6 +89,10 @@ pub fn tun() -> Device {
 impl Planner for FakePlanner {
     fn digest(&self, _: &str) -> Option<String> {
         Some("1".into())
+    }
+
+    fn as_of_now(&self) -> Self {
+        self.clone()
     }
 
     async fn advertise(

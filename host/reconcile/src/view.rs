@@ -207,7 +207,8 @@ fn not_in_place(item: &ItemStatus) -> String {
     }
 }
 
-fn words(item: &HostItem) -> String {
+/// An item in words, with all that a plan says of it.
+pub(crate) fn words(item: &HostItem) -> String {
     match item {
         Item::Route(route) => {
             let mtu = route.mtu.map_or_else(String::new, |mtu| format!(" mtu {mtu}"));

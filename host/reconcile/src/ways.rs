@@ -12,7 +12,7 @@ use twill_model::{Lease, Way};
 
 /// The own ways with their names. A way is named after its backend; a second one of the same backend, with other options, gets "~2" after that. A way keeps
 /// its name as long as it is there, since links are known by it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct WayNames(Vec<(String, Way)>);
 
 /// What stands between the backend and the number of a way's name.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use twill_fastpath::{Offloads, Tunnels};
@@ -30,6 +30,7 @@ use super::events::{Events, now_ms};
 use super::firewall::Firewall;
 use super::follow::{self, Followed};
 use super::journal::Journal;
+use super::plugins::{self, Trials};
 use super::prober::prober;
 use super::show::Show;
 use super::snapshot::Constants;
@@ -88,13 +89,14 @@ pub async fn build(settings: RunSettings, snapshots: watch::Sender<Arc<Snapshot>
 
 async fn gather(settings: RunSettings) -> Result<Parts, Exit> {
     facts::require_root()?;
-    let plugins = store::open_plugins(&settings.store).await?;
-    let store = Arc::new(store::choose_store(&plugins, &settings.store).await?);
+    // First of all: what lies in the state folder is one daemon's.
     let lock = InstanceLock::take(&settings.instance.run_dir.join(&settings.instance.instance)).map_err(Exit::failed)?;
     let alone = Arc::new(Alone::new(settings.instance.run_dir.clone(), settings.instance.subnet_file.clone()));
     let state = settings.instance.state();
     let identity = identity(&state).map_err(Exit::failed)?;
     let events = Arc::new(Events::open(&state));
+    let plugins = store::open_plugins(&settings.store, Some(state.join("plugins")), Some(events.voice("plugin"))).await?;
+    let store = Arc::new(store::choose_store(&plugins, &settings.store).await?);
     events.tell_start(&settings.instance.instance);
     let kernel = Arc::new(Netlink::open(state.join("sysctls.json")).map_err(Exit::failed)?);
     let search = Search::new(&settings, store.hints().await.unwrap_or_default());
@@ -128,6 +130,7 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     serve(&mut tasks, parts.socket, parts.port, api, &shutdown);
 
     let again = Arc::new(Notify::new());
+    let (ask, questions) = mpsc::channel(1);
     let inputs = watch::Sender::new(None);
     let outcome = watch::Sender::new(Arc::new(Outcome::default()));
     let file = watch::Sender::new(FileState::default());
@@ -169,6 +172,18 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
         tell: parts.events.voice("reconcile"),
     };
     let reads = inputs.subscribe();
+    let trials = Trials {
+        questions: ask,
+        cluster: handle.cluster(),
+        node: parts.node.subscribe(),
+        kernel: Arc::clone(&parts.kernel),
+        alone: Arc::clone(&parts.alone),
+        allow_disruption: parts.settings.allow_disruption,
+    };
+    parts.plugins.try_out_with(trials.judge());
+    tasks.spawn("plugin folders", plugins::folders(parts.plugins.clone(), followed.clone()));
+    tasks.spawn("needs", plugins::needs(parts.plugins.clone(), inputs.subscribe(), followed.clone()));
+    tasks.spawn("violations", plugins::violations(parts.plugins.clone(), outcome.subscribe(), followed.clone()));
     let firewall = Firewall::new(&parts.settings, subnet_env::networks(&parts.settings.instance.subnet_file));
     tasks.spawn(
         "inputs",
@@ -183,12 +198,12 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
         ),
     );
     tasks.spawn("underlay", follow::underlay(parts.search, parts.kernel, outcome.subscribe(), parts.node, followed.clone()));
-    tasks.spawn("reconciler", run::run(wiring, reads, Arc::clone(&again), outcome, shutdown.clone()));
+    tasks.spawn("reconciler", run::run(wiring, reads, Arc::clone(&again), questions, outcome, shutdown.clone()));
     tasks.spawn("journal", journal.follow(handle.cluster(), shutdown.clone()));
     tasks.spawn("prober", probing);
     tasks.spawn("ways", watched.run(shutdown.clone()));
     tasks.spawn("pokes", follow::pokes(parts.tunnels, parts.plugins.clone(), again, followed.clone()));
-    tasks.spawn("plugin folders", follow::plugin_folders(parts.plugins, followed.clone()));
+    tasks.spawn("hang-up", follow::plugin_folders(parts.plugins, followed.clone()));
     tasks.spawn("subnet file", subnet_file.run(followed.clone()));
     tasks.spawn("snapshot", show.run(shutdown.clone()));
     let ended = async move { keeper.run(shutdown).await.map_err(Exit::config) };

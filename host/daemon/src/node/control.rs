@@ -43,17 +43,31 @@ impl Control for Operator {
     fn plugins(&self, order: PluginOrder) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async move {
             match order {
-                PluginOrder::Reload(plugin) => self.reload(plugin).await,
+                PluginOrder::Reload(plugin) => self.reload(plugin, false).await,
+                PluginOrder::ReloadDisrupting(plugin) => self.reload(Some(plugin), true).await,
+                PluginOrder::Rollback(plugin) => {
+                    self.plugins.go_back(&plugin).await.map_err(|error| error.to_string())?;
+                    self.say(Some(&plugin))
+                }
+                PluginOrder::ClearRollback(plugin) => {
+                    self.plugins.go_on(&plugin).await.map_err(|error| error.to_string())?;
+                    self.say(Some(&plugin))
+                }
             }
         })
     }
 }
 
 impl Operator {
-    async fn reload(&self, plugin: Option<String>) -> Result<String, String> {
-        self.plugins.rescan().await.map_err(|error| format!("cannot read the plugin folders: {error}"))?;
+    async fn reload(&self, plugin: Option<String>, disrupt: bool) -> Result<String, String> {
+        self.plugins.reload(plugin.as_deref(), disrupt).await.map_err(|error| error.to_string())?;
+        self.say(plugin.as_deref())
+    }
+
+    /// How all plugins fare, or those files that are the one of that name.
+    fn say(&self, plugin: Option<&str>) -> Result<String, String> {
         let found = self.plugins.status();
-        let asked = |status: &&PluginStatus| plugin.as_ref().is_none_or(|name| status.name == *name);
+        let asked = |status: &&PluginStatus| plugin.is_none_or(|name| status.name == name);
         let lines: Vec<String> = found.iter().filter(asked).map(words).collect();
         match plugin {
             Some(name) if lines.is_empty() => Err(format!("no plugin is called \"{name}\"; `twill plugin list` shows what there is")),

@@ -90,7 +90,7 @@ pub async fn plugin_folders(plugins: Plugins, followed: Followed) {
     loop {
         tokio::select! {
             () = followed.shutdown.cancelled() => return,
-            _ = hangup.recv() => match plugins.rescan().await {
+            _ = hangup.recv() => match plugins.reload(None, false).await {
                 Ok(()) => followed.tell(Weight::Info, Told::new(Kind::Plugin, "the plugin folders were read again").because("SIGHUP")),
                 Err(error) => followed.tell(Weight::Error, Told::new(Kind::Plugin, error.to_string())),
             },

@@ -16,6 +16,7 @@ mod history;
 pub mod inputs;
 mod journal;
 mod paths;
+mod plugins;
 mod prober;
 mod show;
 mod snapshot;

@@ -1,6 +1,8 @@
 //! Opening the plugins and the store that the settings name, with a sentence for every way in which that can go wrong.
 
-use twill_plugin::{Grants, Limits, PluginSettings, Plugins, StoreHandle};
+use std::path::PathBuf;
+
+use twill_plugin::{Grants, Plugins, StoreHandle, Tell};
 
 use crate::exit::Exit;
 use crate::settings::StoreSettings;
@@ -8,13 +10,13 @@ use crate::settings::StoreSettings;
 /// Name of the store, and of the server that it asks for.
 const ETCD: &str = "etcd";
 
-/// Loads the plugins.
+/// Loads the plugins; copies of the files in use go to `kept`, events to `tell`.
 ///
 /// # Errors
-/// A folder or the cache cannot be used.
-pub async fn open_plugins(settings: &StoreSettings) -> Result<Plugins, Exit> {
-    let plugins = PluginSettings { folders: settings.plugin_folders(), cache: settings.cache_dir.clone(), limits: Limits::default() };
-    Plugins::open(plugins).await.map_err(Exit::lacking)
+/// A limit that is none; a folder, the cache or the lock file cannot be used.
+pub async fn open_plugins(settings: &StoreSettings, kept: Option<PathBuf>, tell: Option<Tell>) -> Result<Plugins, Exit> {
+    let plugins = settings.plugins.host(kept).map_err(Exit::usage)?;
+    Plugins::open_telling(plugins, tell).await.map_err(Exit::lacking)
 }
 
 /// Loads the plugins and opens the store.
@@ -22,7 +24,7 @@ pub async fn open_plugins(settings: &StoreSettings) -> Result<Plugins, Exit> {
 /// # Errors
 /// As [`open_plugins`]; no store is named, there is none of that name, or it lacks a grant.
 pub async fn open_store(settings: &StoreSettings) -> Result<(Plugins, StoreHandle), Exit> {
-    let plugins = open_plugins(settings).await?;
+    let plugins = open_plugins(settings, None, None).await?;
     let store = choose_store(&plugins, settings).await?;
     Ok((plugins, store))
 }

@@ -194,6 +194,10 @@ fn plugin(name: &str, world: &str, state: PluginState) -> PluginStatus {
         failures: 0,
         restarts: 0,
         guest_us: 184_000,
+        violations: 0,
+        violation: None,
+        limits: None,
+        granted: None,
         memory: 1_310_720,
     }
 }

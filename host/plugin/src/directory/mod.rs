@@ -38,10 +38,26 @@ impl Guest {
         act: impl FnOnce(&Disk) -> Result<T, Failure> + Send + 'static,
     ) -> wasmtime::Result<Result<T, Failure>> {
         let Some(disk) = self.directory.as_ref().map(|directory| directory.disk.clone()) else {
+            self.violated("it asked for a directory, and none is granted");
             return Ok(Err(Failure::NotGranted));
         };
         let ended = tokio::task::spawn_blocking(move || act(&disk)).await;
         Ok(ended.unwrap_or_else(|ended| Err(Failure::Broken(format!("the act did not end: {ended}")))))
+    }
+
+    /// The same with a file of that name, which must be one that a store may use.
+    async fn on_file<T: Send + 'static>(
+        &mut self,
+        name: String,
+        act: impl FnOnce(&Disk, &str) -> Result<T, Failure> + Send + 'static,
+    ) -> wasmtime::Result<Result<T, Failure>> {
+        if disk::well_named(&name).is_err() {
+            let name = &name[..name.floor_char_boundary(64)];
+            self.violated(&format!(
+                "it asked for the file {name:?}, which is outside its directory or has no name that a store's file may have"
+            ));
+        }
+        self.on_disk(move |disk| act(disk, &name)).await
     }
 }
 
@@ -51,19 +67,19 @@ impl Host for Guest {
     }
 
     async fn read(&mut self, name: String) -> wasmtime::Result<Result<(Vec<u8>, Entry), Failure>> {
-        self.on_disk(move |disk| disk.read(&name)).await
+        self.on_file(name, |disk, name| disk.read(name)).await
     }
 
     async fn create(&mut self, name: String, content: Vec<u8>) -> wasmtime::Result<Result<Entry, Failure>> {
-        self.on_disk(move |disk| disk.create(&name, &content)).await
+        self.on_file(name, move |disk, name| disk.create(name, &content)).await
     }
 
     async fn replace(&mut self, name: String, content: Vec<u8>, version: String) -> wasmtime::Result<Result<Entry, Failure>> {
-        self.on_disk(move |disk| disk.replace(&name, &content, &version)).await
+        self.on_file(name, move |disk, name| disk.replace(name, &content, &version)).await
     }
 
     async fn remove(&mut self, name: String, version: String) -> wasmtime::Result<Result<(), Failure>> {
-        self.on_disk(move |disk| disk.remove(&name, &version)).await
+        self.on_file(name, move |disk, name| disk.remove(name, &version)).await
     }
 
     async fn wait(&mut self, milliseconds: u32) -> wasmtime::Result<bool> {

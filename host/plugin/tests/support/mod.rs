@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use twill_model::node::{Node, Underlay};
 use twill_model::status::PluginStatus;
 use twill_model::{Addresses, Lease, Lifetime, NodeId, Prefixes, Way};
-use twill_plugin::{Limits, PluginSettings, Plugins};
+use twill_plugin::{LimitTable, PluginSettings, Plugins};
 use twill_reconcile::ports::{Context, Network};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -37,7 +37,7 @@ impl Home {
 
     pub fn settings(&self) -> PluginSettings {
         let folders = vec![self.path("plugins"), self.path("more"), self.path("missing")];
-        PluginSettings { folders, cache: self.path("cache"), limits: Limits::default() }
+        PluginSettings { folders, cache: self.path("cache"), limits: LimitTable::default(), lock: None, kept: Some(self.path("kept")) }
     }
 
     pub async fn open(&self) -> Plugins {
@@ -52,7 +52,16 @@ pub fn status(plugins: &Plugins, name: &str) -> PluginStatus {
 
 /// The real plugins, when `make build` or the tool `twill-componentize` has made them.
 pub fn real(name: &str) -> Option<Vec<u8>> {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/plugins").join(name);
+    built("plugins", name)
+}
+
+/// The plugins that only tests use, when they are built.
+pub fn for_tests(name: &str) -> Option<Vec<u8>> {
+    built("test-plugins", name)
+}
+
+fn built(folder: &str, name: &str) -> Option<Vec<u8>> {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target").join(folder).join(name);
     let bytes = std::fs::read(&built).ok();
     if bytes.is_none() {
         println!("skipped: {name} is not built (make build)");

@@ -40,14 +40,21 @@ impl Backend for Hostile {
         misdeed.act();
         let mut base = plan::local(&context)?;
         base.items.extend(misdeed.items());
+        if cfg!(feature = "remakes") {
+            misdeed::move_ports(&mut base.items);
+        }
         Ok(base)
     }
 
     fn send_to(context: Context, peer: Lease, over: Way, road: Road) -> Result<Vec<Item>, Refusal> {
+        assert!(!(cfg!(feature = "sleeper") && is_number(&peer, 3)), "hostile: woken up");
         let misdeed = misdeed("send-to", &context.way.options)?;
         misdeed.act();
         let mut items = plan::send_to(&context, &peer, &over, road)?;
         items.extend(misdeed.items());
+        if cfg!(feature = "sleeper") && is_number(&peer, 4) {
+            items.extend(Misdeed::DefaultRoute.items());
+        }
         Ok(items)
     }
 
@@ -58,6 +65,11 @@ impl Backend for Hostile {
         items.extend(misdeed.items());
         Ok(items)
     }
+}
+
+/// True for the lab's node of that number, which is the last part of its address.
+fn is_number(peer: &Lease, number: u8) -> bool {
+    peer.public.v4.as_deref().is_some_and(|address| address.ends_with(&format!(".{number}")))
 }
 
 twill_guest::export_backend!(Hostile);

@@ -21,6 +21,12 @@ pub enum Misdeed {
     Loops,
     /// Memory without end.
     Grows,
+    /// Calls itself without end.
+    Recurses,
+    /// Computes for ten minutes, with a word to the host now and then.
+    Slow,
+    /// An item of 40 MB.
+    Huge,
     /// A million lines of log, then the right answer.
     Floods,
     /// Prefixes that are none.
@@ -42,6 +48,12 @@ pub const BUILT_IN: Misdeed = if cfg!(feature = "traps") {
     Misdeed::Loops
 } else if cfg!(feature = "grows") {
     Misdeed::Grows
+} else if cfg!(feature = "recurses") {
+    Misdeed::Recurses
+} else if cfg!(feature = "slow") {
+    Misdeed::Slow
+} else if cfg!(feature = "huge") {
+    Misdeed::Huge
 } else if cfg!(feature = "floods") {
     Misdeed::Floods
 } else if cfg!(feature = "bad-prefix") {
@@ -65,6 +77,9 @@ impl Misdeed {
             "traps" => Misdeed::Traps,
             "loops" => Misdeed::Loops,
             "grows" => Misdeed::Grows,
+            "recurses" => Misdeed::Recurses,
+            "slow" => Misdeed::Slow,
+            "huge" => Misdeed::Huge,
             "floods" => Misdeed::Floods,
             "bad-prefix" => Misdeed::BadPrefix,
             "default-route" => Misdeed::DefaultRoute,
@@ -85,6 +100,15 @@ impl Misdeed {
             Misdeed::Grows => loop {
                 hint::black_box(vec![1u8; 1 << 20].leak());
             },
+            Misdeed::Recurses => {
+                hint::black_box(deeper(1));
+            }
+            Misdeed::Slow => loop {
+                (0..5_000_000u32).for_each(|step| {
+                    hint::black_box(step);
+                });
+                log::write(Level::Trace, "hostile: still at it");
+            },
             Misdeed::Floods => (0..LINES).for_each(|line| log::write(Level::Info, &format!("hostile: line {line}"))),
             _ => {}
         }
@@ -100,7 +124,23 @@ impl Misdeed {
             }
             Misdeed::ForeignLink => vec![link("eth0"), link("lo"), address("eth0"), route("10.10.26.0/24", Device::Link("eth0".into()))],
             Misdeed::ManyItems => (0..MANY).map(endpoint).collect(),
+            Misdeed::Huge => vec![route(&"1".repeat(40_000_000), tun())],
             _ => vec![],
+        }
+    }
+}
+
+/// Never comes to an end.
+#[allow(unconditional_recursion, reason = "that is its misdeed")]
+fn deeper(level: u64) -> u64 {
+    hint::black_box(deeper(hint::black_box(level) + 1)) + level
+}
+
+/// Gives every tunnel another port, which no kernel can change on a link that is there.
+pub fn move_ports(items: &mut [Item]) {
+    for item in items {
+        if let Item::Link(Link { kind: LinkKind::Tunnel(tunnel), .. }) = item {
+            tunnel.port += 1;
         }
     }
 }

@@ -5,7 +5,9 @@ mod check;
 mod file;
 mod inspect;
 mod new;
+mod pin;
 mod reload;
+mod rollback;
 mod template;
 mod trial;
 
@@ -22,6 +24,8 @@ use crate::exit::Exit;
 Examples:
   twill plugin list
   twill plugin reload backend-udp
+  twill plugin rollback backend-udp
+  twill plugin pin
   twill plugin new --lang rust my-backend
   twill plugin inspect my-backend.wasm
   twill plugin try my-backend.wasm --example > lease.json
@@ -37,6 +41,8 @@ enum Command {
     /// List the plugins that were found, and how they fare.
     List(Show),
     Reload(reload::Reload),
+    Rollback(rollback::Rollback),
+    Pin(pin::Pin),
     New(new::New),
     Build(build::Build),
     Inspect(inspect::Inspect),
@@ -50,6 +56,8 @@ impl Plugin {
         match self.command {
             Command::List(show) => show.main(What::Plugins),
             Command::Reload(reload) => reload.main(),
+            Command::Rollback(rollback) => rollback.main(),
+            Command::Pin(pin) => pin.main(),
             Command::New(new) => new.main(),
             Command::Build(build) => build.main(),
             Command::Inspect(inspect) => inspect.main(),

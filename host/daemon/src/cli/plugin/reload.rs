@@ -8,15 +8,21 @@ use crate::exit::Exit;
 use crate::settings::InstanceSettings;
 
 /// Have the daemon look through its plugin folders again, and say what it uses then.
+///
+/// It does so by itself when a file comes or goes. This tries files again that did not do, and puts the named plugin's best file in charge even if that is older
+/// than what runs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   twill plugin reload
   twill plugin reload backend-udp")]
 pub struct Reload {
-    /// Say only how this plugin fares.
+    /// Only this plugin, such as backend-udp.
     #[arg(value_name = "PLUGIN")]
     plugin: Option<String>,
+    /// Let it take over even if links are made anew and traffic breaks off.
+    #[arg(long, requires = "plugin")]
+    allow_disruption: bool,
     #[command(flatten)]
     instance: InstanceSettings,
 }
@@ -25,6 +31,7 @@ impl Reload {
     /// Asks the daemon and prints what it says.
     pub fn main(self) -> Result<(), Exit> {
         let path = match &self.plugin {
+            Some(plugin) if self.allow_disruption => format!("/api/v1/plugins/{plugin}/reload/disrupting"),
             Some(plugin) => format!("/api/v1/plugins/{plugin}/reload"),
             None => "/api/v1/plugins/reload".to_owned(),
         };
