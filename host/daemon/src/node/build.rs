@@ -1,6 +1,6 @@
 //! Building the node: first what must be there (root, lock, plugins, kernel, underlay, identity, sockets), then the tasks.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc, watch};
@@ -234,6 +234,8 @@ fn keeper(parts: &Parts, usage: &Arc<Usage>) -> (Keeper<StoreHandle, Advertised<
         alone: Arc::clone(&parts.alone),
         without: parts.settings.ways.without.iter().map(|backend| backend.to_lowercase()).collect(),
         usage: Arc::clone(usage),
+        events: Arc::clone(&parts.events),
+        told: Mutex::default(),
     };
     let subnet_file = std::fs::read_to_string(&parts.settings.instance.subnet_file).unwrap_or_default();
     let settings = KeeperSettings {

@@ -2,11 +2,12 @@
 //! that somebody still needs.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use twill_lease::keeper::Wish;
 use twill_lease::ways::{Need, alike, put_first};
+use twill_model::event::{Kind, Told, Weight};
 use twill_model::item::{Item, Link};
 use twill_model::node::Node;
 use twill_model::{Addresses, Lease, Mac, NetworkConfig, Way};
@@ -14,6 +15,7 @@ use twill_reconcile::disruption::remade;
 use twill_reconcile::ports::{Context, Kernel, Network, PlanError, Planner};
 
 use super::alone::Alone;
+use super::events::Events;
 use super::inputs::networks;
 use super::usage::Usage;
 
@@ -31,6 +33,10 @@ pub struct Advertised<P, K> {
     pub without: BTreeSet<String>,
     /// Which ways were used lately.
     pub usage: Arc<Usage>,
+    /// Where it is told that the config's backend cannot be had.
+    pub events: Arc<Events>,
+    /// What was told of that last.
+    pub told: Mutex<String>,
 }
 
 impl<P: Planner, K: Kernel> Wish for Advertised<P, K> {
@@ -68,7 +74,11 @@ impl<P: Planner, K: Kernel> Wish for Advertised<P, K> {
         }
         match (ways.is_empty(), first) {
             (true, Err(why)) => Err(format!("backend \"{}\" cannot be published: unsuitable: {why}", config.backend)),
-            _ => Ok((of_families(asked.node.public, config), ways)),
+            (false, Err(why)) => {
+                self.tell_lacking(&config.backend, &why, &ways[0].backend);
+                Ok((of_families(asked.node.public, config), ways))
+            }
+            (_, Ok(_)) => Ok((of_families(asked.node.public, config), ways)),
         }
     }
 
@@ -124,10 +134,10 @@ impl<P: Planner, K> Asked<'_, P, K> {
         }
     }
 
-    /// The names of the links that a way makes; a pattern counts as none in common with any.
+    /// The names of the links that a way makes. A pattern finds a name of its own, unless the link is the same in all that makes its kind.
     async fn links_of(&self, way: &Way) -> Option<BTreeSet<String>> {
         let name = |item: &Item| match item {
-            Item::Link(Link { name, .. }) if name.contains('%') => Some(format!("{name} {}", way.options)),
+            Item::Link(Link { name, kind, .. }) if name.contains('%') => Some(format!("{name} {kind:?}")),
             Item::Link(Link { name, .. }) => Some(name.clone()),
             _ => None,
         };
@@ -152,6 +162,17 @@ impl<P: Planner, K: Kernel> Advertised<P, K> {
     async fn links(&self) -> Vec<(String, Mac)> {
         let observed = self.kernel.observe(Vec::new()).await.unwrap_or_default();
         observed.links.into_iter().filter_map(|link| Some((link.name.0, link.mac?))).collect()
+    }
+
+    /// Tells once in a row that this node cannot have the config's backend.
+    fn tell_lacking(&self, backend: &str, why: &str, instead: &str) {
+        let text = format!("backend \"{backend}\" cannot be had on this node: {why}; it is reached by {instead} instead");
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told == text {
+            return;
+        }
+        told.clone_from(&text);
+        self.events.tell(Weight::Warn, "lease", Told::new(Kind::OwnLease, text));
     }
 
     /// True for a backend that there is a plugin for, and that is not switched off.

@@ -38,9 +38,12 @@ impl Written {
     }
 }
 
-/// The same addresses, and the same data for each backend that both speak of. Options are an operator's to change.
+/// The same addresses, and the same data for each backend that both speak of; of several ways of one backend, for one of them. Options are an operator's to change.
 fn alike(a: &Lease, b: &Lease) -> bool {
-    let agrees = |way: &Way| b.ways.iter().filter(|other| other.backend == way.backend).all(|other| same_data(way, other));
+    let agrees = |way: &Way| {
+        let mut others = b.ways.iter().filter(|other| other.backend == way.backend).peekable();
+        others.peek().is_none() || others.any(|other| same_data(way, other))
+    };
     a.public == b.public && a.ways.iter().all(agrees)
 }
 
@@ -94,6 +97,10 @@ mod tests {
         written.note(&with_data(r#"{"VNI":1}"#));
         assert!(!written.is_strange(&with_data(r#"{ "VNI": 1 }"#)));
         assert!(written.is_strange(&with_data(r#"{"VNI":2}"#)));
+        let one = |data: &str| Way { data_v4: Some(data.into()), ..mine.ways[0].clone() };
+        let two = Lease { ways: vec![one(r#"{"VNI":7}"#), one(r#"{"VNI":1}"#)], ..mine.clone() };
+        written.note(&two);
+        assert!(!written.is_strange(&two), "two ways of one backend");
         assert!(!written.is_strange(&lease("a", "10.3.2.0/24", "192.0.2.2")), "of another subnet nothing is known");
         assert!(written.is_strange(&lease("a", "10.3.1.0/24", "192.0.2.2")));
     }
