@@ -32,7 +32,7 @@ const BACKENDS: &[(&str, &str)] = &[
     ("bad-prefix", "nonsense"),
     ("default-route", "a default route is never planned"),
     ("outside-route", "outside the cluster's networks"),
-    ("foreign-link", "nonsense"),
+    ("foreign-link", "a link cannot come with a peer"),
 ];
 
 /// Two nodes with a pod each, over udp; node a looks for plugins in one folder more.
@@ -143,7 +143,7 @@ fn stores() -> Result<()> {
         a.remove_plugin(&file)?;
     }
     // These do their work, and ask for more than they were given on the way: they get none of it, and it is counted. Of two of one version the later name wins.
-    for (misdeed, what) in [("path", "etc/passwd"), ("request", "the server \"etcd\", which is not granted")] {
+    for (misdeed, what) in [("path", "outside its directory"), ("request", "the server \"etcd\", which is not granted")] {
         let file = format!("{misdeed}.wasm");
         a.drop_plugin(&file, &hostile(&format!("store-{misdeed}"))?)?;
         wait_until(&format!("the forbidden {misdeed} to be counted and named"), SOON, || {
