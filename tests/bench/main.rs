@@ -4,6 +4,7 @@
 //! names hold the word, `--quick` in few and short rounds.
 
 mod path;
+mod peers;
 mod plot;
 mod report;
 mod start;
@@ -18,7 +19,8 @@ use lab::{artifacts, daemon, world};
 type Subject = (&'static str, fn() -> Result<bool>);
 
 /// The subjects.
-const SUBJECTS: &[Subject] = &[("start", start::measure), ("path-veth", path::over_veth), ("path-card", path::over_card)];
+const SUBJECTS: &[Subject] =
+    &[("start", start::measure), ("peers", peers::measure), ("path-veth", path::over_veth), ("path-card", path::over_card)];
 
 /// Set for the processes inside, when `--quick` was said.
 const QUICK: &str = "TWILL_BENCH_QUICK";

@@ -4,6 +4,7 @@ mod away;
 mod backend;
 mod beside_flanneld;
 mod browser;
+mod chain;
 mod change;
 mod claims;
 mod cni;
@@ -41,7 +42,9 @@ mod restart;
 mod six;
 mod story;
 mod swap;
+mod udp_families;
 mod vxlan;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -53,6 +56,9 @@ fn main() -> ExitCode {
         joining::TESTS,
         restart::TESTS,
         path::TESTS,
+        udp_families::TESTS,
+        wire::TESTS,
+        chain::TESTS,
         vxlan::TESTS,
         host_gw::TESTS,
         datagrams::TESTS,

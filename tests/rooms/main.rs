@@ -45,6 +45,29 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("twill-swap-backend", &["twill-guest", "twill-backend-host-gw"]),
 ];
 
+/// The data path's modules that may hold unsafe code: thin wraps of system calls. Its library denies it everywhere else.
+const MAY_BE_UNSAFE: [&str; 2] = ["ioctl", "mmsg"];
+
+#[test]
+fn unsafe_code_of_the_data_path_is_in_two_small_modules() {
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/fastpath/src");
+    let library = std::fs::read_to_string(source.join("lib.rs")).expect("the data path's library");
+    assert!(library.contains("#![deny(unsafe_code)]"), "the library no longer denies unsafe code");
+    let mut allowed: Vec<&str> =
+        library.split("#[allow(unsafe_code)]\npub mod ").skip(1).filter_map(|rest| rest.split(';').next()).collect();
+    allowed.sort_unstable();
+    assert_eq!(allowed, MAY_BE_UNSAFE);
+    for entry in std::fs::read_dir(&source).expect("its sources").map(|entry| entry.expect("an entry").path()) {
+        let Ok(text) = std::fs::read_to_string(&entry) else { continue };
+        let is_library = entry.ends_with("lib.rs");
+        assert!(is_library || !text.contains("allow(unsafe_code)"), "{} allows itself unsafe code", entry.display());
+    }
+    for module in MAY_BE_UNSAFE {
+        let lines = std::fs::read_to_string(source.join(format!("{module}.rs"))).expect("a module").lines().count();
+        assert!(lines <= 250, "{module}.rs has {lines} lines: too many to be read with care");
+    }
+}
+
 /// Plugins are guests: they build on the guest crate alone.
 const PLUGIN_MAY_USE: &[&str] = &["twill-guest"];
 

@@ -118,9 +118,13 @@ pub struct RunSettings {
     /// Ways that this node can have, and for how long.
     #[command(flatten)]
     pub ways: ways::WaySettings,
-    /// Let the UDP path hand many packets to the kernel at once, as far as the kernel can (what it cannot is found out and left off), or one by one.
-    #[arg(long, env = "TWILL_UDP_OFFLOAD", value_enum, default_value = "auto", help_heading = "Network")]
-    pub udp_offload: UdpOffload,
+    /// What the UDP path may use to hand many packets to the kernel at once: "auto" is all that the kernel has (what it lacks, or the underlay refuses, is found
+    /// out and left off), "off" none, or a list out of tso, uso (super-packets of TCP and UDP to and from pods), gso, gro (of datagrams to and from peers).
+    #[arg(long, env = "TWILL_UDP_OFFLOAD", value_name = "LIST", default_value = "auto", help_heading = "Network")]
+    pub udp_offload: twill_fastpath::Offloads,
+    /// Queues of the UDP path's TUN device, each with threads of its own; without it one for every four cores, at most four.
+    #[arg(long, env = "TWILL_UDP_QUEUES", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Network")]
+    pub udp_queues: Option<u16>,
     /// Set the kernel's forwarding switches (put back by `twill down`), or leave them alone.
     #[arg(long, env = "TWILL_FORWARDING", value_enum, default_value = "manage", help_heading = "Network")]
     pub forwarding: Forwarding,
@@ -192,15 +196,6 @@ pub enum SourceCheck {
     /// Its pods' subnet and its own addresses.
     Lease,
     /// Anything.
-    Off,
-}
-
-/// How many packets the UDP path hands over at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum UdpOffload {
-    /// As many as the kernel takes.
-    Auto,
-    /// One at a time.
     Off,
 }
 

@@ -3,7 +3,7 @@
 //! Pumps only count, and note the last offender; [`Offender`]s are for the control plane to log, at most once a minute.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use twill_model::item::LinkName;
 
@@ -83,9 +83,9 @@ pub struct Offender {
     /// How many packets.
     pub count: u64,
     /// The peer's or forger's address on the underlay, where the packet had one.
-    pub outer: Option<Ipv4Addr>,
+    pub outer: Option<IpAddr>,
     /// The address that is the matter: the inner destination of what a pod sent, the inner source of what the network sent.
-    pub inner: Option<Ipv4Addr>,
+    pub inner: Option<IpAddr>,
 }
 
 impl fmt::Display for Offender {
@@ -120,7 +120,7 @@ mod tests {
             link: LinkName("flannel0".into()),
             reason: DropReason::UnknownSender,
             count: 3,
-            outer: Some(Ipv4Addr::new(192, 0, 2, 9)),
+            outer: Some(IpAddr::from([192, 0, 2, 9])),
             inner: None,
         };
         assert!(offender.to_string().starts_with("flannel0: 3 packets dropped (unknown-sender, node 192.0.2.9): a node without a lease"));

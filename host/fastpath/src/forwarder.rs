@@ -4,7 +4,7 @@
 //! lock is taken by the control plane alone, never by a pump.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,9 +14,9 @@ use twill_model::item::{Link, LinkKind, LinkName};
 use twill_model::status::{PeerTraffic, Traffic, TunnelStatus};
 use twill_reconcile::ports::{Forwarder, Forwarding, Refused};
 
-use crate::counters::{Lane, Tally};
+use crate::counters::{Crossed, Lane, Tally};
 use crate::drops::{DropReason, Offender};
-use crate::offload::{Crossed, Offloading, Offloads};
+use crate::offload::{Offloading, Offloads};
 use crate::peer::Peers;
 use crate::pump::{Ends, Pumps, Shared};
 use crate::signal::Signal;
@@ -30,7 +30,7 @@ use crate::verdict::SourceCheck;
 pub struct Settings {
     /// Which inner sources a sender may use.
     pub source_check: SourceCheck,
-    /// Queues of each TUN device; each has a socket and two threads. At least one.
+    /// Queues of each TUN device; each has for every address family of the underlay a socket, and for every socket a thread beside its own. At least one.
     pub queues: usize,
     /// The offloads to try.
     pub offloads: Offloads,
@@ -40,6 +40,11 @@ impl Default for Settings {
     fn default() -> Self {
         Settings { source_check: SourceCheck::default(), queues: 1, offloads: Offloads::ALL }
     }
+}
+
+/// Queues that a tunnel has unless set: one for every four cores, at most four. A queue keeps two to three cores busy, and its pods need some too.
+pub fn queues_for(cores: usize) -> usize {
+    (cores / 4).clamp(1, 4)
 }
 
 /// The fast path: all tunnels of this node.
@@ -56,8 +61,10 @@ pub struct Tunnels {
 struct Tunnel {
     table: Arc<ArcSwap<Table>>,
     peers: Peers,
+    /// One a queue.
     outbound: Vec<Arc<Tally>>,
-    inbound: Vec<Arc<Tally>>,
+    /// Two a queue: of its socket for IPv4, and of that for IPv6.
+    inbound: Vec<[Arc<Tally>; 2]>,
     running: Option<Running>,
 }
 
@@ -66,8 +73,9 @@ struct Tunnel {
 struct Running {
     pumps: Pumps,
     queues: Vec<Arc<Queue>>,
-    sockets: Vec<Arc<Socket>>,
-    local: SocketAddrV4,
+    /// Of each queue, one for each family.
+    sockets: Vec<Vec<Arc<Socket>>>,
+    local: Vec<SocketAddr>,
 }
 
 impl Tunnels {
@@ -99,22 +107,22 @@ impl Tunnels {
     }
 
     fn open_now(&self, link: &Link<LinkName>) -> Result<(), Refused> {
-        let local = local_address(link)?;
+        let local = local_addresses(link)?;
         let mut tunnels = self.lock();
         let tunnel = tunnels.entry(link.on.clone()).or_insert_with(|| Tunnel::new(self.settings.queues));
-        if tunnel.holds(&link.on, local) {
+        if tunnel.holds(&link.on, &local) {
             return Ok(());
         }
         let queues = tunnel.stop(&link.on);
-        let sockets: Vec<Arc<Socket>> = self.bind(local)?.into_iter().map(Arc::new).collect();
+        let sockets = self.bind(&local)?;
         let queues = match queues {
             Some(queues) => queues,
             None => tun::open(&link.on.0, self.settings.queues, self.settings.offloads)?.into_iter().map(Arc::new).collect(),
         };
         let pumps = tunnel.start(self.shared(tunnel)?, &link.on, &queues, &sockets)?;
+        tracing::info!(link = %link.on, ?local, "tunnel opened");
         tunnel.running = Some(Running { pumps, queues, sockets, local });
         self.tell_of_missing(&link.on, tunnel);
-        tracing::info!(link = %link.on, %local, "tunnel opened");
         Ok(())
     }
 
@@ -126,8 +134,11 @@ impl Tunnels {
         }
     }
 
-    fn bind(&self, local: SocketAddrV4) -> Result<Vec<Socket>, Refused> {
-        (0..self.settings.queues).map(|_| Socket::bind(local, self.settings.queues > 1, self.settings.offloads)).collect()
+    /// A socket at each address, for each queue.
+    fn bind(&self, local: &[SocketAddr]) -> Result<Vec<Vec<Arc<Socket>>>, Refused> {
+        let Settings { queues, offloads, .. } = self.settings;
+        let of_queue = |_| local.iter().map(|at| Socket::bind(*at, queues > 1, offloads).map(Arc::new)).collect();
+        (0..queues).map(of_queue).collect()
     }
 
     fn shared(&self, tunnel: &Tunnel) -> Result<Arc<Shared>, Refused> {
@@ -158,13 +169,10 @@ impl Forwarder for Tunnels {
     }
 
     fn holds(&self, link: &Link<LinkName>) -> bool {
-        local_address(link).is_ok_and(|local| self.lock().get(&link.on).is_some_and(|tunnel| tunnel.holds(&link.on, local)))
+        local_addresses(link).is_ok_and(|local| self.lock().get(&link.on).is_some_and(|tunnel| tunnel.holds(&link.on, &local)))
     }
 
     fn forward(&self, link: &LinkName, table: Forwarding) {
-        if table.endpoints.iter().any(|(_, outer, _)| outer.is_ipv6()) {
-            tracing::debug!(%link, "endpoints with outer IPv6 addresses are left out: the UDP path sends over IPv4");
-        }
         let mut tunnels = self.lock();
         let tunnel = tunnels.entry(link.clone()).or_insert_with(|| Tunnel::new(self.settings.queues));
         tunnel.table.store(Arc::new(Table::new(&table, &mut tunnel.peers)));
@@ -186,18 +194,17 @@ impl Forwarder for Tunnels {
 
 impl Tunnel {
     fn new(queues: usize) -> Self {
-        let tallies = || (0..queues).map(|_| Arc::default()).collect();
         Tunnel {
             table: Arc::new(ArcSwap::from_pointee(Table::empty())),
             peers: Peers::new(queues),
-            outbound: tallies(),
-            inbound: tallies(),
+            outbound: (0..queues).map(|_| Arc::default()).collect(),
+            inbound: (0..queues).map(|_| Default::default()).collect(),
             running: None,
         }
     }
 
-    /// True while the device is open under its name and the socket bound to `local`.
-    fn holds(&self, link: &LinkName, local: SocketAddrV4) -> bool {
+    /// True while the device is open under its name and the sockets bound to `local`.
+    fn holds(&self, link: &LinkName, local: &[SocketAddr]) -> bool {
         self.running.as_ref().is_some_and(|running| running.local == local && running.has_device(link))
     }
 
@@ -207,20 +214,21 @@ impl Tunnel {
         running.has_device(link).then_some(running.queues)
     }
 
-    fn start(&self, shared: Arc<Shared>, link: &LinkName, queues: &[Arc<Queue>], sockets: &[Arc<Socket>]) -> Result<Pumps, Refused> {
-        let pairs = queues.iter().zip(sockets).enumerate();
-        let ends = pairs.map(|(lane, (queue, socket))| {
-            let end = |tally: &Arc<Tally>| Ends {
+    fn start(&self, shared: Arc<Shared>, link: &LinkName, queues: &[Arc<Queue>], sockets: &[Vec<Arc<Socket>>]) -> Result<Pumps, Refused> {
+        let (mut out, mut into) = (Vec::new(), Vec::new());
+        for (lane, (queue, sockets)) in queues.iter().zip(sockets).enumerate() {
+            let ends = |sockets: Vec<Arc<Socket>>, tally: &Arc<Tally>| Ends {
                 queue: Arc::clone(queue),
-                socket: Arc::clone(socket),
+                sockets,
                 lane,
                 tally: Arc::clone(tally),
                 shared: Arc::clone(&shared),
             };
-            (end(&self.outbound[lane]), end(&self.inbound[lane]))
-        });
-        let ends = ends.collect();
-        Pumps::start(&link.0, shared, ends)
+            out.push(ends(sockets.clone(), &self.outbound[lane]));
+            // A peer's datagrams all come to the socket of its address's family, so that its lane has one writer.
+            into.extend(sockets.iter().zip(&self.inbound[lane]).map(|(socket, tally)| ends(vec![Arc::clone(socket)], tally)));
+        }
+        Pumps::start(&link.0, shared, out, into)
     }
 
     /// The offloads in force: all queues and sockets have them. None while the tunnel is not open.
@@ -229,38 +237,41 @@ impl Tunnel {
         Offloads {
             tso: queues.iter().all(|queue| queue.joins().tcp),
             uso: queues.iter().all(|queue| queue.joins().udp),
-            gso: sockets.iter().all(|socket| socket.longest_run() > 1),
-            gro: sockets.iter().all(|socket| socket.is_merging()),
+            gso: sockets.iter().flatten().all(|socket| socket.longest_run() > 1),
+            gro: sockets.iter().flatten().all(|socket| socket.is_merging()),
         }
     }
 
     fn offloading(&self, link: &LinkName) -> Offloading {
-        let sum = |tallies: &[Arc<Tally>]| {
-            tallies.iter().map(|tally| tally.crossings.read()).fold(Crossed::default(), |sum, (batches, super_packets, segments)| Crossed {
-                batches: sum.batches + batches,
-                super_packets: sum.super_packets + super_packets,
-                segments: sum.segments + segments,
-            })
-        };
-        Offloading { link: link.clone(), in_force: self.offloads(), sent: sum(&self.outbound), received: sum(&self.inbound) }
+        let sum = |sum: Crossed, tally: &Arc<Tally>| sum + tally.crossings.read();
+        let sent = self.outbound.iter().fold(Crossed::default(), sum);
+        let received = self.inbound.iter().flatten().fold(Crossed::default(), sum);
+        Offloading { link: link.clone(), queues: self.outbound.len(), in_force: self.offloads(), sent, received }
     }
 
     fn tallies(&self) -> impl Iterator<Item = &Arc<Tally>> {
-        self.outbound.iter().chain(&self.inbound)
+        self.outbound.iter().chain(self.inbound.iter().flatten())
     }
 
     fn status(&self, link: &LinkName) -> TunnelStatus {
         let counted = |reason: DropReason| self.tallies().map(|tally| tally.dropped(reason)).sum::<u64>();
         let drops = DropReason::ALL.iter().map(|&reason| (reason.name().to_owned(), counted(reason))).filter(|(_, count)| *count > 0);
-        TunnelStatus { link: link.0.clone(), total: self.total(), drops: drops.collect(), peers: self.peer_traffic() }
+        TunnelStatus {
+            link: link.0.clone(),
+            total: self.total(),
+            drops: drops.collect(),
+            peers: self.peer_traffic(),
+            crossing: Some(self.offloading(link).status()),
+        }
     }
 
     fn total(&self) -> Traffic {
-        let sum = |tallies: &[Arc<Tally>]| {
-            let lanes = tallies.iter().map(|tally| Lane::read(&tally.traffic));
-            lanes.fold((0, 0), |(packets, bytes), (more_packets, more_bytes, _)| (packets + more_packets, bytes + more_bytes))
+        let add = |(packets, bytes): (u64, u64), tally: &Arc<Tally>| {
+            let (more_packets, more_bytes, _) = Lane::read(&tally.traffic);
+            (packets + more_packets, bytes + more_bytes)
         };
-        let ((sent_packets, sent_bytes), (received_packets, received_bytes)) = (sum(&self.outbound), sum(&self.inbound));
+        let (sent_packets, sent_bytes) = self.outbound.iter().fold((0, 0), add);
+        let (received_packets, received_bytes) = self.inbound.iter().flatten().fold((0, 0), add);
         Traffic { sent_packets, sent_bytes, received_packets, received_bytes }
     }
 
@@ -268,19 +279,19 @@ impl Tunnel {
         let table = self.table.load();
         let status = |(peer, port): (&Arc<crate::peer::Peer>, Option<u16>)| {
             let (traffic, heard_ms) = peer.traffic();
-            PeerTraffic { peer: port.map_or(peer.address.to_string(), |port| format!("{}:{port}", peer.address)), traffic, heard_ms }
+            let name = port.map_or(peer.address.to_string(), |port| SocketAddr::new(peer.address, port).to_string());
+            PeerTraffic { peer: name, traffic, heard_ms }
         };
         table.peers().into_iter().map(status).collect()
     }
 
     fn offenders(&self, link: &LinkName) -> Vec<Offender> {
         let mut found: HashMap<DropReason, Offender> = HashMap::new();
-        let given = |address: Ipv4Addr| (!address.is_unspecified()).then_some(address);
         for tally in self.tallies() {
             for &reason in DropReason::ALL {
                 let Some((count, outer, inner)) = tally.take(reason) else { continue };
                 let before = found.get(&reason).map_or(0, |offender| offender.count);
-                let offender = Offender { link: link.clone(), reason, count: before + count, outer: given(outer), inner: given(inner) };
+                let offender = Offender { link: link.clone(), reason, count: before + count, outer, inner };
                 found.insert(reason, offender);
             }
         }
@@ -296,9 +307,21 @@ impl Running {
     }
 }
 
-fn local_address(link: &Link<LinkName>) -> Result<SocketAddrV4, Refused> {
+/// Where its sockets are bound to, IPv4 first.
+fn local_addresses(link: &Link<LinkName>) -> Result<Vec<SocketAddr>, Refused> {
     let refused = |cause: &str| Refused { act: format!("open tunnel {}", link.on), cause: cause.into() };
     let LinkKind::Tunnel { port, local } = &link.kind else { return Err(refused("its kind is another one")) };
-    let address = local.v4.ok_or_else(|| refused("the underlay interface has no IPv4 address, and the UDP path has no IPv6 yet"))?;
-    Ok(SocketAddrV4::new(address, *port))
+    let addresses = [local.v4.map(IpAddr::V4), local.v6.map(IpAddr::V6)];
+    let bound: Vec<SocketAddr> = addresses.into_iter().flatten().map(|address| SocketAddr::new(address, *port)).collect();
+    if bound.is_empty() { Err(refused("the plan names no address for its socket")) } else { Ok(bound) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_follow_the_cores() {
+        assert_eq!([1, 2, 4, 7, 8, 64].map(queues_for), [1, 1, 1, 1, 2, 4]);
+    }
 }

@@ -4,9 +4,10 @@
 
 use std::io;
 
+use crate::mmsg::BATCH;
 use crate::split::SuperPacket;
 use crate::tun::Queue;
-use crate::udp::{BATCH, SLOT};
+use crate::udp::SLOT;
 use crate::vnet::{self, VnetHeader};
 
 const ROOM: usize = 5 * SLOT;

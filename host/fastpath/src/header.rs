@@ -152,7 +152,13 @@ impl<'a> Ipv4<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Ipv6<'a> {
     header: &'a [u8; IPV6_HEADER],
+    bytes: &'a [u8],
 }
+
+/// Extension headers that say how long they are in units of 8 bytes, the first not counted: hop-by-hop options, routing, destination options.
+const SIZED_EXTENSIONS: [u8; 3] = [0, 43, 60];
+/// The fragment header, always 8 bytes long.
+const FRAGMENT: u8 = 44;
 
 impl<'a> Ipv6<'a> {
     /// Reads one packet that must fill `bytes` exactly. Jumbograms (RFC 2675) are malformed here.
@@ -160,7 +166,7 @@ impl<'a> Ipv6<'a> {
         let header = bytes.first_chunk::<IPV6_HEADER>().filter(|header| header[0] >> 4 == 6).ok_or(Flaw::Malformed)?;
         let total = IPV6_HEADER + usize::from(u16::from_be_bytes([header[4], header[5]]));
         match total.cmp(&bytes.len()) {
-            std::cmp::Ordering::Equal => Ok(Ipv6 { header }),
+            std::cmp::Ordering::Equal => Ok(Ipv6 { header, bytes }),
             std::cmp::Ordering::Greater => Err(Flaw::Truncated),
             std::cmp::Ordering::Less => Err(Flaw::Malformed),
         }
@@ -174,6 +180,28 @@ impl<'a> Ipv6<'a> {
     /// Destination address.
     pub fn destination(&self) -> Ipv6Addr {
         self.address(24)
+    }
+
+    /// The whole packet.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The number of the first header that is no extension header (IANA), and what begins with it. None in a later fragment, and when the
+    /// extension headers lead out of the packet.
+    pub fn upper_layer(&self) -> Option<(u8, &'a [u8])> {
+        let (mut number, mut rest) = (self.header[6], &self.bytes[IPV6_HEADER..]);
+        loop {
+            let (next, len) = match number {
+                FRAGMENT => {
+                    let is_first = u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]) & 0xfff8 == 0;
+                    is_first.then_some((rest[0], 8))?
+                }
+                sized if SIZED_EXTENSIONS.contains(&sized) => (*rest.first()?, (usize::from(*rest.get(1)?) + 1) * 8),
+                upper => return Some((upper, rest)),
+            };
+            (number, rest) = (next, rest.get(len..)?);
+        }
     }
 
     fn address(&self, at: usize) -> Ipv6Addr {
@@ -206,8 +234,15 @@ pub(crate) mod tests {
         bytes
     }
 
-    fn ipv6(payload: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0x60, 0, 0, 0, 0, payload.len() as u8, 17, 64];
+    /// An IPv6 packet of protocol UDP.
+    pub(crate) fn ipv6(payload: &[u8]) -> Vec<u8> {
+        ipv6_with(17, payload)
+    }
+
+    /// An IPv6 packet whose header is followed by one of that number.
+    pub(crate) fn ipv6_with(next: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0x60, 0, 0, 0, 0, 0, next, 64];
+        bytes[4..6].copy_from_slice(&(payload.len() as u16).to_be_bytes());
         bytes.extend([1; 16]);
         bytes.extend([2; 16]);
         bytes.extend(payload);
@@ -255,9 +290,32 @@ pub(crate) mod tests {
         }
     }
 
+    #[test]
+    fn extension_headers_are_passed_over() {
+        let upper = |next, payload: &[u8]| match Packet::parse(&ipv6_with(next, payload)) {
+            Ok(Packet::V6(packet)) => packet.upper_layer().map(|(number, rest)| (number, rest.to_vec())),
+            other => panic!("{other:?}"),
+        };
+        let options = [60, 0, 1, 4, 0, 0, 0, 0, 6, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+        assert_eq!(upper(0, &options), Some((6, vec![7])), "hop-by-hop options, and destination options of 16 bytes");
+        assert_eq!(upper(17, b"x"), Some((17, b"x".to_vec())));
+        assert_eq!(upper(0, &[17, 9, 0, 0, 0, 0, 0, 0]), None, "they lead out of the packet");
+        assert_eq!(upper(44, &[17, 0, 0, 0]), None, "half a fragment header");
+    }
+
     proptest::proptest! {
         #[test]
         fn whatever_is_accepted_has_bounds_that_hold(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..120)) {
+            let mut v6 = bytes.clone();
+            if let [first, .., ] = &mut v6[..] {
+                *first = 0x60;
+            }
+            if let Some(length) = v6.len().checked_sub(IPV6_HEADER) {
+                v6[4..6].copy_from_slice(&(length as u16).to_be_bytes());
+            }
+            if let Ok(Packet::V6(packet)) = Packet::parse(&v6) {
+                proptest::prop_assert!(packet.upper_layer().is_none_or(|(_, rest)| rest.len() <= v6.len() - IPV6_HEADER));
+            }
             if let Ok(Packet::V4(packet)) = Packet::parse(&bytes) {
                 proptest::prop_assert_eq!(packet.header().len() + packet.payload().len(), bytes.len());
             }

@@ -2,7 +2,6 @@
 //! the TUN device. Each packet is checked by itself before it is joined with others.
 
 use std::io::{self, IoSlice};
-use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use nix::poll::PollFlags;
@@ -10,12 +9,13 @@ use nix::poll::PollFlags;
 use crate::clock;
 use crate::coalesce::{self, Coalescer, Group};
 use crate::drops::DropReason;
+use crate::header::Packet;
 use crate::merge::{LONGEST_HEAD, write_head};
 use crate::pump::Ends;
 use crate::receiving::Datagrams;
 use crate::table::Table;
 use crate::tun;
-use crate::verdict::{admit, as_ipv4};
+use crate::verdict::admit;
 
 /// After an error of the socket that says nothing, in milliseconds.
 const PAUSE_MS: u16 = 10;
@@ -23,10 +23,11 @@ const PAUSE_MS: u16 = 10;
 /// Carries packets until the tunnel ends or its device is deleted.
 pub fn run(ends: &Ends) {
     let signal = &ends.shared.signal;
+    let Some(socket) = ends.sockets.first() else { return };
     let mut datagrams = Datagrams::default();
     let mut coalescer = Coalescer::new(ends.queue.joins());
     while !signal.is_ended() {
-        match ends.socket.receive(&mut datagrams) {
+        match socket.receive(&mut datagrams) {
             Ok(()) => {
                 if deliver(ends, &datagrams, &mut coalescer, &ends.shared.table.load()).is_err() {
                     return signal.lose();
@@ -43,7 +44,7 @@ pub fn run(ends: &Ends) {
                 continue;
             }
         }
-        let woken = signal.wait((ends.queue.as_fd(), PollFlags::empty()), (ends.socket.as_fd(), PollFlags::POLLIN));
+        let woken = signal.wait((ends.queue.as_fd(), PollFlags::empty()), [(socket.as_fd(), PollFlags::POLLIN)].into_iter());
         if woken.device_gone {
             return signal.lose();
         }
@@ -57,10 +58,15 @@ pub fn run(ends: &Ends) {
 fn deliver(ends: &Ends, datagrams: &Datagrams, coalescer: &mut Coalescer, table: &Table) -> io::Result<()> {
     coalescer.clear();
     ends.tally.crossings.add_batch();
-    for (outer, place) in datagrams.places() {
-        match admit(place.of(datagrams.bytes()), outer, table, ends.shared.check) {
-            Ok(_) => coalescer.push(datagrams.bytes(), place, outer.to_bits()),
-            Err(stopped) => ends.tally.note_drop(stopped.reason, outer, stopped.inner),
+    for arrived in datagrams.arrived() {
+        let number = table.sender_number(arrived.from);
+        let sender = number.map(|number| table.sender_at(number).1);
+        for place in arrived.places() {
+            match (admit(place.of(datagrams.bytes()), sender, table, ends.shared.check), number) {
+                (Ok(()), Some(number)) => coalescer.push(datagrams.bytes(), place, number),
+                (Ok(()), None) => {}
+                (Err(stopped), _) => ends.tally.note_drop(stopped.reason, Some(arrived.from), stopped.inner),
+            }
         }
     }
     let wall_ms = clock::wall_ms();
@@ -83,14 +89,12 @@ fn write(ends: &Ends, buffer: &[u8], coalescer: &Coalescer, group: &Group) -> io
 }
 
 fn count(ends: &Ends, table: &Table, buffer: &[u8], group: &Group, written: io::Result<()>, wall_ms: u64) -> io::Result<()> {
-    let outer = Ipv4Addr::from_bits(group.origin);
+    let (outer, sender) = table.sender_at(group.origin);
     match written {
         Ok(()) => {
-            if let Some(sender) = table.sender(outer) {
-                let lane = &sender.peer.received[ends.lane];
-                lane.add(group.count, group.bytes);
-                lane.heard(wall_ms);
-            }
+            let lane = &sender.peer.received[ends.lane];
+            lane.add(group.count, group.bytes);
+            lane.heard(wall_ms);
             ends.tally.traffic.add(group.count, group.bytes);
             if group.count > 1 {
                 ends.tally.crossings.add_super_packet(group.count);
@@ -98,8 +102,8 @@ fn count(ends: &Ends, table: &Table, buffer: &[u8], group: &Group, written: io::
         }
         Err(error) if tun::is_gone(&error) => return Err(error),
         Err(error) => {
-            let inner = as_ipv4(group.first.of(buffer)).map_or(Ipv4Addr::UNSPECIFIED, |packet| packet.source());
-            ends.tally.note_drops(group.count, refusal(&error), outer, inner);
+            let inner = Packet::parse(group.first.of(buffer)).ok().map(|packet| packet.source());
+            ends.tally.note_drops(group.count, refusal(&error), Some(outer), inner);
         }
     }
     Ok(())

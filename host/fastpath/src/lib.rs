@@ -3,14 +3,18 @@
 //!
 //! The control plane talks to [`Tunnels`] alone, which implements [`twill_reconcile::ports::Forwarder`]; what the packets are forwarded by
 //! comes in as one immutable table, swapped at once. The way of a packet is told by [`pump`]; what becomes of it is decided in [`verdict`],
-//! which is pure, as are the modules below it (header, checksum, vnet, transport, split, merge, coalesce, run, fragment, icmp, lookup, table,
-//! peer, counters).
+//! which is pure, as are the modules below it (header, checksum, vnet, transport, split, merge, coalesce, run, fragment, icmp, icmp6,
+//! lookup, table, peer, counters).
 //!
 //! One crossing into the kernel carries many packets where [`offload`] finds that it can: super-packets from pods are split into runs for
 //! UDP_SEGMENT, datagrams that UDP_GRO gives at once are checked one by one and joined again for the TUN device. On the wire none of it is
 //! seen.
 //!
+//! Unsafe code is in two modules that wrap system calls, [`ioctl`] and [`mmsg`], and nowhere else.
+//!
 //! Not here: addresses, routes, MTU and state of the TUN device (the kernel room's), and every decision on who is a peer.
+
+#![deny(unsafe_code)]
 
 pub mod checksum;
 pub mod clock;
@@ -20,8 +24,13 @@ pub mod drops;
 pub mod fragment;
 pub mod header;
 pub mod icmp;
+pub mod icmp6;
+#[allow(unsafe_code)]
+pub mod ioctl;
 pub mod lookup;
 pub mod merge;
+#[allow(unsafe_code)]
+pub mod mmsg;
 pub mod offload;
 pub mod peer;
 pub mod pump;
@@ -46,6 +55,6 @@ mod packets;
 mod signal;
 
 pub use drops::{DropReason, Offender};
-pub use forwarder::{Settings, Tunnels};
+pub use forwarder::{Settings, Tunnels, queues_for};
 pub use offload::{Crossed, Offloading, Offloads};
 pub use verdict::SourceCheck;

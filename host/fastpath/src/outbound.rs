@@ -1,7 +1,7 @@
 //! From pods to peers: reads frames from the TUN device and gives them to the [`Outbox`], which sends their packets to the nodes that have
 //! the destinations. Sleeps only when the device's queue is empty, so that a lone packet waits for nothing.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -27,7 +27,8 @@ pub fn run(ends: &Ends) {
             outbox.forward(&Turn::new(ends, &table), &mut frames, count);
         }
         if !frames.is_full() {
-            let woken = signal.wait((ends.queue.as_fd(), PollFlags::POLLIN), (ends.socket.as_fd(), PollFlags::empty()));
+            let sockets = ends.sockets.iter().map(|socket| (socket.as_fd(), PollFlags::empty()));
+            let woken = signal.wait((ends.queue.as_fd(), PollFlags::POLLIN), sockets);
             if woken.device_gone {
                 return signal.lose();
             }
@@ -70,13 +71,16 @@ impl<'a> Turn<'a> {
     }
 
     /// Counts the drop of so many packets, of which `packet` is one, or its headers.
-    pub fn note_drops(&self, count: usize, reason: DropReason, packet: &[u8], outer: Option<SocketAddrV4>) {
-        let inner = match packet {
-            [0x40..=0x4f, ..] => {
-                packet.get(16..20).and_then(|address| address.first_chunk::<4>()).map_or(Ipv4Addr::UNSPECIFIED, |&octets| octets.into())
-            }
-            _ => Ipv4Addr::UNSPECIFIED,
-        };
-        self.ends.tally.note_drops(count, reason, outer.map_or(Ipv4Addr::UNSPECIFIED, |outer| *outer.ip()), inner);
+    pub fn note_drops(&self, count: usize, reason: DropReason, packet: &[u8], outer: Option<SocketAddr>) {
+        self.ends.tally.note_drops(count, reason, outer.map(|outer| outer.ip()), destination(packet));
+    }
+}
+
+/// The destination in an IP header, which may be all that there is of the packet.
+fn destination(header: &[u8]) -> Option<IpAddr> {
+    match header.first()? >> 4 {
+        4 => header.get(16..20)?.first_chunk::<4>().map(|&octets| IpAddr::from(octets)),
+        6 => header.get(24..40)?.first_chunk::<16>().map(|&octets| IpAddr::from(octets)),
+        _ => None,
     }
 }

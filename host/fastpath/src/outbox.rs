@@ -4,18 +4,21 @@
 //! order in which they came.
 
 use std::io::{self, IoSlice};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use crate::clock;
 use crate::drops::DropReason;
 use crate::fragment::fragments;
 use crate::frames::{Carried, Frames};
-use crate::icmp::{self, Budget, Complaint};
+use crate::header::Packet as IpPacket;
+use crate::icmp::{self, Budget};
+use crate::icmp6;
 use crate::outbound::Turn;
 use crate::run::run;
 use crate::sending::Packet;
-use crate::verdict::{as_ipv4, is_unreachable, steer};
+use crate::udp::Socket;
+use crate::verdict::{is_unreachable, steer};
 use crate::vnet;
 
 /// Pieces that wait at most: super-packets of tiny segments are sent in parts.
@@ -68,7 +71,7 @@ impl Outbox {
         for frame in 0..count {
             let carried = if frames.complete(frame) { frames.open(frame) } else { None };
             match carried {
-                None => turn.ends.tally.note_drop(DropReason::Offload, Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED),
+                None => turn.ends.tally.note_drop(DropReason::Offload, None, None),
                 Some(carried) if !may_send => turn.note_drops(carried.count(), DropReason::LeaseUnchecked, carried.packet, None),
                 Some(carried) => self.sort(turn, frames, frame, carried),
             }
@@ -88,9 +91,9 @@ impl Outbox {
                 self.cut_all(turn, carried, target);
             }
             Err(stopped) => {
-                turn.ends.tally.note_drops(carried.count(), stopped.reason, Ipv4Addr::UNSPECIFIED, stopped.inner);
+                turn.ends.tally.note_drops(carried.count(), stopped.reason, None, stopped.inner);
                 if is_unreachable(stopped.reason) {
-                    self.with_packet(carried, 0, |outbox, packet| outbox.answer(turn, packet, Complaint::NetUnreachable));
+                    self.with_packet(carried, 0, |outbox, packet| outbox.answer(turn, packet, None));
                 }
             }
         }
@@ -118,10 +121,14 @@ impl Outbox {
         }
         let mut batch = Batch { turn, frames, waiting: &waiting, heads: &heads, at: 0, alone: false, answered: None };
         while let Some(piece) = batch.waiting.get(batch.at) {
+            let Some(socket) = turn.ends.socket_to(batch.to(piece)) else {
+                batch.drop_front(1, DropReason::SendFailed);
+                continue;
+            };
             if piece.len() > turn.limit(piece.target) {
                 self.cut_piece(&mut batch);
-            } else if let Err(error) = batch.send() {
-                self.settle(&mut batch, &error);
+            } else if let Err(error) = batch.send(socket) {
+                self.settle(&mut batch, socket, &error);
             }
         }
         waiting.clear();
@@ -130,14 +137,14 @@ impl Outbox {
     }
 
     /// The kernel refused the packets in front, or told of an earlier one's fate instead of sending them.
-    fn settle(&mut self, batch: &mut Batch<'_>, error: &io::Error) {
+    fn settle(&mut self, batch: &mut Batch<'_>, socket: &Socket, error: &io::Error) {
         let turn = batch.turn;
         if is_full(error) {
             return batch.drop_front(batch.waiting.len() - batch.at, DropReason::SocketFull);
         }
         turn.ends.read_reports(turn.table, turn.now_ms);
         if !batch.alone {
-            batch.stop_segmenting_after(error);
+            batch.stop_segmenting_after(socket, error);
             batch.alone = true;
             return;
         }
@@ -180,18 +187,22 @@ impl Outbox {
     /// Sends a packet in fragments where that is allowed; else drops it, answers with the size that fits if `answer`, and gives false.
     fn cut(&mut self, turn: &Turn<'_>, packet: &[u8], target: u32, answer: bool) -> bool {
         let (to, limit) = (turn.table.target(target).to, turn.limit(target));
-        let cut = as_ipv4(packet).is_some_and(|packet| fragments(&packet, limit, &mut self.fragments, &mut self.cuts));
-        if !cut {
+        let cut = match IpPacket::parse(packet) {
+            Ok(IpPacket::V4(packet)) => fragments(&packet, limit, &mut self.fragments, &mut self.cuts),
+            // Only its sender may fragment IPv6.
+            _ => false,
+        };
+        let Some(socket) = turn.ends.socket_to(to.ip()).filter(|_| cut) else {
             turn.note_drops(1, DropReason::TooBig, packet, Some(to));
             if answer {
-                self.answer(turn, packet, Complaint::FragmentationNeeded(limit.min(u16::MAX.into()) as u16));
+                self.answer(turn, packet, Some(limit));
             }
             return false;
-        }
+        };
         let mut at = 0;
         while at < self.cuts.len() {
             let fragment = |number: usize| Packet { target, to, parts: [&self.fragments[self.cuts[at + number].clone()], &[]] };
-            let sent = turn.ends.socket.send(self.cuts.len() - at, fragment, 1).unwrap_or(0);
+            let sent = socket.send(self.cuts.len() - at, fragment, 1).unwrap_or(0);
             if sent == 0 {
                 turn.note_drops(1, DropReason::SendFailed, packet, Some(to));
                 break;
@@ -202,12 +213,22 @@ impl Outbox {
         true
     }
 
-    /// Tells the pod, by way of the TUN device, unless the standard or the budget forbids it.
-    fn answer(&mut self, turn: &Turn<'_>, packet: &[u8], complaint: Complaint) {
-        let (Some(packet), Some(from)) = (as_ipv4(packet), turn.table.answers_from) else { return };
-        let mut message = [0; icmp::LONGEST];
-        let Some(length) = icmp::answer(&packet, complaint, from, &mut message) else { return };
-        if self.budget.take(turn.now_ms) {
+    /// Tells the pod, by way of the TUN device, unless the standard or the budget forbids it: the length that fits, or that nobody has the destination.
+    fn answer(&mut self, turn: &Turn<'_>, packet: &[u8], fits: Option<usize>) {
+        let from = turn.table.answers_from;
+        let mut message = [0; icmp6::LONGEST];
+        let length = match IpPacket::parse(packet) {
+            Ok(IpPacket::V4(packet)) => from.v4.and_then(|from| {
+                let fits = fits.map(|limit| icmp::Complaint::FragmentationNeeded(limit.min(u16::MAX.into()) as u16));
+                icmp::answer(&packet, fits.unwrap_or(icmp::Complaint::NetUnreachable), from, message.first_chunk_mut()?)
+            }),
+            Ok(IpPacket::V6(packet)) => from.v6.and_then(|from| {
+                let complaint = fits.map_or(icmp6::Complaint::NoRoute, |limit| icmp6::Complaint::TooBig(limit as u32));
+                icmp6::answer(&packet, complaint, from, &mut message)
+            }),
+            Err(_) => None,
+        };
+        if let Some(length) = length.filter(|_| self.budget.take(turn.now_ms)) {
             // An answer may be lost like any packet.
             let _ = turn.ends.queue.write(&[IoSlice::new(&[0; vnet::HEADER]), IoSlice::new(&message[..length])]);
         }
@@ -232,14 +253,18 @@ impl Batch<'_> {
         [&self.heads[piece.head.clone()], &self.frames.bytes()[piece.body.clone()]]
     }
 
-    /// Sends from the front, and counts what left.
-    fn send(&mut self) -> io::Result<()> {
+    fn to(&self, piece: &Piece) -> IpAddr {
+        self.turn.table.target(piece.target).to.ip()
+    }
+
+    /// Sends from the front what that socket reaches, and counts what left.
+    fn send(&mut self, socket: &Socket) -> io::Result<()> {
         let left = &self.waiting[self.at..];
+        let left = &left[..left.iter().position(|piece| !socket.reaches(self.to(piece))).unwrap_or(left.len())];
         let packet = |number: usize| {
             let piece = &left[number];
             Packet { target: piece.target, to: self.turn.table.target(piece.target).to, parts: self.parts(piece) }
         };
-        let socket = &self.turn.ends.socket;
         let most = if self.alone { 1 } else { socket.longest_run() };
         let sent = socket.send(left.len(), packet, most)?;
         for run in left[..sent].chunk_by(|one, next| one.target == next.target) {
@@ -258,8 +283,7 @@ impl Batch<'_> {
         self.at += count;
     }
 
-    fn stop_segmenting_after(&self, error: &io::Error) {
-        let socket = &self.turn.ends.socket;
+    fn stop_segmenting_after(&self, socket: &Socket, error: &io::Error) {
         let front = self.waiting[self.at..].iter().map(|piece| (piece.target, piece.len()));
         if cannot_segment(error, run(front, socket.longest_run())) && socket.stop_segmenting() {
             tracing::warn!(

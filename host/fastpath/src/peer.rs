@@ -13,8 +13,12 @@ use crate::counters::Lane;
 pub const LONGEST_PAYLOAD: usize = 65_507;
 /// Outer IPv4 and UDP headers.
 pub const OUTER_HEADERS: usize = 28;
+/// Outer IPv6 and UDP headers.
+pub const OUTER_HEADERS_V6: usize = 48;
 /// The least MTU that every IPv4 link has (RFC 791).
 const LEAST_MTU: u32 = 68;
+/// The least MTU that every IPv6 link has (RFC 8200).
+const LEAST_MTU_V6: u32 = 1280;
 /// A learned path MTU is forgotten after this time, so that a grown one is found again. The kernel remembers what routers said for ten
 /// minutes and answers at once, so asking again early costs nothing.
 const REMEMBERED_MS: u64 = 30_000;
@@ -42,13 +46,18 @@ impl Peer {
     /// The longest inner packet that the path is known to carry at the moment `now_ms` of the boot clock.
     pub fn payload_limit(&self, now_ms: u64) -> usize {
         let path = self.path.load(Relaxed);
-        if now_ms < path >> 17 { (path as usize & 0x1ffff) - OUTER_HEADERS } else { LONGEST_PAYLOAD }
+        if now_ms < path >> 17 { (path as usize & 0x1ffff) - self.outer_headers() } else { LONGEST_PAYLOAD }
     }
 
     /// Notes a path MTU in bytes, outer headers included, that the kernel told at the moment `now_ms` of the boot clock.
     pub fn learn_path_mtu(&self, mtu: u32, now_ms: u64) {
-        let mtu = mtu.clamp(LEAST_MTU, (LONGEST_PAYLOAD + OUTER_HEADERS) as u32);
+        let least = if self.address.is_ipv6() { LEAST_MTU_V6 } else { LEAST_MTU };
+        let mtu = mtu.clamp(least, (LONGEST_PAYLOAD + self.outer_headers()) as u32);
         self.path.store(now_ms.saturating_add(REMEMBERED_MS) << 17 | u64::from(mtu), Relaxed);
+    }
+
+    fn outer_headers(&self) -> usize {
+        if self.address.is_ipv6() { OUTER_HEADERS_V6 } else { OUTER_HEADERS }
     }
 
     /// Sums up the counters: traffic, and when something arrived last.
@@ -117,6 +126,15 @@ mod tests {
         assert_eq!(peer.payload_limit(1_000), 40);
         peer.learn_path_mtu(u32::MAX, 1_000);
         assert_eq!(peer.payload_limit(1_000), LONGEST_PAYLOAD);
+    }
+
+    #[test]
+    fn outer_ipv6_has_longer_headers_and_a_higher_least() {
+        let peer = Peer::new(IpAddr::from([0xfd98, 0, 0, 0, 0, 0, 0, 1]), 1);
+        peer.learn_path_mtu(1400, 1_000);
+        assert_eq!(peer.payload_limit(1_000), 1352);
+        peer.learn_path_mtu(0, 1_000);
+        assert_eq!(peer.payload_limit(1_000), 1232);
     }
 
     #[test]

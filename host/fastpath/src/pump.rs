@@ -1,10 +1,10 @@
-//! The pumps of a tunnel: two threads a queue, one that carries packets from the TUN device to peers (`outbound`), one that carries
-//! datagrams from the network to the TUN device (`inbound`).
+//! The pumps of a tunnel: threads a queue, one that carries packets from the TUN device to peers (`outbound`), and for each address family of
+//! the underlay one that carries datagrams from the network to the TUN device (`inbound`).
 //!
 //! A pump drains its source in batches without sleeping, takes the table once a batch, and sleeps only when its source is empty. It takes
 //! no lock, allocates nothing and logs nothing per packet. It ends when told, or when the device was deleted under it; it never spins.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::{self, JoinHandle};
@@ -14,10 +14,11 @@ use twill_reconcile::ports::Refused;
 
 use crate::counters::Tally;
 use crate::drops::DropReason;
+use crate::mmsg::BATCH;
 use crate::signal::Signal;
 use crate::table::Table;
 use crate::tun::Queue;
-use crate::udp::{BATCH, News, Socket};
+use crate::udp::{News, Socket};
 use crate::verdict::SourceCheck;
 use crate::{inbound, outbound};
 
@@ -39,8 +40,8 @@ pub struct Shared {
 pub struct Ends {
     /// A queue of the TUN device.
     pub queue: Arc<Queue>,
-    /// The socket.
-    pub socket: Arc<Socket>,
+    /// The sockets that it works with: for the way out one of each family of the underlay, for the way in one.
+    pub sockets: Vec<Arc<Socket>>,
     /// The number of the queue, which is that of the lanes this pump counts in.
     pub lane: usize,
     /// What this pump counts apart from peers.
@@ -50,20 +51,29 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// Reads the socket's error queue: learns path MTUs, counts the rest. True when there was something in it.
+    /// The socket that reaches addresses of that family.
+    pub(crate) fn socket_to(&self, to: IpAddr) -> Option<&Socket> {
+        self.sockets.iter().find(|socket| socket.reaches(to)).map(|socket| &**socket)
+    }
+
+    /// Reads the sockets' error queues: learns path MTUs, counts the rest. True when there was something in one.
     pub(crate) fn read_reports(&self, table: &Table, now_ms: u64) -> bool {
+        self.sockets.iter().filter(|socket| self.read_reports_of(socket, table, now_ms)).count() > 0
+    }
+
+    fn read_reports_of(&self, socket: &Socket, table: &Table, now_ms: u64) -> bool {
         let mut some = false;
         // Bounded, so that a flood of ICMP does not keep packets from being carried.
-        for report in std::iter::from_fn(|| self.socket.next_report()).take(BATCH) {
+        for report in std::iter::from_fn(|| socket.next_report()).take(BATCH) {
             some = true;
             match report.news {
                 News::PathMtu(mtu) => table.peer(report.about).into_iter().for_each(|peer| peer.learn_path_mtu(mtu, now_ms)),
-                News::Refused => self.tally.note_drop(DropReason::PeerRefused, report.about, Ipv4Addr::UNSPECIFIED),
-                News::Unreachable => self.tally.note_drop(DropReason::PeerUnreachable, report.about, Ipv4Addr::UNSPECIFIED),
+                News::Refused => self.tally.note_drop(DropReason::PeerRefused, Some(report.about), None),
+                News::Unreachable => self.tally.note_drop(DropReason::PeerUnreachable, Some(report.about), None),
             }
         }
         if !some {
-            self.socket.clear_error();
+            socket.clear_error();
         }
         some
     }
@@ -77,12 +87,14 @@ pub struct Pumps {
 }
 
 impl Pumps {
-    /// Starts two threads for each pair of ends: out of the device, and into it. `link` names them.
-    pub fn start(link: &str, shared: Arc<Shared>, ends: Vec<(Ends, Ends)>) -> Result<Self, Refused> {
+    /// Starts a thread for each of the ends: out of the device, and into it. `link` names them.
+    pub fn start(link: &str, shared: Arc<Shared>, out: Vec<Ends>, into: Vec<Ends>) -> Result<Self, Refused> {
         let mut pumps = Pumps { shared, threads: Vec::new() };
-        for (out, into) in ends {
-            pumps.spawn(format!("out {link}"), out, outbound::run)?;
-            pumps.spawn(format!("in {link}"), into, inbound::run)?;
+        for ends in out {
+            pumps.spawn(format!("out {link}"), ends, outbound::run)?;
+        }
+        for ends in into {
+            pumps.spawn(format!("in {link}"), ends, inbound::run)?;
         }
         Ok(pumps)
     }

@@ -58,14 +58,20 @@ impl Signal {
         self.gone.load(Ordering::Acquire)
     }
 
-    /// Sleeps until `device` or `socket` has something of the events asked for, an error, or the pumps are to end.
-    pub fn wait(&self, device: (BorrowedFd<'_>, PollFlags), socket: (BorrowedFd<'_>, PollFlags)) -> Woken {
-        let mut polled =
-            [PollFd::new(device.0, device.1), PollFd::new(socket.0, socket.1), PollFd::new(self.event.as_fd(), PollFlags::POLLIN)];
-        while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
-        let has = |index: usize, events: PollFlags| polled[index].revents().is_some_and(|seen| seen.intersects(events));
+    /// Sleeps until the device or one of the sockets (at most two) has something of the events asked for, an error, or the pumps are to end.
+    pub fn wait<'a>(&'a self, device: (BorrowedFd<'a>, PollFlags), sockets: impl Iterator<Item = (BorrowedFd<'a>, PollFlags)>) -> Woken {
+        let end = PollFd::new(self.event.as_fd(), PollFlags::POLLIN);
+        let mut polled = [end.clone(), PollFd::new(device.0, device.1), end.clone(), end];
+        let mut count = 2;
+        for (place, (socket, events)) in polled[2..].iter_mut().zip(sockets) {
+            *place = PollFd::new(socket, events);
+            count += 1;
+        }
+        let polled = &mut polled[..count];
+        while poll(polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
         let error = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
-        Woken { device_gone: has(0, error), socket_error: has(1, error) }
+        let failed = |polled: &PollFd<'_>| polled.revents().is_some_and(|seen| seen.intersects(error));
+        Woken { device_gone: failed(&polled[1]), socket_error: polled[2..].iter().any(failed) }
     }
 
     /// Sleeps for `ms`, or until the pumps are to end: for errors that would otherwise repeat at once.

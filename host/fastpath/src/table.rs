@@ -2,10 +2,11 @@
 //!
 //! A table never changes; the forwarder makes a new one and swaps it in. Peers (and with them counters) are taken over from the book.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
+use twill_model::Addresses;
 use twill_reconcile::ports::Forwarding;
 
 use crate::lookup::Lookup;
@@ -16,11 +17,13 @@ use crate::peer::{Peer, Peers};
 pub struct Table {
     targets: Vec<Target>,
     lookup: Lookup,
-    senders: Vec<(Ipv4Addr, Sender)>,
-    /// This node's own subnet, where it can be told from the tunnel's address and the peers' common subnet length.
-    pub own: Option<Ipv4Net>,
-    /// Source of ICMP answers; without one there are none.
-    pub answers_from: Option<Ipv4Addr>,
+    senders: Vec<(IpAddr, Sender)>,
+    /// This node's own subnets, IPv4's and IPv6's, where they can be told from the tunnel's addresses and the peers' common subnet length.
+    own: [Option<IpNet>; 2],
+    /// Source of ICMP answers in each family; without one there are none.
+    pub answers_from: Addresses,
+    /// Some peer's subnet is one of IPv6.
+    pub has_v6: bool,
     /// Longest inner packet that is taken from the network.
     pub mtu: usize,
 }
@@ -29,7 +32,7 @@ pub struct Table {
 #[derive(Debug)]
 pub struct Target {
     /// Outer destination.
-    pub to: SocketAddrV4,
+    pub to: SocketAddr,
     /// The peer there.
     pub peer: Arc<Peer>,
 }
@@ -52,25 +55,32 @@ impl Sender {
 impl Table {
     /// A table that knows nobody, and takes nothing.
     pub fn empty() -> Self {
-        Table { targets: Vec::new(), lookup: Lookup::new(&[]), senders: Vec::new(), own: None, answers_from: None, mtu: 0 }
+        Table {
+            targets: Vec::new(),
+            lookup: Lookup::new(&[]),
+            senders: Vec::new(),
+            own: [None, None],
+            answers_from: Addresses::default(),
+            has_v6: false,
+            mtu: 0,
+        }
     }
 
-    /// Makes it from what the reconciler wants. Outer IPv6 addresses are left out: the socket is IPv4's.
+    /// Makes it from what the reconciler wants.
     pub fn new(forwarding: &Forwarding, peers: &mut Peers) -> Self {
         let mut targets: Vec<Target> = Vec::new();
         let mut prefixes = Vec::new();
         for (inner, outer, port) in &forwarding.endpoints {
-            if let IpAddr::V4(address) = outer {
-                prefixes.push((*inner, targets.len() as u32));
-                targets.push(Target { to: SocketAddrV4::new(*address, *port), peer: peers.at(*outer) });
-            }
+            prefixes.push((*inner, targets.len() as u32));
+            targets.push(Target { to: SocketAddr::new(*outer, *port), peer: peers.at(*outer) });
         }
         Table {
             targets,
             lookup: Lookup::new(&prefixes),
             senders: senders(forwarding, peers),
-            own: own_subnet(forwarding),
+            own: [own_subnet(forwarding, false), own_subnet(forwarding, true)],
             answers_from: forwarding.answers_from,
+            has_v6: prefixes.iter().any(|(inner, _)| is_v6(inner)),
             mtu: forwarding.mtu as usize,
         }
     }
@@ -85,15 +95,30 @@ impl Table {
         &self.targets[number as usize]
     }
 
+    /// True for an address of this node's own pods.
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.own.iter().flatten().any(|own| own.contains(&address))
+    }
+
+    /// The number of the node at an outer source address, if it may send to us.
+    pub fn sender_number(&self, outer: IpAddr) -> Option<u32> {
+        self.senders.binary_search_by_key(&outer, |(address, _)| *address).ok().map(|index| index as u32)
+    }
+
+    /// A sender by its number, which must come from this table, and where it is.
+    pub fn sender_at(&self, number: u32) -> (IpAddr, &Sender) {
+        let (address, sender) = &self.senders[number as usize];
+        (*address, sender)
+    }
+
     /// The node at an outer source address, if it may send to us.
-    pub fn sender(&self, outer: Ipv4Addr) -> Option<&Sender> {
-        let found = self.senders.binary_search_by_key(&outer, |(address, _)| *address);
-        found.ok().map(|index| &self.senders[index].1)
+    pub fn sender(&self, outer: IpAddr) -> Option<&Sender> {
+        self.sender_number(outer).map(|number| self.sender_at(number).1)
     }
 
     /// The peer at an outer address, whether it is a target or a sender.
-    pub fn peer(&self, outer: Ipv4Addr) -> Option<&Arc<Peer>> {
-        let target = || self.targets.iter().find(|target| *target.to.ip() == outer).map(|target| &target.peer);
+    pub fn peer(&self, outer: IpAddr) -> Option<&Arc<Peer>> {
+        let target = || self.targets.iter().find(|target| target.to.ip() == outer).map(|target| &target.peer);
         self.sender(outer).map(|sender| &sender.peer).or_else(target)
     }
 
@@ -107,13 +132,9 @@ impl Table {
     }
 }
 
-fn senders(forwarding: &Forwarding, peers: &mut Peers) -> Vec<(Ipv4Addr, Sender)> {
-    let mut senders: Vec<(Ipv4Addr, Sender)> = Vec::new();
-    for (outer, inner) in &forwarding.senders {
-        if let IpAddr::V4(address) = outer {
-            senders.push((*address, Sender { peer: peers.at(*outer), inner: inner.clone() }));
-        }
-    }
+fn senders(forwarding: &Forwarding, peers: &mut Peers) -> Vec<(IpAddr, Sender)> {
+    let sender = |(outer, inner): &(IpAddr, Vec<IpNet>)| (*outer, Sender { peer: peers.at(*outer), inner: inner.clone() });
+    let mut senders: Vec<(IpAddr, Sender)> = forwarding.senders.iter().map(sender).collect();
     senders.sort_by_key(|(address, _)| *address);
     senders.dedup_by(|later, earlier| {
         let same = later.0 == earlier.0;
@@ -126,12 +147,17 @@ fn senders(forwarding: &Forwarding, peers: &mut Peers) -> Vec<(Ipv4Addr, Sender)
 }
 
 /// The tunnel's address is the first of the own subnet, which is as long as the others' when those agree.
-fn own_subnet(forwarding: &Forwarding) -> Option<Ipv4Net> {
-    let mut lengths =
-        forwarding.endpoints.iter().filter(|(inner, _, _)| matches!(inner, IpNet::V4(_))).map(|(inner, _, _)| inner.prefix_len());
+fn own_subnet(forwarding: &Forwarding, of_v6: bool) -> Option<IpNet> {
+    let Addresses { v4, v6 } = forwarding.answers_from;
+    let address = if of_v6 { v6.map(IpAddr::V6) } else { v4.map(IpAddr::V4) }?;
+    let mut lengths = forwarding.endpoints.iter().filter(|(inner, ..)| is_v6(inner) == of_v6).map(|(inner, ..)| inner.prefix_len());
     let first = lengths.next()?;
-    let own = Ipv4Net::new(forwarding.answers_from?, first).ok()?.trunc();
+    let own = IpNet::new(address, first).ok()?.trunc();
     lengths.all(|length| length == first).then_some(own)
+}
+
+fn is_v6(net: &IpNet) -> bool {
+    matches!(net, IpNet::V6(_))
 }
 
 #[cfg(test)]
@@ -149,7 +175,7 @@ mod tests {
                 (address(4), vec![net("10.5.4.0/24")]),
                 (address(2), vec![net("192.0.2.2/32")]),
             ],
-            answers_from: Some(Ipv4Addr::new(10, 5, 1, 0)),
+            answers_from: Addresses { v4: Some([10, 5, 1, 0].into()), v6: Some("fd00:5:1::".parse().expect("address")) },
             mtu: 1472,
         }
     }
@@ -159,7 +185,7 @@ mod tests {
         let mut peers = Peers::new(1);
         let table = Table::new(&forwarding(), &mut peers);
         let number = table.target_of(IpAddr::from([10, 5, 2, 9])).expect("a target");
-        let sender = table.sender(Ipv4Addr::new(192, 0, 2, 2)).expect("a sender");
+        let sender = table.sender(IpAddr::from([192, 0, 2, 2])).expect("a sender");
         assert_eq!(table.target(number).to, "192.0.2.2:8285".parse().expect("address"));
         assert!(Arc::ptr_eq(&table.target(number).peer, &sender.peer));
         assert!(table.target_of(IpAddr::from([10, 5, 4, 9])).is_none());
@@ -181,17 +207,34 @@ mod tests {
     #[test]
     fn inner_sources_are_merged_by_sender() {
         let table = Table::new(&forwarding(), &mut Peers::new(1));
-        let sender = table.sender(Ipv4Addr::new(192, 0, 2, 2)).expect("a sender");
+        let sender = table.sender(IpAddr::from([192, 0, 2, 2])).expect("a sender");
         assert!(sender.may_use(IpAddr::from([10, 5, 2, 200])) && sender.may_use(IpAddr::from([192, 0, 2, 2])));
         assert!(!sender.may_use(IpAddr::from([10, 5, 3, 1])));
-        assert!(table.sender(Ipv4Addr::new(192, 0, 2, 9)).is_none());
+        assert!(table.sender(IpAddr::from([192, 0, 2, 9])).is_none());
     }
 
     #[test]
     fn the_own_subnet_is_told_only_where_it_is_sure() {
         let mut forwarding = forwarding();
-        assert_eq!(Table::new(&forwarding, &mut Peers::new(1)).own, Some("10.5.1.0/24".parse().expect("net")));
+        let own =
+            |forwarding: &Forwarding, address: &str| Table::new(forwarding, &mut Peers::new(1)).is_own(address.parse().expect("address"));
+        assert!(own(&forwarding, "10.5.1.9") && !own(&forwarding, "10.5.2.9"));
+        assert!(!own(&forwarding, "fd00:5:1::9"), "no peer has IPv6");
+        forwarding.endpoints.push(("fd00:5:2::/64".parse().expect("net"), "fd98::2".parse().expect("address"), 8285));
+        assert!(own(&forwarding, "fd00:5:1::9") && !own(&forwarding, "fd00:5:2::9"));
         forwarding.endpoints[0].0 = "10.5.2.0/25".parse().expect("net");
-        assert_eq!(Table::new(&forwarding, &mut Peers::new(1)).own, None);
+        assert!(!own(&forwarding, "10.5.1.9"));
+    }
+
+    #[test]
+    fn outer_addresses_may_be_of_either_family() {
+        let mut forwarding = forwarding();
+        let outer: IpAddr = "fd98::2".parse().expect("address");
+        forwarding.endpoints.push(("fd00:5:2::/64".parse().expect("net"), outer, 8285));
+        forwarding.senders.push((outer, vec!["fd00:5:2::/64".parse().expect("net")]));
+        let table = Table::new(&forwarding, &mut Peers::new(1));
+        let number = table.target_of("fd00:5:2::9".parse().expect("address")).expect("a target");
+        assert_eq!(table.target(number).to, "[fd98::2]:8285".parse().expect("address"));
+        assert!(table.has_v6 && table.sender(outer).is_some_and(|sender| Arc::ptr_eq(&sender.peer, &table.target(number).peer)));
     }
 }

@@ -8,8 +8,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
@@ -17,7 +16,7 @@ use twill_reconcile::ports::Refused;
 
 use crate::coalesce::Joins;
 use crate::offload::Offloads;
-use crate::vnet;
+use crate::{ioctl, vnet};
 
 const DEVICE: &str = "/dev/net/tun";
 const PLAIN: i32 = libc::IFF_TUN | libc::IFF_NO_PI;
@@ -52,7 +51,7 @@ pub fn open(name: &str, count: usize, offloads: Offloads) -> Result<Vec<Queue>, 
 /// Takes away a TUN device that nobody has open, such as one that an earlier daemon left. One that is not there is no error.
 pub fn remove(name: &str) -> Result<(), Refused> {
     let refused = |cause| Refused { act: format!("remove TUN device {name}"), cause };
-    match driver(name) {
+    match ioctl::driver(name) {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
         Err(error) => return Err(refused(error.to_string())),
         Ok(found) if found != tun_driver() => return Err(refused("it is not a TUN device".into())),
@@ -85,10 +84,7 @@ impl Queue {
 
     /// The name that the device has now; an error once it was deleted.
     pub fn name(&self) -> io::Result<String> {
-        let mut request = request("", 0);
-        interface_call(&self.file, libc::TUNGETIFF as _, &mut request)?;
-        let bytes: Vec<u8> = request.ifr_name.iter().take_while(|&&byte| byte != 0).map(|&byte| byte as u8).collect();
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        ioctl::name(&self.file)
     }
 
     /// Lets the device vanish with the last of its queues. One that was deleted already is no error.
@@ -102,20 +98,17 @@ impl Queue {
     fn attach(name: &str, flags: i32) -> Result<Queue, Fault> {
         let open = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(DEVICE);
         let file = open.map_err(|error| Fault::Device(errno(&error)))?;
-        let mut request = request(name, flags);
-        interface_call(&file, libc::TUNSETIFF as _, &mut request).map_err(|error| Fault::At("TUNSETIFF", errno(&error)))?;
+        ioctl::attach(&file, name, flags).map_err(|error| Fault::At("TUNSETIFF", errno(&error)))?;
         Ok(Queue { file, joins: Joins { tcp: false, udp: false } })
     }
 
     /// Sets the header's size, and the offloads, whatever an earlier daemon left.
     fn set_up(&mut self, offloads: Offloads) -> io::Result<()> {
-        let mut size = vnet::HEADER as libc::c_int;
-        // SAFETY: the descriptor is open; TUNSETVNETHDRSZ reads one int through the pointer, and `size` lives until the call is over.
-        Errno::result(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETVNETHDRSZ as _, &raw mut size) })?;
+        ioctl::set_header_size(&self.file, vnet::HEADER)?;
         let wanted = Joins { tcp: offloads.tso, udp: offloads.uso };
         let mut refused = None;
         for joins in tries(wanted) {
-            match number_call(&self.file, libc::TUNSETOFFLOAD as _, flags(joins)) {
+            match ioctl::set_offloads(&self.file, flags(joins)) {
                 Ok(()) => {
                     self.joins = joins;
                     return Ok(());
@@ -127,7 +120,7 @@ impl Queue {
     }
 
     fn set_persistent(&self, persistent: bool) -> io::Result<()> {
-        number_call(&self.file, libc::TUNSETPERSIST as _, persistent.into())
+        ioctl::set_persistent(&self.file, persistent)
     }
 }
 
@@ -192,7 +185,7 @@ fn check_name(name: &str) -> Result<(), String> {
 
 /// The kernel will not attach to the interface with our flags: if it is a TUN device that an other program left, it is made anew.
 fn replace_leftover(name: &str) -> Result<Queue, String> {
-    if driver(name).map_err(|error| error.to_string())? != tun_driver() {
+    if ioctl::driver(name).map_err(|error| error.to_string())? != tun_driver() {
         return Err(format!(
             "an interface {name} exists and is not a TUN device: remove it (ip link delete {name}), or choose another name"
         ));
@@ -204,51 +197,9 @@ fn replace_leftover(name: &str) -> Result<Queue, String> {
     Queue::attach(name, WANTED).map_err(|fault| fault.words(name))
 }
 
-/// Driver and bus of an interface, as `ethtool -i` shows them; a TUN device has "tun" and "tun", a TAP device "tun" and "tap".
-fn driver(name: &str) -> io::Result<(String, String)> {
-    /// The head of `struct ethtool_drvinfo` (linux/ethtool.h), and room for the rest.
-    #[repr(C, align(4))]
-    struct Info {
-        command: u32,
-        driver: [u8; 32],
-        version: [u8; 32],
-        firmware: [u8; 32],
-        bus: [u8; 32],
-        rest: [u8; 64],
-    }
-    const GET_DRIVER_INFO: u32 = 3;
-    let mut info = Info { command: GET_DRIVER_INFO, driver: [0; 32], version: [0; 32], firmware: [0; 32], bus: [0; 32], rest: [0; 64] };
-    let mut request = request(name, 0);
-    request.ifr_ifru.ifru_data = (&raw mut info).cast();
-    interface_call(&UdpSocket::bind("127.0.0.1:0")?, libc::SIOCETHTOOL as _, &mut request)?;
-    let text = |bytes: &[u8; 32]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
-    Ok((text(&info.driver), text(&info.bus)))
-}
-
+/// What `ioctl::driver` says of a TUN device; a TAP device has "tun" and "tap".
 fn tun_driver() -> (String, String) {
     ("tun".into(), "tun".into())
-}
-
-fn request(name: &str, flags: i32) -> libc::ifreq {
-    // SAFETY: an ifreq is plain data, for which all zeros is a value.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (place, byte) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
-        *place = byte as libc::c_char;
-    }
-    request.ifr_ifru.ifru_flags = flags as libc::c_short;
-    request
-}
-
-fn interface_call(on: &impl AsRawFd, call: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
-    // SAFETY: the descriptor is open; every call made here takes a pointer to an ifreq, which outlives it, as does what `ifru_data` points to.
-    Errno::result(unsafe { libc::ioctl(on.as_raw_fd(), call, std::ptr::from_mut(request)) })?;
-    Ok(())
-}
-
-fn number_call(on: &impl AsRawFd, call: libc::Ioctl, number: libc::c_ulong) -> io::Result<()> {
-    // SAFETY: the descriptor is open; the calls made here take their argument by value.
-    Errno::result(unsafe { libc::ioctl(on.as_raw_fd(), call, number) })?;
-    Ok(())
 }
 
 fn errno(error: &io::Error) -> Errno {

@@ -1,23 +1,20 @@
 //! The tunnel's UDP socket: bound to the underlay address and port, used both ways (see [`crate::sending`] and [`crate::receiving`]).
 //!
-//! The "don't fragment" flag is set on all that leaves (IP_MTU_DISCOVER = DO), and what routers and the kernel say about it comes from the
-//! error queue (IP_RECVERR) as [`Report`]s. Nothing here blocks.
+//! The "don't fragment" flag is set on all that leaves (IP_MTU_DISCOVER = DO, and IPv6's alike), and what routers and the kernel say about it comes
+//! from the error queue (IP_RECVERR) as [`Report`]s. Nothing here blocks. A socket is of one address family; a tunnel over both has two a queue.
 
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use twill_reconcile::ports::Refused;
 
 use crate::offload::{self, Offloads};
-use crate::run;
+use crate::{mmsg, run};
 
-/// Sends and receives a system call, and frames a turn of a pump.
-pub const BATCH: usize = 32;
 /// Room for what one call gives at most: 65 535 bytes and a virtio-net header, in whole pages.
 pub const SLOT: usize = 68 * 1024;
 /// Asked of the kernel for both of the socket's buffers, in bytes.
@@ -26,11 +23,14 @@ const BUFFER: usize = 4 << 20;
 /// ICMP can be forged: what it says counts down to this path MTU, the kernel's own bound (net.ipv4.route.min_pmtu). A router that says
 /// none at all (0, before RFC 1191) is taken to mean this one.
 const LEAST_FROM_ROUTERS: u32 = 552;
+/// The same over IPv6, whose links all carry so much (RFC 8200).
+const LEAST_FROM_ROUTERS_V6: u32 = 1280;
 
 /// A bound socket.
 #[derive(Debug)]
 pub struct Socket {
     socket: socket2::Socket,
+    is_v6: bool,
     segments: AtomicBool,
     merges: bool,
 }
@@ -39,7 +39,7 @@ pub struct Socket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
     /// Where the datagram was going.
-    pub about: Ipv4Addr,
+    pub about: IpAddr,
     /// What was said.
     pub news: News,
 }
@@ -58,16 +58,22 @@ pub enum News {
 impl Socket {
     /// Binds a socket to `local`. With `shared`, several sockets may be bound to it, and the kernel spreads the peers over them. Of
     /// `offloads` it has those that the kernel has.
-    pub fn bind(local: SocketAddrV4, shared: bool, offloads: Offloads) -> Result<Self, Refused> {
+    pub fn bind(local: SocketAddr, shared: bool, offloads: Offloads) -> Result<Self, Refused> {
         Self::try_bind(local, shared, offloads)
             .map_err(|error| Refused { act: format!("bind UDP socket {local}"), cause: words(&error, local) })
     }
 
-    fn try_bind(local: SocketAddrV4, shared: bool, offloads: Offloads) -> io::Result<Self> {
-        let socket = socket2::Socket::new(Domain::IPV4, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+    fn try_bind(local: SocketAddr, shared: bool, offloads: Offloads) -> io::Result<Self> {
+        let socket = socket2::Socket::new(Domain::for_address(local), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
         socket.set_reuse_port(shared)?;
-        set_always_dont_fragment(&socket)?;
-        setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+        let is_v6 = local.is_ipv6();
+        mmsg::forbid_fragments(socket.as_fd(), is_v6)?;
+        if is_v6 {
+            socket.set_only_v6(true)?;
+            setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
+        } else {
+            setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+        }
         // Without CAP_NET_ADMIN the system's limit (net.core.rmem_max) applies, which is slower and not wrong.
         if setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).is_err() || setsockopt(&socket, sockopt::SndBufForce, &BUFFER).is_err() {
             socket.set_recv_buffer_size(BUFFER)?;
@@ -77,7 +83,12 @@ impl Socket {
         // Setting zero changes nothing, and shows whether the kernel knows the option.
         let segments = offloads.gso && !offload::is_run_mangled_here() && setsockopt(&socket, sockopt::UdpGsoSegment, &0).is_ok();
         let merges = offloads.gro && setsockopt(&socket, sockopt::UdpGroSegment, &true).is_ok();
-        Ok(Socket { socket, segments: AtomicBool::new(segments), merges })
+        Ok(Socket { socket, is_v6, segments: AtomicBool::new(segments), merges })
+    }
+
+    /// True when it reaches addresses of that family.
+    pub fn reaches(&self, to: IpAddr) -> bool {
+        self.is_v6 == to.is_ipv6()
     }
 
     /// The most packets that one send to a peer may carry: 1 while UDP_SEGMENT is off.
@@ -107,8 +118,8 @@ impl Socket {
             let mut control = nix::cmsg_space!([u8; 128]);
             let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
             let mut slices = [IoSliceMut::new(&mut cut)];
-            let message = recvmsg::<SockaddrIn>(self.socket.as_raw_fd(), &mut slices, Some(&mut control), flags).ok()?;
-            let about = message.address.map(|address| address.ip());
+            let message = recvmsg::<SockaddrStorage>(self.socket.as_raw_fd(), &mut slices, Some(&mut control), flags).ok()?;
+            let about = message.address.and_then(address);
             let news = message.cmsgs().ok().and_then(|mut messages| messages.find_map(news));
             if let (Some(about), Some(news)) = (about, news) {
                 return Some(Report { about, news });
@@ -129,26 +140,26 @@ impl AsFd for Socket {
     }
 }
 
+fn address(storage: SockaddrStorage) -> Option<IpAddr> {
+    let v4 = storage.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+    v4.or_else(|| storage.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+}
+
 fn news(message: ControlMessageOwned) -> Option<News> {
-    let ControlMessageOwned::Ipv4RecvErr(error, _) = message else { return None };
+    let (error, least) = match message {
+        ControlMessageOwned::Ipv4RecvErr(error, _) => (error, LEAST_FROM_ROUTERS),
+        ControlMessageOwned::Ipv6RecvErr(error, _) => (error, LEAST_FROM_ROUTERS_V6),
+        _ => return None,
+    };
     Some(match error.ee_errno as i32 {
         libc::EMSGSIZE if error.ee_origin == libc::SO_EE_ORIGIN_LOCAL => News::PathMtu(error.ee_info),
-        libc::EMSGSIZE => News::PathMtu(error.ee_info.max(LEAST_FROM_ROUTERS)),
+        libc::EMSGSIZE => News::PathMtu(error.ee_info.max(least)),
         libc::ECONNREFUSED => News::Refused,
         _ => News::Unreachable,
     })
 }
 
-fn set_always_dont_fragment(socket: &socket2::Socket) -> io::Result<()> {
-    let value: libc::c_int = libc::IP_PMTUDISC_DO;
-    let size = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: the descriptor is open; the option is an int, read through a pointer to one that outlives the call.
-    let set = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, (&raw const value).cast(), size) };
-    Errno::result(set)?;
-    Ok(())
-}
-
-fn words(error: &io::Error, local: SocketAddrV4) -> String {
+fn words(error: &io::Error, local: SocketAddr) -> String {
     match error.raw_os_error() {
         Some(libc::EADDRINUSE) => {
             format!("another program has UDP port {} (a flanneld, or a second twill?): stop it, or set another Port", local.port())
@@ -161,20 +172,29 @@ fn words(error: &io::Error, local: SocketAddrV4) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use nix::errno::Errno;
+
     use super::*;
+    use crate::mmsg::BATCH;
     use crate::receiving::Datagrams;
     use crate::sending::Packet;
 
     fn bound(offloads: Offloads) -> Socket {
-        Socket::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), false, offloads).expect("a loopback socket")
+        Socket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), false, offloads).expect("a loopback socket")
     }
 
     fn loopback() -> Socket {
         bound(Offloads::ALL)
     }
 
-    fn address(socket: &Socket) -> SocketAddrV4 {
-        socket.socket.local_addr().expect("bound").as_socket_ipv4().expect("IPv4")
+    fn loopback_v6() -> Socket {
+        Socket::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, 0)), false, Offloads::ALL).expect("a loopback socket")
+    }
+
+    fn address(socket: &Socket) -> SocketAddr {
+        socket.socket.local_addr().expect("bound").as_socket().expect("an IP address")
     }
 
     fn wait(socket: &Socket, events: nix::poll::PollFlags) {
@@ -182,7 +202,7 @@ mod tests {
         while nix::poll::poll(&mut polled, 5_000u16) == Err(Errno::EINTR) {}
     }
 
-    fn packets<'a>(packets: &'a [Vec<u8>], to: SocketAddrV4) -> impl Fn(usize) -> Packet<'a> {
+    fn packets<'a>(packets: &'a [Vec<u8>], to: SocketAddr) -> impl Fn(usize) -> Packet<'a> {
         move |number| {
             let (head, data) = packets[number].split_at(packets[number].len() / 3);
             Packet { target: 0, to, parts: [head, data] }
@@ -199,8 +219,10 @@ mod tests {
         while seen.len() < all.len() {
             wait(to, nix::poll::PollFlags::POLLIN);
             to.receive(&mut datagrams).expect("received");
-            let arrived = datagrams.places().inspect(|(sender, _)| assert_eq!(*sender, Ipv4Addr::LOCALHOST));
-            seen.extend(arrived.map(|(_, place)| place.of(datagrams.bytes()).to_vec()));
+            for arrived in datagrams.arrived() {
+                assert_eq!(arrived.from, address(from).ip());
+                seen.extend(arrived.places().map(|place| place.of(datagrams.bytes()).to_vec()));
+            }
         }
         assert_eq!(to.receive(&mut datagrams).expect_err("empty").kind(), io::ErrorKind::WouldBlock);
         seen
@@ -221,6 +243,14 @@ mod tests {
     }
 
     #[test]
+    fn both_families_carry_alike() {
+        let all: Vec<Vec<u8>> = [1400, 1400, 900, 60, 60].into_iter().enumerate().map(|(n, len)| vec![n as u8; len]).collect();
+        let (from, to) = (loopback_v6(), loopback_v6());
+        assert!(from.reaches(address(&to).ip()) && !from.reaches(address(&loopback()).ip()));
+        assert_eq!(carry(&from, &to, &all), all);
+    }
+
+    #[test]
     fn segmenting_is_stopped_once_and_sending_goes_on() {
         let (from, to) = (loopback(), loopback());
         let all = vec![vec![7; 1000]; 50];
@@ -230,12 +260,14 @@ mod tests {
 
     #[test]
     fn a_closed_port_is_reported_once() {
-        let socket = loopback();
-        let closed = address(&loopback());
-        socket.send(1, packets(&[b"x".to_vec()], closed), 1).expect("sent");
-        wait(&socket, nix::poll::PollFlags::empty());
-        assert_eq!(socket.next_report(), Some(Report { about: Ipv4Addr::LOCALHOST, news: News::Refused }));
-        assert_eq!(socket.next_report(), None);
+        // A socket that is closed again leaves a port that nobody listens on.
+        let closed = |socket: Socket| address(&socket);
+        for (socket, closed) in [(loopback(), closed(loopback())), (loopback_v6(), closed(loopback_v6()))] {
+            socket.send(1, packets(&[b"x".to_vec()], closed), 1).expect("sent");
+            wait(&socket, nix::poll::PollFlags::empty());
+            assert_eq!(socket.next_report(), Some(Report { about: closed.ip(), news: News::Refused }));
+            assert_eq!(socket.next_report(), None);
+        }
     }
 
     #[test]

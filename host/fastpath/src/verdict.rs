@@ -5,11 +5,11 @@
 //! An outer source is known by its address alone. flannel sends from its own port, but so does every NAT-free sender on an address that
 //! holds a lease, and the address is all that a lease tells.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::drops::DropReason;
-use crate::header::{Flaw, Ipv4, Packet};
+use crate::header::{Flaw, Packet};
 use crate::table::{Sender, Table};
 
 /// Which inner sources a sender may use. What is allowed for whom comes with the table; here only `Off` differs.
@@ -49,21 +49,17 @@ impl std::fmt::Display for NotASourceCheck {
 
 impl std::error::Error for NotASourceCheck {}
 
-/// A packet that does not go on: why, and the inner address that is the matter (unspecified where none can be told).
+/// A packet that does not go on: why, and the inner address that is the matter, where one can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
     /// Why.
     pub reason: DropReason,
     /// Inner destination or inner source.
-    pub inner: Ipv4Addr,
+    pub inner: Option<IpAddr>,
 }
 
 impl Stopped {
     fn new(reason: DropReason, inner: Option<IpAddr>) -> Self {
-        let inner = match inner {
-            Some(IpAddr::V4(address)) => address,
-            _ => Ipv4Addr::UNSPECIFIED,
-        };
         Stopped { reason, inner }
     }
 }
@@ -84,9 +80,9 @@ pub fn steer(bytes: &[u8], table: &Table) -> Result<u32, Stopped> {
     let destination = packet.destination();
     table.target_of(destination).ok_or_else(|| {
         let reason = match destination {
-            IpAddr::V4(address) if table.own.is_some_and(|own| own.contains(&address)) => DropReason::OwnSubnet,
-            IpAddr::V4(_) => DropReason::UnknownDestination,
-            IpAddr::V6(_) => DropReason::OtherFamily,
+            IpAddr::V6(address) if !table.has_v6 || address.is_multicast() || address.is_unicast_link_local() => DropReason::OtherFamily,
+            _ if table.is_own(destination) => DropReason::OwnSubnet,
+            _ => DropReason::UnknownDestination,
         };
         Stopped::new(reason, Some(destination))
     })
@@ -97,31 +93,28 @@ pub fn is_unreachable(reason: DropReason) -> bool {
     matches!(reason, DropReason::UnknownDestination | DropReason::OwnSubnet)
 }
 
-/// Whom a datagram comes from, if what it holds may go on to the kernel. Its length is checked before its content, and the sender first of
+/// Whether what a datagram of `sender` holds may go on to the kernel. Its length is checked before its content, and the sender first of
 /// all, so that a stranger's datagrams are all counted as such.
-pub fn admit<'t>(bytes: &[u8], outer: Ipv4Addr, table: &'t Table, check: SourceCheck) -> Result<&'t Sender, Stopped> {
-    let sender = table.sender(outer).ok_or_else(|| Stopped::new(DropReason::UnknownSender, inner_source(bytes)))?;
+pub fn admit(bytes: &[u8], sender: Option<&Sender>, table: &Table, check: SourceCheck) -> Result<(), Stopped> {
+    let sender = sender.ok_or_else(|| Stopped::new(DropReason::UnknownSender, inner_source(bytes)))?;
     if bytes.len() > table.mtu {
         return Err(Stopped::new(DropReason::Oversize, inner_source(bytes)));
     }
     let source = Packet::parse(bytes)?.source();
-    if check == SourceCheck::Off || sender.may_use(source) { Ok(sender) } else { Err(Stopped::new(DropReason::InnerSource, Some(source))) }
+    if check == SourceCheck::Off || sender.may_use(source) { Ok(()) } else { Err(Stopped::new(DropReason::InnerSource, Some(source))) }
 }
 
 fn inner_source(bytes: &[u8]) -> Option<IpAddr> {
     Packet::parse(bytes).ok().map(|packet| packet.source())
 }
 
-/// The packet, when it is one of IPv4 and so can be answered or fragmented.
-pub fn as_ipv4(bytes: &[u8]) -> Option<Ipv4<'_>> {
-    Ipv4::parse(bytes).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::header::tests::ipv4;
+    use crate::header::tests::{ipv4, ipv6};
     use crate::peer::Peers;
+    use std::net::Ipv4Addr;
+    use twill_model::Addresses;
     use twill_reconcile::ports::Forwarding;
 
     const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -131,7 +124,7 @@ mod tests {
         let forwarding = Forwarding {
             endpoints: vec![(subnet, PEER.into(), 8285)],
             senders: vec![(PEER.into(), vec![subnet])],
-            answers_from: Some(Ipv4Addr::new(10, 5, 1, 0)),
+            answers_from: Addresses { v4: Some(Ipv4Addr::new(10, 5, 1, 0)), v6: None },
             mtu: 100,
         };
         Table::new(&forwarding, &mut Peers::new(1))
@@ -142,7 +135,7 @@ mod tests {
     }
 
     fn refusal(bytes: &[u8], outer: Ipv4Addr) -> Option<DropReason> {
-        admit(bytes, outer, &table(), SourceCheck::Lease).err().map(|stopped| stopped.reason)
+        admit(bytes, table().sender(outer.into()), &table(), SourceCheck::Lease).err().map(|stopped| stopped.reason)
     }
 
     #[test]
@@ -152,6 +145,7 @@ mod tests {
         assert_eq!(to([10, 5, 1, 9]), Err(DropReason::OwnSubnet));
         assert_eq!(to([10, 5, 3, 9]), Err(DropReason::UnknownDestination));
         assert_eq!(steer(&[0x60; 40], &table()).map_err(|stopped| stopped.reason), Err(DropReason::Truncated));
+        assert_eq!(steer(&ipv6(b"x"), &table()).map_err(|stopped| stopped.reason), Err(DropReason::OtherFamily), "no peer has IPv6");
     }
 
     #[test]
@@ -167,8 +161,8 @@ mod tests {
     #[test]
     fn off_lets_any_inner_source_of_a_known_sender_in() {
         let packet = from([172, 16, 0, 1], 60);
-        assert!(admit(&packet, PEER, &table(), SourceCheck::Off).is_ok());
-        assert!(admit(&packet, Ipv4Addr::new(192, 0, 2, 3), &table(), SourceCheck::Off).is_err());
+        assert!(admit(&packet, table().sender(PEER.into()), &table(), SourceCheck::Off).is_ok());
+        assert!(admit(&packet, None, &table(), SourceCheck::Off).is_err());
     }
 
     #[test]

@@ -289,6 +289,37 @@ pub struct TunnelStatus {
     pub drops: BTreeMap<String, u64>,
     /// By peer.
     pub peers: Vec<PeerTraffic>,
+    /// How packets cross into the kernel; none from a daemon that does not tell.
+    #[serde(default)]
+    pub crossing: Option<Crossing>,
+}
+
+/// How the packets of a tunnel cross into the kernel: many at once where offloads allow it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Crossing {
+    /// Queues of the TUN device; each has threads of its own.
+    pub queues: usize,
+    /// Offloads in force: "tso", "uso" (super-packets of TCP and UDP through the TUN device), "gso" (UDP_SEGMENT on sending), "gro" (UDP_GRO on receiving).
+    pub offloads: Vec<String>,
+    /// Offloads that are not in force: switched off, or missing in the kernel, or refused by the underlay.
+    pub missing: Vec<String>,
+    /// From pods to peers.
+    pub sent: CrossingCounts,
+    /// From peers to pods.
+    pub received: CrossingCounts,
+}
+
+/// What crossed in one direction.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CrossingCounts {
+    /// Times that packets were drained from their source, at least one each time.
+    pub batches: u64,
+    /// Super-packets read from the TUN device, or written to it.
+    pub super_packets: u64,
+    /// Packets that those stood for.
+    pub segments: u64,
+    /// Super-packets by the number of packets that each stood for: 1, 2 to 3, 4 to 7, 8 to 15, 16 to 31, 32 to 63, and 64 or more.
+    pub sizes: Vec<u64>,
 }
 
 /// Packets and bytes both ways; inner packets, without outer headers.

@@ -1,7 +1,7 @@
 //! What the reconciler needs of the world: planners (the plugin room), the kernel (the kernel room) and the forwarder (the fast path).
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use twill_model::firewall::{Filter, Ruleset};
@@ -9,7 +9,7 @@ use twill_model::item::{Item, Link, LinkName};
 use twill_model::node::Node;
 use twill_model::state::{HostItem, Observed, Road, Sysctl};
 use twill_model::status::TunnelStatus;
-use twill_model::{Lease, Mac, Way};
+use twill_model::{Addresses, Lease, Mac, Way};
 
 /// Why a backend gave no plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -135,8 +135,8 @@ pub struct Forwarding {
     pub endpoints: Vec<(IpNet, IpAddr, u16)>,
     /// Outer source, allowed inner sources.
     pub senders: Vec<(IpAddr, Vec<IpNet>)>,
-    /// Source of the ICMP answers that the fast path gives to pods: the tunnel's own address.
-    pub answers_from: Option<Ipv4Addr>,
+    /// Sources of the ICMP answers that the fast path gives to pods: the tunnel's own addresses.
+    pub answers_from: Addresses,
     /// MTU of the tunnel link, in bytes.
     pub mtu: u32,
 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnet::IpNet;
+use twill_model::Addresses;
 use twill_model::address::overlap;
 use twill_model::item::{Item, Link, LinkKind, LinkName};
 use twill_model::state::Desired;
@@ -20,7 +21,7 @@ pub fn tables(desired: &Desired) -> BTreeMap<LinkName, (Link<LinkName>, Forwardi
     let mut tables = BTreeMap::new();
     for (item, _) in desired.items.values() {
         if let Item::Link(link @ Link { kind: LinkKind::Tunnel { .. }, .. }) = item {
-            let empty = Forwarding { endpoints: Vec::new(), senders: Vec::new(), answers_from: None, mtu: link.mtu };
+            let empty = Forwarding { endpoints: Vec::new(), senders: Vec::new(), answers_from: Addresses::default(), mtu: link.mtu };
             tables.insert(link.on.clone(), (link.clone(), empty));
         }
     }
@@ -29,11 +30,10 @@ pub fn tables(desired: &Desired) -> BTreeMap<LinkName, (Link<LinkName>, Forwardi
         match item {
             Item::Endpoint(e) => table.endpoints.push((e.to, e.peer, e.port)),
             Item::Sender(s) => table.senders.push((s.peer, s.inner.clone())),
-            Item::Assignment(a) => {
-                if let IpAddr::V4(own) = a.address.addr() {
-                    table.answers_from.get_or_insert(own);
-                }
-            }
+            Item::Assignment(a) => match a.address.addr() {
+                IpAddr::V4(own) => _ = table.answers_from.v4.get_or_insert(own),
+                IpAddr::V6(own) => _ = table.answers_from.v6.get_or_insert(own),
+            },
             _ => {}
         }
     }
@@ -73,7 +73,12 @@ mod tests {
 
     fn table(endpoints: &[(&str, &str)]) -> Forwarding {
         let endpoint = |(to, peer): &(&str, &str)| (to.parse().expect("a prefix"), peer.parse().expect("an address"), 8285);
-        Forwarding { endpoints: endpoints.iter().map(endpoint).collect(), senders: Vec::new(), answers_from: None, mtu: 1472 }
+        Forwarding {
+            endpoints: endpoints.iter().map(endpoint).collect(),
+            senders: Vec::new(),
+            answers_from: Addresses::default(),
+            mtu: 1472,
+        }
     }
 
     #[test]

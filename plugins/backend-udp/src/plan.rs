@@ -1,16 +1,16 @@
-//! What the udp backend plans: one TUN link with its address and route, an endpoint and a sender a peer.
+//! What the udp backend plans: one TUN link with its addresses and routes, an endpoint and senders a peer.
 //!
-//! The figures are flannel's (`<base>/32`, MTU less 28, the whole network to the link with scope global, the socket on the interface's own
-//! address). Two things are better: the port is published, so that it may differ from node to node, and only senders that hold a lease are
-//! let in. IPv4 only, inside and outside.
+//! For IPv4 the figures are flannel's (`<base>/32`, MTU less 28, the whole network to the link with scope global, the socket on the interface's own
+//! address). Three things are better: the port is published, so that it may differ from node to node; only senders that hold a lease are let in; and
+//! IPv6 is carried and travelled over, in any mixture. What family a packet has says nothing of the one that it travels in: to each peer all of them
+//! take outer IPv4 where both nodes have it, which costs 20 bytes less, and else outer IPv6.
 
-use std::net::Ipv4Addr;
-
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use twill_guest::backend::{
     Addresses, Assignment, Base, Context, Device, Endpoint, Hop, Item, Lease, Link, LinkKind, Node, Refusal, Road, Route, Sender, Tunnel,
     Underlay, Way,
 };
+use twill_guest::family::{Family, base, each_shared, families};
 use twill_guest::options::Options;
 
 /// JSON Schema of the `Backend` object, as far as this backend reads it.
@@ -24,91 +24,134 @@ const LINK_NAME: &str = "flannel%d";
 const DEFAULT_PORT: u16 = 8285;
 /// Outer IPv4 header (20 bytes) and UDP header (8 bytes).
 const OVERHEAD: u32 = 28;
+/// Outer IPv6 header (40 bytes) and UDP header.
+const OVERHEAD_V6: u32 = 48;
 /// The least MTU of IPv4 (RFC 791).
 const LEAST_MTU: u32 = 68;
+/// The least MTU of IPv6 (RFC 8200).
+const LEAST_MTU_V6: u32 = 1280;
 
 /// The way to publish. flannel publishes no data for this backend, so the port goes into the options.
 pub fn advertise(node: &Node, options: &str) -> Result<Way, Refusal> {
     let port = port("Backend", options, DEFAULT_PORT)?;
-    public_v4(&node.public, "this node")?;
+    if node.public.v4.is_none() && node.public.v6.is_none() {
+        return Err(Refusal::Unsuitable("this node has no public address".into()));
+    }
     Ok(Way { backend: "udp".into(), options: serde_json::json!({ "Port": port }).to_string(), data_v4: None, data_v6: None })
 }
 
-/// The link, its address, and for the config's own backend the route of the whole network.
+/// The link, its addresses, and for the config's own backend the routes of the whole network. The link takes what fits by outer IPv4 where there is
+/// one; pods keep to what fits either way.
 pub fn local(context: &Context) -> Result<Base, Refusal> {
-    let mtu = inner_mtu(&context.node.underlay)?;
-    let mut items = vec![Item::Link(tunnel(context, mtu)?), Item::Assignment(own_address(&context.mine)?)];
-    if context.primary {
-        items.extend(context.network.ranges.iter().filter(|range| is_v4(range)).map(|range| Item::Route(route(range))));
+    let outer = sockets(context)?;
+    let fits = |family: Family| inner_mtu(family, context);
+    let mtu = fits(if outer.v4.is_some() { Family::V4 } else { Family::V6 })?;
+    let pod_mtu = fits(if outer.v6.is_some() { Family::V6 } else { Family::V4 })?;
+    let kind = LinkKind::Tunnel(Tunnel { port: own_port(context)?, local: outer });
+    let mut items = vec![Item::Link(Link { handle: LINK.into(), name: LINK_NAME.into(), kind, mtu, mac: None })];
+    for family in families(&context.mine.subnets) {
+        let subnet = subnet(family, &context.mine, "this node")?;
+        items.push(Item::Assignment(Assignment { on: LINK.into(), address: family.host_prefix(base(subnet)) }));
+        if context.primary {
+            let ranges = context.network.ranges.iter().filter(|range| Family::of(range) == family);
+            items.extend(ranges.map(|range| Item::Route(route(family, range, None))));
+        }
     }
-    Ok(Base { items, pod_mtu: mtu })
+    if items.len() == 1 { Err(Refusal::Unsuitable("this node has no subnet".into())) } else { Ok(Base { items, pod_mtu }) }
 }
 
-/// The endpoint of `peer`; beside another backend, which has the network's route, also the route of the peer's subnet.
+/// The endpoints of `peer`, one a family that both nodes have; with the routes of its subnets beside another backend, which has the network's, and
+/// where less fits on the way to it than into the link.
 pub fn send_to(context: &Context, peer: &Lease, over: &Way, road: Road) -> Result<Vec<Item>, Refusal> {
-    let to = subnet_v4(peer, "the peer")?.to_string();
-    let outer = public_v4(&peer.public, "the peer")?;
-    if road.v4 == Hop::Unreachable {
-        return Err(Refusal::Unsuitable(format!("there is no road to {outer}")));
-    }
+    let own = sockets(context)?;
+    let (travels, outer) = outer(&own, &peer.public, road)?;
     let port = port("the peer's options", &over.options, own_port(context)?)?;
-    let route = (!context.primary).then(|| Item::Route(route(&to)));
-    let endpoint = Item::Endpoint(Endpoint { on: LINK.into(), to, peer: outer.to_string(), port });
-    Ok(std::iter::once(endpoint).chain(route).collect())
+    let mtu = (travels == Family::V6 && own.v4.is_some()).then(|| inner_mtu(Family::V6, context)).transpose()?;
+    each_shared(&context.mine.subnets, &peer.subnets, |family| {
+        let to = subnet(family, peer, "the peer")?;
+        let endpoint = Item::Endpoint(Endpoint { on: LINK.into(), to: to.into(), peer: outer.into(), port });
+        let route = (!context.primary || mtu.is_some()).then(|| Item::Route(route(family, to, mtu)));
+        Ok(std::iter::once(endpoint).chain(route).collect())
+    })
 }
 
-/// Datagrams from the peer's public address may hold packets of its pods and of the peer itself. A peer without IPv4 sends none.
+/// Datagrams from the peer's public addresses may hold packets of its pods and of the peer itself.
 pub fn receive_from(peer: &Lease) -> Result<Vec<Item>, Refusal> {
-    let (Ok(subnet), Ok(outer)) = (subnet_v4(peer, "the peer"), public_v4(&peer.public, "the peer")) else { return Ok(vec![]) };
-    let inner = vec![subnet.to_string(), Ipv4Net::from(outer).to_string()];
-    Ok(vec![Item::Sender(Sender { on: LINK.into(), peer: outer.to_string(), inner })])
+    let public = |family: Family| Some((family, address(family, &peer.public, "the peer").ok()?));
+    let public: Vec<(Family, &str)> = Family::BOTH.into_iter().filter_map(public).collect();
+    let Ok(mut inner) =
+        families(&peer.subnets).map(|family| subnet(family, peer, "the peer").map(Into::into)).collect::<Result<Vec<String>, _>>()
+    else {
+        return Ok(vec![]);
+    };
+    if inner.is_empty() {
+        return Ok(vec![]);
+    }
+    inner.extend(public.iter().map(|(family, address)| family.host_prefix(address)));
+    let sender = |(_, address): &(Family, &str)| Item::Sender(Sender { on: LINK.into(), peer: (*address).into(), inner: inner.clone() });
+    Ok(public.iter().map(sender).collect())
 }
 
-fn tunnel(context: &Context, mtu: u32) -> Result<Link, Refusal> {
-    let local = interface_v4(&context.node)?;
-    let kind = Tunnel { port: own_port(context)?, local: Addresses { v4: Some(local.to_string()), v6: None } };
-    Ok(Link { handle: LINK.into(), name: LINK_NAME.into(), kind: LinkKind::Tunnel(kind), mtu, mac: None })
+/// Where the sockets are bound: an own address of the interface in every family in which this node has published one. Behind NAT it is not the
+/// public one, which is preferred where the interface has several.
+fn sockets(context: &Context) -> Result<Addresses, Refusal> {
+    let Context { node, mine, .. } = context;
+    let (mut own, mut missing) = (Addresses { v4: None, v6: None }, Vec::new());
+    for family in Family::BOTH.into_iter().filter(|family| family.address(&mine.public).is_some()) {
+        match family.interface_address(&node.underlay, &node.public) {
+            Ok(address) => *family.pick(&mut own.v4, &mut own.v6) = Some(address.into()),
+            Err(Refusal::Unsuitable(reason)) => missing.push(reason),
+            Err(invalid) => return Err(invalid),
+        }
+    }
+    match (&own, missing.is_empty()) {
+        (Addresses { v4: None, v6: None }, true) => Err(Refusal::Unsuitable("this node has no public address".into())),
+        (Addresses { v4: None, v6: None }, false) => Err(Refusal::Unsuitable(missing.join("; "))),
+        _ => Ok(own),
+    }
 }
 
-fn own_address(mine: &Lease) -> Result<Assignment, Refusal> {
-    let base = subnet_v4(mine, "this node")?.network();
-    Ok(Assignment { on: LINK.into(), address: Ipv4Net::from(base).to_string() })
+/// How packets travel to a peer, and to which of its addresses.
+fn outer<'p>(own: &Addresses, peer: &'p Addresses, road: Road) -> Result<(Family, &'p str), Refusal> {
+    let mut reasons = Vec::new();
+    for family in Family::BOTH.into_iter().filter(|family| family.address(own).is_some()) {
+        match address(family, peer, "the peer") {
+            Ok(address) if family.hop(road) == Hop::Unreachable => reasons.push(format!("there is no road to {address}")),
+            Ok(address) => return Ok((family, address)),
+            Err(Refusal::Unsuitable(reason)) => reasons.push(reason),
+            Err(invalid) => return Err(invalid),
+        }
+    }
+    Err(Refusal::Unsuitable(reasons.join("; ")))
 }
 
-fn route(to: &str) -> Route {
-    Route { scope_global: true, ..Route::via(to.into(), None, Device::Link(LINK.into())) }
+fn route(family: Family, to: &str, mtu: Option<u32>) -> Route {
+    // IPv6 routes have no scope.
+    Route { scope_global: family == Family::V4, mtu, ..Route::via(to.into(), None, Device::Link(LINK.into())) }
 }
 
-/// What fits into a datagram that fits onto the underlay.
-fn inner_mtu(underlay: &Underlay) -> Result<u32, Refusal> {
-    let inner = underlay.mtu.checked_sub(OVERHEAD).filter(|inner| *inner >= LEAST_MTU);
-    inner.ok_or_else(|| Refusal::Unsuitable(format!("{}'s MTU of {} leaves no room for packets in UDP", underlay.name, underlay.mtu)))
+/// What fits into a datagram of that family that fits onto the underlay; enough for every family that pods have.
+fn inner_mtu(outer: Family, context: &Context) -> Result<u32, Refusal> {
+    let Underlay { name, mtu, .. } = &context.node.underlay;
+    let least = if context.mine.subnets.v6.is_some() { LEAST_MTU_V6 } else { LEAST_MTU };
+    let inner = mtu.checked_sub(outer.pick(OVERHEAD, OVERHEAD_V6)).filter(|inner| *inner >= least);
+    inner.ok_or_else(|| Refusal::Unsuitable(format!("{name}'s MTU of {mtu} leaves no room for packets in UDP")))
 }
 
-/// The address the socket is bound to: the interface's own, which behind NAT is not the public one. The public one is preferred where the
-/// interface has several.
-fn interface_v4(node: &Node) -> Result<Ipv4Addr, Refusal> {
-    let public = node.public.v4.as_deref();
-    let mut own = node.underlay.addresses.iter().filter_map(|text| match text.parse() {
-        Ok(IpNet::V4(net)) => Some(net.addr()),
-        _ => None,
-    });
-    let first = own.next().ok_or_else(|| Refusal::Unsuitable(format!("{} has no IPv4 address", node.underlay.name)))?;
-    Ok(std::iter::once(first).chain(own).find(|address| public == Some(&address.to_string())).unwrap_or(first))
+/// A public address, which must be one of its family.
+fn address<'a>(family: Family, public: &'a Addresses, whose: &str) -> Result<&'a str, Refusal> {
+    let text = family.public(public, whose)?;
+    let is_one = family.pick(text.parse::<std::net::Ipv4Addr>().is_ok(), text.parse::<std::net::Ipv6Addr>().is_ok());
+    let wrong = || Refusal::Invalid(format!("{whose} has the public address \"{text}\", which is not {}", family.name()));
+    is_one.then_some(text).ok_or_else(wrong)
 }
 
-fn public_v4(public: &Addresses, whose: &str) -> Result<Ipv4Addr, Refusal> {
-    let text = public.v4.as_deref().ok_or_else(|| Refusal::Unsuitable(format!("{whose} has no public IPv4 address")))?;
-    text.parse().map_err(|_| Refusal::Invalid(format!("{whose} has the public address \"{text}\", which is not IPv4")))
-}
-
-fn subnet_v4(lease: &Lease, whose: &str) -> Result<Ipv4Net, Refusal> {
-    let text = lease.subnets.v4.as_deref().ok_or_else(|| Refusal::Unsuitable(format!("{whose} has no IPv4 subnet")))?;
-    text.parse().map_err(|_| Refusal::Invalid(format!("{whose} has the subnet \"{text}\", which is not an IPv4 prefix")))
-}
-
-fn is_v4(range: &str) -> bool {
-    matches!(range.parse(), Ok(IpNet::V4(_)))
+/// A lease's subnet, which must be a prefix of its family.
+fn subnet<'a>(family: Family, lease: &'a Lease, whose: &str) -> Result<&'a str, Refusal> {
+    let text = family.prefix(&lease.subnets).ok_or_else(|| Refusal::Unsuitable(format!("{whose} has no {} subnet", family.name())))?;
+    let is_one = matches!((text.parse(), family), (Ok(IpNet::V4(_)), Family::V4) | (Ok(IpNet::V6(_)), Family::V6));
+    let wrong = || Refusal::Invalid(format!("{whose} has the subnet \"{text}\", which is not an {} prefix", family.name()));
+    is_one.then_some(text).ok_or_else(wrong)
 }
 
 fn own_port(context: &Context) -> Result<u16, Refusal> {

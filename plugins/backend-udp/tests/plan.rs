@@ -46,12 +46,22 @@ const ROAD: Road = Road { v4: Hop::Routed, v6: Hop::Unreachable };
 fn line(item: &Item) -> String {
     match item {
         Item::Link(Link { handle, name, kind: LinkKind::Tunnel(tunnel), mtu, mac: None }) => {
-            let Tunnel { port, local: Addresses { v4: Some(local), v6: None } } = tunnel else { panic!("{tunnel:?}") };
-            format!("link {handle} \"{name}\" tunnel on {local}:{port} mtu {mtu}")
+            let Tunnel { port, local } = tunnel;
+            let local = match (&local.v4, &local.v6) {
+                (Some(v4), None) => format!("{v4}:{port}"),
+                (None, Some(v6)) => format!("[{v6}]:{port}"),
+                (Some(v4), Some(v6)) => format!("{v4}:{port} and [{v6}]:{port}"),
+                (None, None) => panic!("{tunnel:?}"),
+            };
+            format!("link {handle} \"{name}\" tunnel on {local} mtu {mtu}")
         }
         Item::Assignment(Assignment { on, address }) => format!("address {address} dev {on}"),
         Item::Route(Route { to, via: None, on: Device::Link(on), onlink: false, scope_global: true, mtu: None }) => {
             format!("route {to} dev {on} scope global")
+        }
+        Item::Route(Route { to, via: None, on: Device::Link(on), onlink: false, scope_global, mtu }) => {
+            let mtu = mtu.map_or(String::new(), |mtu| format!(" mtu {mtu}"));
+            format!("route {to} dev {on}{}{mtu}", if *scope_global { " scope global" } else { "" })
         }
         Item::Endpoint(Endpoint { on, to, peer, port }) => format!("endpoint {to} at {peer}:{port} dev {on}"),
         Item::Sender(Sender { on, peer, inner }) => format!("sender {peer} with {} dev {on}", inner.join(" ")),
@@ -147,13 +157,88 @@ fn wrong_options_are_named_by_their_key() {
 #[test]
 fn a_peer_or_node_without_ipv4_is_another_ways_business() {
     let no_public = Node { public: addresses(None), ..node() };
-    assert_eq!(unsuitable(plan::advertise(&no_public, "{}")), "this node has no public IPv4 address");
+    assert_eq!(unsuitable(plan::advertise(&no_public, "{}")), "this node has no public address");
     let send = |peer: &Lease, road| plan::send_to(&context(), peer, &way("{}"), road);
     assert_eq!(unsuitable(send(&lease(Some("10.10.26.0/24"), None, "{}"), ROAD)), "the peer has no public IPv4 address");
-    assert_eq!(unsuitable(send(&lease(None, Some("10.98.0.2"), "{}"), ROAD)), "the peer has no IPv4 subnet");
+    assert_eq!(unsuitable(send(&lease(None, Some("10.98.0.2"), "{}"), ROAD)), "this node and the peer have no address family in common");
     let nowhere = Road { v4: Hop::Unreachable, v6: Hop::OnLink };
     assert_eq!(unsuitable(send(&peer(), nowhere)), "there is no road to 10.98.0.2");
     assert_eq!(plan::receive_from(&lease(Some("10.10.26.0/24"), None, "{}")), Ok(vec![]));
+}
+
+/// This node with both families, inside and outside.
+fn dual() -> Context {
+    let mut context = context();
+    context.mine.subnets.v6 = text("fd10:0:0:66::/64");
+    context.mine.public.v6 = text("fd98::1");
+    context.node.public.v6 = text("fd98::1");
+    context.node.underlay.addresses.push("fd98::1/64".into());
+    context
+}
+
+fn dual_peer(public_v4: Option<&str>) -> Lease {
+    let mut peer = lease(Some("10.10.26.0/24"), public_v4, "{}");
+    (peer.subnets.v6, peer.public.v6) = (text("fd10:0:0:26::/64"), text("fd98::2"));
+    peer
+}
+
+const BOTH_ROADS: Road = Road { v4: Hop::Routed, v6: Hop::OnLink };
+
+#[test]
+fn both_families_are_carried_by_one_link_with_a_socket_each() {
+    let base = plan::local(&dual()).expect("planned");
+    let golden = [
+        "link tun \"flannel%d\" tunnel on 10.98.0.1:8285 and [fd98::1]:8285 mtu 1472",
+        "address 10.10.66.0/32 dev tun",
+        "route 10.10.0.0/16 dev tun scope global",
+        "address fd10:0:0:66::/128 dev tun",
+        "route fd10::/48 dev tun",
+    ];
+    assert_eq!(lines(&base.items), golden);
+    assert_eq!(base.pod_mtu, 1452, "what fits by either family");
+}
+
+#[test]
+fn all_packets_to_a_peer_travel_by_ipv4_where_both_have_it() {
+    let peer = dual_peer(Some("10.98.0.2"));
+    let send = plan::send_to(&dual(), &peer, &way("{}"), BOTH_ROADS).expect("planned");
+    assert_eq!(lines(&send), ["endpoint 10.10.26.0/24 at 10.98.0.2:8285 dev tun", "endpoint fd10:0:0:26::/64 at 10.98.0.2:8285 dev tun"]);
+    let receive = plan::receive_from(&peer).expect("planned");
+    let inner = "10.10.26.0/24 fd10:0:0:26::/64 10.98.0.2/32 fd98::2/128";
+    assert_eq!(lines(&receive), [format!("sender 10.98.0.2 with {inner} dev tun"), format!("sender fd98::2 with {inner} dev tun")]);
+}
+
+#[test]
+fn else_they_travel_by_ipv6_and_the_routes_say_what_fits() {
+    let golden = [
+        "endpoint 10.10.26.0/24 at fd98::2:8285 dev tun",
+        "route 10.10.26.0/24 dev tun scope global mtu 1452",
+        "endpoint fd10:0:0:26::/64 at fd98::2:8285 dev tun",
+        "route fd10:0:0:26::/64 dev tun mtu 1452",
+    ];
+    let send = plan::send_to(&dual(), &dual_peer(None), &way("{}"), BOTH_ROADS).expect("planned");
+    assert_eq!(lines(&send), golden);
+    let no_v4_road = Road { v4: Hop::Unreachable, v6: Hop::OnLink };
+    let send = plan::send_to(&dual(), &dual_peer(Some("10.98.0.2")), &way("{}"), no_v4_road).expect("planned");
+    assert_eq!(lines(&send), golden);
+    let nowhere = Road { v4: Hop::Unreachable, v6: Hop::Unreachable };
+    let refused = unsuitable(plan::send_to(&dual(), &dual_peer(Some("10.98.0.2")), &way("{}"), nowhere));
+    assert_eq!(refused, "there is no road to 10.98.0.2; there is no road to fd98::2");
+}
+
+#[test]
+fn a_network_of_ipv6_alone_needs_no_ipv4_anywhere() {
+    let mut context = dual();
+    context.mine.subnets.v4 = None;
+    (context.mine.public.v4, context.node.public.v4) = (None, None);
+    let base = plan::local(&context).expect("planned");
+    let golden =
+        ["link tun \"flannel%d\" tunnel on [fd98::1]:8285 mtu 1452", "address fd10:0:0:66::/128 dev tun", "route fd10::/48 dev tun"];
+    assert_eq!((lines(&base.items), base.pod_mtu), (golden.map(String::from).to_vec(), 1452));
+    let send = plan::send_to(&context, &dual_peer(None), &way("{}"), BOTH_ROADS).expect("planned");
+    assert_eq!(lines(&send), ["endpoint fd10:0:0:26::/64 at fd98::2:8285 dev tun"], "the link has no larger MTU that a route must lower");
+    context.node.underlay.mtu = 1327;
+    assert!(unsuitable(plan::local(&context)).contains("leaves no room"), "IPv6 needs 1280 bytes inside");
 }
 
 #[test]

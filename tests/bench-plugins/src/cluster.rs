@@ -51,7 +51,16 @@ pub fn inputs(peers: u16) -> (Inputs, Roads) {
     let peers: Vec<Lease> = (2..2 + peers).map(lease).collect();
     let roads = peers.iter().filter_map(|peer| Some((IpAddr::V4(peer.public.v4?), Hop::OnLink))).collect();
     let networks = Prefixes { v4: "10.0.0.0/8".parse().ok(), v6: None };
-    let inputs = Inputs { networks, backend: "udp".into(), node: node(), mine: lease(1), peers, complete: true, firewall: None };
+    let inputs = Inputs {
+        networks,
+        backend: "udp".into(),
+        node: node(),
+        mine: lease(1),
+        peers,
+        complete: true,
+        firewall: None,
+        proofs: Default::default(),
+    };
     (inputs, roads)
 }
 

@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use twill_fastpath::{Offloads, Tunnels};
+use twill_fastpath::{Tunnels, queues_for};
 use twill_http::{Api, bind_unix, serve_tcp, serve_unix};
 use twill_kernel::lock::InstanceLock;
 use twill_kernel::{Netlink, ROUTE_PROTOCOL};
@@ -177,7 +177,6 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
         cluster: handle.cluster(),
         node: parts.node.subscribe(),
         kernel: Arc::clone(&parts.kernel),
-        alone: Arc::clone(&parts.alone),
         allow_disruption: parts.settings.allow_disruption,
     };
     parts.plugins.try_out_with(trials.judge());
@@ -270,11 +269,9 @@ fn refusals(events: &Arc<Events>) -> Refusals {
 
 /// The inner sources that are accepted are the reconciler's to plan.
 fn fast_path_settings(settings: &RunSettings) -> twill_fastpath::Settings {
-    let offloads = match settings.udp_offload {
-        settings::UdpOffload::Auto => Offloads::ALL,
-        settings::UdpOffload::Off => Offloads::NONE,
-    };
-    twill_fastpath::Settings { offloads, ..twill_fastpath::Settings::default() }
+    let cores = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let queues = settings.udp_queues.map_or_else(|| queues_for(cores), usize::from);
+    twill_fastpath::Settings { offloads: settings.udp_offload, queues, ..twill_fastpath::Settings::default() }
 }
 
 fn reconciler_settings(settings: &RunSettings) -> Settings {

@@ -9,19 +9,18 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use twill_kernel::Netlink;
 use twill_lease::cluster::Cluster;
-use twill_lease::keeper::Wish;
 use twill_model::Lease;
 use twill_model::event::{Kind, Told, Weight};
 use twill_model::node::Node;
 use twill_model::status::Standing;
 use twill_plugin::{Backends, Plugins, TryOut};
 use twill_reconcile::Inputs;
+use twill_reconcile::ports::Planner;
 use twill_reconcile::trial::{Basis, try_out};
 use twill_reconcile::view::Outcome;
 
-use super::alone::Alone;
 use super::follow::Followed;
-use super::wish::Advertised;
+use super::wish::{links_found, network};
 
 /// Time for a whole trial plan: what thousands of peers may take in a slow language.
 const TRIAL: Duration = Duration::from_secs(120);
@@ -83,8 +82,6 @@ pub struct Trials {
     pub node: watch::Receiver<Arc<Node>>,
     /// Where links that may be taken over are looked for.
     pub kernel: Arc<Netlink>,
-    /// The claim to be alone on the network.
-    pub alone: Arc<Alone>,
     /// Links may be broken, whoever asks.
     pub allow_disruption: bool,
 }
@@ -127,12 +124,13 @@ impl Trials {
     async fn advertised(&self, backend: &str, candidate: Backends, mine: &Lease) -> Result<Option<Lease>, String> {
         let config = self.cluster.borrow().config.clone();
         let Some(config) = config.filter(|config| config.backend == backend) else { return Ok(None) };
-        let wish =
-            Advertised { planner: candidate, kernel: Arc::clone(&self.kernel), node: self.node.clone(), alone: Arc::clone(&self.alone) };
-        let (_, wished) = wish.wish(&config, Some(mine)).await?;
-        let ways: Vec<_> =
-            mine.ways.iter().map(|way| wished.iter().find(|wish| wish.backend == way.backend).unwrap_or(way).clone()).collect();
-        Ok((ways != mine.ways).then(|| Lease { ways, ..mine.clone() }))
+        let before = mine.ways.iter().find(|way| way.backend == backend).cloned();
+        let node = (**self.node.borrow()).clone();
+        let links = links_found(&*self.kernel).await;
+        let way = candidate.advertise(backend, network(&config), node, config.options.clone(), before.clone(), links).await;
+        let way = way.map_err(|error| format!("it does not say what to publish: {error}"))?;
+        let ways = mine.ways.iter().map(|old| if Some(old) == before.as_ref() { way.clone() } else { old.clone() }).collect();
+        Ok((before.as_ref() != Some(&way)).then(|| Lease { ways, ..mine.clone() }))
     }
 }
 

@@ -43,7 +43,7 @@ impl<P: Planner, K: Kernel> Wish for Advertised<P, K> {
     async fn wish(&self, config: &NetworkConfig, previous: Option<&Lease>, others: &[Lease]) -> Result<(Addresses, Vec<Way>), String> {
         self.alone.on(networks(config)).await.map_err(|company| company.to_string())?;
         let node = self.node.borrow().clone();
-        let asked = Asked { wish: self, node, config, previous, links: self.links().await };
+        let asked = Asked { wish: self, node, config, previous, links: links_found(&*self.kernel).await };
         let first = match asked.advertise(&config.backend, &config.options, asked.before(&config.backend)).await {
             Ok(way) => Ok(way),
             // "Unsuitable" is a normal answer: the node goes on by what it can have.
@@ -85,7 +85,7 @@ impl<P: Planner, K: Kernel> Wish for Advertised<P, K> {
     async fn disruption(&self, _: &NetworkConfig, own: &Lease, config: &NetworkConfig) -> Option<String> {
         let old = own.ways.iter().find(|way| way.backend == config.backend)?;
         let node = self.node.borrow().clone();
-        let asked = Asked { wish: self, node, config, previous: Some(own), links: self.links().await };
+        let asked = Asked { wish: self, node, config, previous: Some(own), links: links_found(&*self.kernel).await };
         let new = asked.advertise(&config.backend, &config.options, Some(old.clone())).await.ok()?;
         if asked.runs_beside(std::slice::from_ref(old), &new).await {
             return None;
@@ -106,7 +106,7 @@ struct Asked<'a, P, K> {
 
 impl<P: Planner, K> Asked<'_, P, K> {
     fn network(&self) -> Network {
-        Network { ranges: networks(self.config).iter().collect(), backend: self.config.backend.clone() }
+        network(self.config)
     }
 
     /// The way of that backend as it was published last.
@@ -152,18 +152,23 @@ impl<P: Planner, K> Asked<'_, P, K> {
     }
 }
 
+/// The network of a config, as backends see it.
+pub fn network(config: &NetworkConfig) -> Network {
+    Network { ranges: networks(config).iter().collect(), backend: config.backend.clone() }
+}
+
 /// The addresses that the network has a use for: no more is published.
 fn of_families(public: Addresses, config: &NetworkConfig) -> Addresses {
     Addresses { v4: public.v4.filter(|_| config.v4.is_some()), v6: public.v6.filter(|_| config.v6.is_some()) }
 }
 
-impl<P: Planner, K: Kernel> Advertised<P, K> {
-    /// Links found on the machine, for taking over. That there are none is no reason to fail: a backend then derives its MAC from the seed.
-    async fn links(&self) -> Vec<(String, Mac)> {
-        let observed = self.kernel.observe(Vec::new()).await.unwrap_or_default();
-        observed.links.into_iter().filter_map(|link| Some((link.name.0, link.mac?))).collect()
-    }
+/// Links found on the machine, for taking over. That there are none is no reason to fail: a backend then derives its MAC from the seed.
+pub async fn links_found(kernel: &impl Kernel) -> Vec<(String, Mac)> {
+    let observed = kernel.observe(Vec::new()).await.unwrap_or_default();
+    observed.links.into_iter().filter_map(|link| Some((link.name.0, link.mac?))).collect()
+}
 
+impl<P: Planner, K: Kernel> Advertised<P, K> {
     /// Tells once in a row that this node cannot have the config's backend.
     fn tell_lacking(&self, backend: &str, why: &str, instead: &str) {
         let text = format!("backend \"{backend}\" cannot be had on this node: {why}; it is reached by {instead} instead");

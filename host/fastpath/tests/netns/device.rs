@@ -167,7 +167,7 @@ fn refusals_say_what_to_do() {
     assert!(a.open(link.clone()).expect_err("no such address").to_string().contains("this host has no address 192.0.2.99"));
     let LinkKind::Tunnel { local, .. } = &mut link.kind else { unreachable!() };
     local.v4 = None;
-    assert!(a.open(link).expect_err("no IPv4").to_string().contains("has no IPv4 address"));
+    assert!(a.open(link).expect_err("no address").to_string().contains("names no address"));
     assert!(!a.namespace.ip("-o link").contains("flannel0"), "a refused tunnel leaves no device");
 }
 

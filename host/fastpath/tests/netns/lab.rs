@@ -1,6 +1,6 @@
 //! Namespaces, nodes and packets for the tests.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -160,7 +160,7 @@ impl Node {
         Forwarding {
             endpoints: peers.iter().map(|&peer| (subnet(peer), IpAddr::V4(underlay(peer)), PORT)).collect(),
             senders: peers.iter().map(|&peer| (IpAddr::V4(underlay(peer)), vec![subnet(peer)])).collect(),
-            answers_from: Some(Ipv4Addr::new(10, 5, self.number, 0)),
+            answers_from: Addresses { v4: Some(Ipv4Addr::new(10, 5, self.number, 0)), v6: None },
             mtu: 1472,
         }
     }
@@ -177,6 +177,10 @@ impl Node {
 
 pub fn underlay(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, number)
+}
+
+pub fn underlay_v6(number: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd98, 0, 0, 0, 0, 0, 0, number.into())
 }
 
 /// Nodes 1 and 2 on one wire, tunnels open on both.

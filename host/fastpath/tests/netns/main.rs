@@ -6,6 +6,7 @@
 
 mod answers;
 mod device;
+mod families;
 mod hostile;
 mod lab;
 mod offload;

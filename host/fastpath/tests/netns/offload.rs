@@ -48,7 +48,7 @@ fn bytes(length: usize) -> Vec<u8> {
 }
 
 /// Carries so many bytes by TCP from a pod of `a` to one of `b`, which must come out as they went in.
-fn stream(a: &Node, b: &Node, to: &'static str, length: usize) {
+pub fn stream(a: &Node, b: &Node, to: &'static str, length: usize) {
     let listener = b.namespace.run(move || TcpListener::bind((to, 5000)).expect("an address of the pod"));
     let receiver = thread::spawn(move || {
         let mut received = Vec::new();
@@ -241,6 +241,71 @@ fn streams_are_whole_while_peers_come_and_go() {
         stream(&a, &b, "10.5.2.2", LONG / 2);
         done.store(true, Ordering::Relaxed);
     });
+    assert_eq!((a.dropped("unknown-destination"), b.dropped("unknown-sender")), (0, 0));
+}
+
+/// Ends what waits for it, also when the test fails.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Numbers that both ends make alike, so that a stream of any length is compared byte by byte and nothing of it is kept.
+struct Numbers(u64);
+
+impl Numbers {
+    fn fill(&mut self, chunk: &mut [u8]) {
+        for word in chunk.chunks_exact_mut(8) {
+            self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            word.copy_from_slice(&(self.0 ^ self.0 >> 29).to_ne_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_long_stream_is_whole_while_peers_are_added_and_removed_every_ten_milliseconds() {
+    const CHUNK: usize = 64 << 10;
+    let long = std::env::var_os("TWILL_LONG").is_some_and(|value| value == "1");
+    let chunks = (if long { 10 << 30 } else { 200 << 20 }) / CHUNK;
+    let Some((a, b)) = nodes(ON, ON) else { return };
+    let listener = b.namespace.run(|| TcpListener::bind(("10.5.2.2", 5000)).expect("an address of the pod"));
+    let mut pod = a.namespace.run(|| TcpStream::connect(("10.5.2.2", 5000)).expect("connected"));
+    let done = AtomicBool::new(false);
+    let changes = thread::scope(|scope| {
+        let churn = scope.spawn(|| {
+            let mut changes = 0u32;
+            while !done.load(Ordering::Relaxed) {
+                // Another neighbour comes or goes each time, on both nodes; the stream's own peer stays.
+                let others = 3 + (changes % 40) as u8;
+                a.forward(&[&[2][..], &(3..others).collect::<Vec<_>>()].concat());
+                b.forward(&[&[1][..], &(3..others).collect::<Vec<_>>()].concat());
+                changes += 1;
+                thread::sleep(std::time::Duration::from_millis(10));
+            }
+            changes
+        });
+        scope.spawn(move || {
+            let (mut numbers, mut chunk) = (Numbers(1), vec![0; CHUNK]);
+            for _ in 0..chunks {
+                numbers.fill(&mut chunk);
+                pod.write_all(&chunk).expect("sent");
+            }
+        });
+        let end = SetOnDrop(&done);
+        let mut stream = listener.accept().expect("a connection").0;
+        let (mut numbers, mut wanted, mut chunk) = (Numbers(1), vec![0; CHUNK], vec![0; CHUNK]);
+        for number in 0..chunks {
+            numbers.fill(&mut wanted);
+            stream.read_exact(&mut chunk).expect("received");
+            assert!(chunk == wanted, "chunk {number} came out otherwise");
+        }
+        drop(end);
+        churn.join().expect("no panic")
+    });
+    assert!(changes > 10, "{changes} changes: too few to matter");
     assert_eq!((a.dropped("unknown-destination"), b.dropped("unknown-sender")), (0, 0));
 }
 

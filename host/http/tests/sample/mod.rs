@@ -252,6 +252,7 @@ fn tunnel() -> TunnelStatus {
             peer("192.0.2.19", 299, Some(NOW_MS - 3_400)),
             peer("192.0.2.22", 1, None),
         ],
+        crossing: None,
     }
 }
 

@@ -1,0 +1,82 @@
+//! The ioctls of TUN devices and network interfaces (linux/if_tun.h, linux/ethtool.h). One of the two modules of this crate with unsafe code; what it is given and
+//! gives back is safe.
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+
+/// Attaches a descriptor of /dev/net/tun to the device of that name with these IFF_* flags (TUNSETIFF).
+pub fn attach(tun: &impl AsRawFd, name: &str, flags: i32) -> io::Result<()> {
+    interface(tun, libc::TUNSETIFF as _, &mut request(name, flags))
+}
+
+/// The name that the device has now (TUNGETIFF).
+pub fn name(tun: &impl AsRawFd) -> io::Result<String> {
+    let mut request = request("", 0);
+    interface(tun, libc::TUNGETIFF as _, &mut request)?;
+    let bytes: Vec<u8> = request.ifr_name.iter().take_while(|&&byte| byte != 0).map(|&byte| byte as u8).collect();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Sets the length of the virtio-net header before each frame (TUNSETVNETHDRSZ).
+pub fn set_header_size(tun: &impl AsRawFd, size: usize) -> io::Result<()> {
+    let mut size = size as libc::c_int;
+    // SAFETY: the descriptor is open; TUNSETVNETHDRSZ reads one int through the pointer, and `size` lives until the call is over.
+    Errno::result(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETVNETHDRSZ as _, &raw mut size) })?;
+    Ok(())
+}
+
+/// Says which TUN_F_* offloads the reader understands (TUNSETOFFLOAD).
+pub fn set_offloads(tun: &impl AsRawFd, flags: libc::c_ulong) -> io::Result<()> {
+    number(tun, libc::TUNSETOFFLOAD as _, flags)
+}
+
+/// Lets the device outlive its descriptors, or not (TUNSETPERSIST).
+pub fn set_persistent(tun: &impl AsRawFd, persistent: bool) -> io::Result<()> {
+    number(tun, libc::TUNSETPERSIST as _, persistent.into())
+}
+
+/// Driver and bus of an interface, as `ethtool -i` shows them.
+pub fn driver(name: &str) -> io::Result<(String, String)> {
+    /// The head of `struct ethtool_drvinfo` (linux/ethtool.h), and room for the rest.
+    #[repr(C, align(4))]
+    struct Info {
+        command: u32,
+        driver: [u8; 32],
+        version: [u8; 32],
+        firmware: [u8; 32],
+        bus: [u8; 32],
+        rest: [u8; 64],
+    }
+    const GET_DRIVER_INFO: u32 = 3;
+    let mut info = Info { command: GET_DRIVER_INFO, driver: [0; 32], version: [0; 32], firmware: [0; 32], bus: [0; 32], rest: [0; 64] };
+    let mut request = request(name, 0);
+    request.ifr_ifru.ifru_data = (&raw mut info).cast();
+    interface(&UdpSocket::bind("127.0.0.1:0")?, libc::SIOCETHTOOL as _, &mut request)?;
+    let text = |bytes: &[u8; 32]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
+    Ok((text(&info.driver), text(&info.bus)))
+}
+
+fn request(name: &str, flags: i32) -> libc::ifreq {
+    // SAFETY: an ifreq is plain data, for which all zeros is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (place, byte) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
+        *place = byte as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    request
+}
+
+fn interface(on: &impl AsRawFd, call: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
+    // SAFETY: the descriptor is open; every call made here takes a pointer to an ifreq, which outlives it, as does what `ifru_data` points to.
+    Errno::result(unsafe { libc::ioctl(on.as_raw_fd(), call, std::ptr::from_mut(request)) })?;
+    Ok(())
+}
+
+fn number(on: &impl AsRawFd, call: libc::Ioctl, number: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: the descriptor is open; the calls made here take their argument by value.
+    Errno::result(unsafe { libc::ioctl(on.as_raw_fd(), call, number) })?;
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! What a node costs that has many peers and nothing to do: resident memory, and processor time while all is quiet.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::cluster::READY;
+use lab::{Lab, Launch, wait_until};
+use serde_json::Value;
+
+use crate::table::Table;
+
+/// Peers, and the bar on memory in megabytes.
+const STEPS: [(usize, f64); 2] = [(100, 40.0), (5_000, 80.0)];
+/// The bar on processor time: none that can be measured.
+const PERMILLE: f64 = 1.0;
+
+/// Lets a node learn of more and more peers, whose leases are files in the store as their daemons would have written them.
+pub fn measure() -> Result<bool> {
+    let lab = Lab::new("peers")?;
+    lab.network("10.32.0.0/11")?;
+    let node = lab.node("a")?;
+    node.start(Launch::now())?;
+    node.ready(READY)?;
+    let like = own_lease(&lab)?;
+    let mut table = Table::new("a node with many peers that are quiet");
+    let mut known = 0;
+    for (peers, bar) in STEPS {
+        for number in known..peers {
+            write(&lab, &like, number)?;
+        }
+        known = peers;
+        wait_until(&format!("{peers} peers to be known"), Duration::from_secs(120), || {
+            let paths = node.api("leases")?.as_array().map_or(0, |leases| leases.iter().filter(|lease| lease["way"].is_string()).count());
+            ensure!(paths >= peers, "{paths} are");
+            Ok(())
+        })?;
+        let length = Duration::from_secs(if crate::is_quick() { 3 } else { 15 });
+        // What the news of so many peers set off is over before quiet is measured.
+        std::thread::sleep(length / 3);
+        let before = node.cpu_time()?;
+        std::thread::sleep(length);
+        let used = (node.cpu_time()? - before).as_secs_f64() / length.as_secs_f64() * 1000.0;
+        table.row(&format!("resident memory, {peers} peers"), "MB", vec![node.memory_kb("VmRSS")? as f64 / 1000.0], Some(bar));
+        table.row(&format!("processor time when quiet, {peers} peers"), "permille", vec![used], Some(PERMILLE));
+    }
+    print!("{table}");
+    Ok(table.all_met())
+}
+
+fn own_lease(lab: &Lab) -> Result<Value> {
+    let mut files = std::fs::read_dir(lab.store())?.filter_map(|entry| Some(entry.ok()?.path()));
+    let lease = files.find(|path| path.extension().is_some_and(|ending| ending == "lease")).context("the node has no lease")?;
+    Ok(serde_json::from_slice(&std::fs::read(lease)?)?)
+}
+
+/// The lease of another node, the same but for who and where it is.
+fn write(lab: &Lab, like: &Value, number: usize) -> Result<()> {
+    // Subnets from the upper half of the network, beside whatever the node itself has chosen.
+    let (second, third) = (48 + number / 256, number % 256);
+    let subnet = format!("10.{second}.{third}.0/24");
+    let mut lease = like.clone();
+    lease["node"] = format!("{number:08}-0000-4000-8000-000000000000").into();
+    lease["subnets"]["v4"] = subnet.clone().into();
+    lease["public"]["v4"] = format!("192.168.{}.{}", 100 + number / 250, number % 250 + 1).into();
+    let path = lab.store().join(format!("{}.lease", subnet.replace('/', "-")));
+    std::fs::write(&path, lease.to_string()).with_context(|| format!("cannot write {}", path.display()))
+}

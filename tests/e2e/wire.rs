@@ -1,0 +1,125 @@
+//! What the UDP path puts on the wire, whatever offloads it uses: tshark reads captures of both directions and finds nothing malformed and no wrong checksum.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use lab::harness::Test;
+use lab::process::run;
+use lab::transfer::transfer;
+use lab::world::ROOT;
+use lab::{Lab, Launch, Node, Pod, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::story::{NETWORK, SOON};
+
+/// The tests of this subject.
+pub const TESTS: &[Test] = &[
+    Test::new("wire: tshark finds no fault with all offloads", || read_by_tshark("auto")),
+    Test::new("wire: tshark finds no fault without offloads", || read_by_tshark("off")),
+    Test::new("wire: tshark finds no fault without super-packets of TCP", || read_by_tshark("uso,gso,gro")),
+    Test::new("wire: tshark finds no fault without super-packets of UDP", || read_by_tshark("tso,gso,gro")),
+    Test::new("wire: tshark finds no fault without UDP_SEGMENT", || read_by_tshark("tso,uso,gro")),
+    Test::new("wire: tshark finds no fault without UDP_GRO", || read_by_tshark("tso,uso,gso")),
+];
+
+/// Bytes by TCP each way.
+const BYTES: u64 = 3_000_000;
+/// Datagrams of a burst, each way.
+const BURST: usize = 200;
+
+fn read_by_tshark(offloads: &str) -> Result<()> {
+    if Command::new("tshark").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        println!("skipped: tshark is not installed (tests/setup.sh lab)");
+        return Ok(());
+    }
+    let lab = Lab::new("wire")?;
+    lab.network(NETWORK)?;
+    let nodes = [lab.node("a")?, lab.node("b")?];
+    for node in &nodes {
+        bare(node)?;
+        node.start(Launch::now().flags(&["--udp-offload", offloads]))?;
+    }
+    nodes.iter().try_for_each(|node| node.ready(SOON))?;
+    lab.wait_for_routes(&[&nodes[0], &nodes[1]], SOON)?;
+    let pods = [nodes[0].pod("p1")?, nodes[1].pod("p1")?];
+    pods[0].reaches(&pods[1], SOON)?;
+    let captures = [Capture::of(&nodes[0], &pods)?, Capture::of(&nodes[1], &pods)?];
+    for (from, to) in [(0, 1), (1, 0)] {
+        transfer(&pods[from], &pods[to], BYTES)?;
+        burst(&pods[from], &pods[to])?;
+        run(pods[from].net().command("ping")?.args(["-n", "-c3", "-i0.2", "-s4000", &pods[to].address().to_string()]))?;
+    }
+    for capture in captures {
+        let file = capture.end()?;
+        let seen = frames(&file, "ip")?.len();
+        ensure!(seen > 2 * BYTES as usize / 1472, "{seen} frames were captured: the test would prove nothing");
+        let faults = frames(
+            &file,
+            "_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0 || tcp.checksum.status == 0 || icmp.checksum.status == 0",
+        )?;
+        ensure!(faults.is_empty(), "with offloads \"{offloads}\" tshark finds fault with: {faults:#?}");
+        // Each datagram is one inner packet: outer IP, UDP, inner IP, and nothing longer than the underlay's MTU.
+        let strange = frames(&file, "udp.port == 8285 && (ip.len > 1500 || !(ip.version == 4))")?;
+        ensure!(strange.is_empty(), "not one packet a datagram: {strange:#?}");
+    }
+    Ok(())
+}
+
+/// Makes a node's interface show on the wire what a card would send: checksums computed and runs cut before the capture, nothing merged on arrival.
+fn bare(node: &Node) -> Result<()> {
+    run(node.net().command("ethtool")?.args(["-K", "eth0", "tx", "off", "gro", "off"]))
+        .map(drop)
+        .context("cannot switch offloads of eth0 off")
+}
+
+/// Datagrams of one size in a row, which are sent and received in runs where that is possible.
+fn burst(from: &Pod, to: &Pod) -> Result<()> {
+    let ear = to.listen()?;
+    let socket = from.net().inside(|| Ok(std::net::UdpSocket::bind((from.address(), 0))?))?;
+    for number in 0..BURST {
+        socket.send_to(&vec![number as u8; if number % 10 == 9 { 333 } else { 777 }], ear.address())?;
+    }
+    ensure!(ear.hear(SOON)?.is_some(), "no datagram of {BURST} arrived");
+    Ok(())
+}
+
+/// A capture that runs.
+struct Capture {
+    child: Child,
+    file: PathBuf,
+}
+
+impl Capture {
+    /// Begins one of a node's interface; it runs once it has seen a ping.
+    fn of(node: &Node, pods: &[Pod; 2]) -> Result<Capture> {
+        let file = Path::new(ROOT).join(format!("{}.pcapng", node.name()));
+        let mut dumpcap = node.net().command("dumpcap")?;
+        dumpcap.args(["-q", "-i", "eth0", "-s", "0", "-B", "64", "-f", "udp port 8285 or icmp", "-w"]).arg(&file);
+        let child = dumpcap.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start dumpcap")?;
+        let capture = Capture { child, file };
+        wait_until("the capture to begin", SOON, || {
+            pods[0].ping(&pods[1])?;
+            ensure!(!frames(&capture.file, "icmp")?.is_empty(), "it has seen nothing yet");
+            Ok(())
+        })?;
+        Ok(capture)
+    }
+
+    /// Ends it, and gives the file.
+    fn end(mut self) -> Result<PathBuf> {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT)?;
+        self.child.wait()?;
+        Ok(self.file)
+    }
+}
+
+/// One line for each frame that the filter takes, with all checksums verified and the tunnel's datagrams read as IP. A file that is still written may lack its end.
+fn frames(file: &Path, filter: &str) -> Result<Vec<String>> {
+    let verify = ["ip.check_checksum:TRUE", "udp.check_checksum:TRUE", "tcp.check_checksum:TRUE"];
+    let mut tshark = Command::new("tshark");
+    tshark.args(["-n", "-d", "udp.port==8285,ip"]).args(verify.iter().flat_map(|preference| ["-o", preference]));
+    let output = tshark.arg("-r").arg(file).args(["-Y", filter]).stdin(Stdio::null()).stderr(Stdio::null()).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+}
