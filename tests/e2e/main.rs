@@ -1,5 +1,6 @@
 //! End-to-end tests: real daemons, real plugins and real packets, each test in a lab of its own. One subject a file.
 
+mod api;
 mod away;
 mod beside_flanneld;
 mod browser;
@@ -7,6 +8,7 @@ mod claims;
 mod config;
 mod datagrams;
 mod disruption;
+mod doctor;
 mod etcd;
 mod expiry;
 mod families;
@@ -19,6 +21,7 @@ mod idle;
 mod instruments;
 mod joining;
 mod languages;
+mod metrics;
 mod path;
 mod redis;
 mod refusals;
@@ -56,6 +59,9 @@ fn main() -> ExitCode {
         redis::TESTS,
         languages::TESTS,
         guide::TESTS,
+        api::TESTS,
+        metrics::TESTS,
+        doctor::TESTS,
         idle::TESTS,
     ];
     run(&subjects.concat())

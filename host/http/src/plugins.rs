@@ -37,5 +37,5 @@ async fn reload(State(served): State<Served>, Path(name): Path<String>) -> Resul
 }
 
 async fn order(served: &Served, order: PluginOrder) -> Result<Json<Done>, Problem> {
-    change(served, served.control().plugins(order)).await
+    change(served.control().plugins(order)).await
 }

@@ -1,11 +1,11 @@
 //! The snapshot that the API shows, made from what the rooms publish. Pure.
 
 use twill_lease::cluster::Cluster;
-use twill_model::Lease;
 use twill_model::event::Event;
 use twill_model::network::{Prefix, Range};
 use twill_model::node::Node;
 use twill_model::status::{LeaseStatus, NetworkStatus, NodeStatus, PluginStatus, RangeStatus, Snapshot, StoreStatus, TunnelStatus};
+use twill_model::{Lease, scrub};
 use twill_reconcile::view::Outcome;
 
 use super::subnet_file::FileState;
@@ -71,6 +71,7 @@ pub fn snapshot(constants: &Constants, parts: Parts) -> Snapshot {
         tunnels: parts.tunnels,
         events: parts.events,
         network,
+        work: parts.outcome.work,
     }
 }
 
@@ -120,7 +121,7 @@ fn node_status(constants: &Constants, parts: &Parts) -> NodeStatus {
         pod_mtu: outcome.pod_mtu,
         backend: config.map(|config| config.backend.clone()),
         store: store_status(constants, cluster),
-        ready: cluster.own.is_some() && cluster.permit && outcome.in_force && parts.file.written,
+        ready: cluster.own.is_some() && cluster.permit && !cluster.withdrawn && outcome.in_force && parts.file.written,
         problems,
         renewal_ms: cluster.renewal.map(|boot_ms| parts.now.unix(boot_ms)),
     }
@@ -151,7 +152,7 @@ fn lease_status(lease: &Lease, own: bool, parts: &Parts) -> LeaseStatus {
         subnets: lease.subnets,
         public: lease.public,
         node: lease.node.as_ref().map(ToString::to_string),
-        ways: lease.ways.clone(),
+        ways: scrub::lease(lease).ways,
         way: choice.and_then(|choice| choice.way.clone()),
         reason: choice.map(|choice| choice.reason.clone()),
         own,
