@@ -84,6 +84,18 @@ languages() {
     fi
 }
 
+# A tester of HTTP APIs by their OpenAPI document, in an environment of its own. Where it cannot be had the test that needs it is skipped.
+schemathesis() {
+    tool=target/tools/schemathesis
+    [ -x $tool/bin/schemathesis ] && return
+    have python3 || { say 'python3 is missing: schemathesis is left out'; return; }
+    mkdir -p target/tools
+    { python3 -m venv $tool && $tool/bin/pip install --quiet schemathesis==4.32.5; } >target/tools/schemathesis.log 2>&1 || {
+        rm -rf $tool
+        say 'schemathesis cannot be installed (target/tools/schemathesis.log): its test is left out'
+    }
+}
+
 # A checker of licences, sources and known holes, built once into target/tools.
 deny() {
     [ -x target/tools/bin/cargo-deny ] || have cargo-deny && return
@@ -95,7 +107,7 @@ deny() {
 case "${1:-build}" in
     build) rust; wasm ;;
     lab)
-        need ip=iproute2 nft=nftables ping=iputils-ping unshare=util-linux ps=procps etcd=etcd-server etcdctl=etcd-client chromium=chromium
+        need ip=iproute2 nft=nftables ping=iputils-ping unshare=util-linux ps=procps etcd=etcd-server etcdctl=etcd-client chromium=chromium promtool=prometheus
         need redis-server=redis-server webdis=webdis gzip=gzip iptables=iptables ethtool=ethtool tshark=tshark
         # A library: nodes whose clocks are wrong.
         ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || install libfaketime
@@ -104,6 +116,7 @@ case "${1:-build}" in
         [ -x /usr/lib/cni/bridge ] || install containernetworking-plugins
         # Debian starts these at once where there is systemd, and they change the machine's rules: there it is for you to want them.
         [ -d /run/systemd/system ] || need dockerd=docker.io firewalld=firewalld
+        schemathesis
         ;;
     # What twill is measured against; a bench leaves out, by name, what is missing.
     bench) need ethtool=ethtool wireguard-go=wireguard-go wg=wireguard-tools nebula=nebula || say 'the bench leaves out what is missing' ;;

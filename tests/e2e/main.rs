@@ -1,5 +1,6 @@
 //! End-to-end tests: real daemons, real plugins and real packets, each test in a lab of its own. One subject a file.
 
+mod api;
 mod away;
 mod backend;
 mod beside_flanneld;
@@ -13,6 +14,7 @@ mod config;
 mod datagrams;
 mod disruption;
 mod docker;
+mod doctor;
 mod etcd;
 mod etcd_access;
 mod etcd_config;
@@ -31,6 +33,7 @@ mod interop;
 mod iptables;
 mod joining;
 mod languages;
+mod metrics;
 mod on_etcd;
 mod pains;
 mod pains_rules;
@@ -93,6 +96,9 @@ fn main() -> ExitCode {
         redis::TESTS,
         languages::TESTS,
         guide::TESTS,
+        api::TESTS,
+        metrics::TESTS,
+        doctor::TESTS,
         idle::TESTS,
     ];
     run(&subjects.concat())

@@ -10,6 +10,7 @@ export interface Snapshot {
   tunnels: TunnelStatus[];
   events: Event[];
   network: NetworkStatus;
+  work: WorkStatus;
 }
 
 /** What the stream sends: the node's clock, and the parts that are new. */
@@ -38,6 +39,13 @@ export interface NodeStatus {
   ready: boolean;
   problems: string[];
   renewal_ms: number | null;
+}
+
+/** What the reconciler has done since the daemon started. */
+export interface WorkStatus {
+  passes: number;
+  changes: number;
+  repairs: number;
 }
 
 export interface NetworkStatus {

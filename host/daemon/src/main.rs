@@ -2,11 +2,14 @@
 //!
 //! Parse, load settings, build, run, drain. What the parts are and how they are joined stands in [`node`].
 
+mod bundle;
 mod cli;
 mod compat;
+mod doctor;
 mod exit;
 mod node;
 mod settings;
+mod why;
 
 use std::process::ExitCode;
 

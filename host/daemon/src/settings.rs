@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use clap::{Args, Command, ValueEnum};
 
+mod api;
 mod etcd;
 mod plugins;
 mod upstream;
 pub mod ways;
 
+pub use api::ApiSettings;
 pub use etcd::EtcdSettings;
 pub use plugins::PluginFlags;
 pub use upstream::UpstreamSettings;
@@ -43,6 +45,20 @@ pub struct StoreSettings {
     /// Plugins.
     #[command(flatten)]
     pub plugins: PluginFlags,
+}
+
+impl StoreSettings {
+    /// No store, and plugins from these folders beside the usual ones.
+    pub fn of_plugins(plugin_dir: Vec<PathBuf>, cache_dir: PathBuf) -> StoreSettings {
+        StoreSettings {
+            store: None,
+            store_dir: None,
+            etcd: EtcdSettings::default(),
+            upstreams: UpstreamSettings::default(),
+            store_options: "{}".into(),
+            plugins: PluginFlags { plugin_dir, cache_dir, plugin_limit: Vec::new(), locked: false, plugin_lock: PathBuf::new() },
+        }
+    }
 }
 
 /// Which instance of twill on this host, for every command that talks to a running one or clears up after it.
@@ -158,9 +174,12 @@ pub struct RunSettings {
     /// The same link, address or route repaired more often than this in a minute is left alone for half a minute.
     #[arg(long, env = "TWILL_REPAIR_LIMIT", value_name = "N", default_value_t = 10, help_heading = "Network")]
     pub repair_limit: usize,
-    /// Address of the HTTP API and dashboard, or "off". The Unix socket is always there.
+    /// Address of the HTTP API and dashboard, or "off". The Unix socket is always there. Beyond loopback a token or client certificates are needed.
     #[arg(long, env = "TWILL_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:4646", help_heading = "API and logs")]
     pub listen: Listen,
+    /// Who may ask it for what.
+    #[command(flatten)]
+    pub api: ApiSettings,
     /// Address that answers /healthz and /readyz alone, in flannel's words, or "off". The API answers them too.
     #[arg(long, env = "TWILL_HEALTHZ", value_name = "ADDR:PORT", default_value = "off", help_heading = "API and logs")]
     pub healthz: Listen,
@@ -260,7 +279,7 @@ impl std::str::FromStr for Listen {
 }
 
 /// Reads "90s", "15m", "24h", "500ms" or "1h30m".
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("\"{text}\" is no time such as 24h, 90m or 30s");
     let mut rest = text;
     let mut total = Duration::ZERO;

@@ -124,3 +124,51 @@ fn docker_opts_refuses_what_makes_no_sense_and_writes_nothing() {
     let (ended, written) = docker_opts(folder.path(), &["-k", "NOT-A-NAME"], &[]);
     assert_eq!((ended.code, written), (Some(64), None), "{}", ended.err);
 }
+
+#[test]
+fn completions_and_manual_pages_are_made_of_the_command_line() {
+    for (shell, words) in [("bash", "complete -F _twill"), ("zsh", "#compdef twill"), ("fish", "complete -c twill")] {
+        let ended = call("twill", &["completions", shell], &[]);
+        assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{shell}");
+        assert!(ended.out.contains(words) && ended.out.contains("docker-opts"), "{shell}: {}", ended.out);
+    }
+    assert_eq!(call("twill", &["completions", "csh"], &[]).code, Some(64));
+    let page = call("twill", &["man"], &[]).out;
+    assert!(page.contains(".TH twill 1") && page.contains("docker\\-opts"), "{page}");
+    let page = call("twill", &["man", "plugin", "reload"], &[]).out;
+    assert!(page.contains("plugin\\-reload") || page.contains("plugin-reload"), "{page}");
+    assert_eq!(call("twill", &["man", "knit"], &[]).code, Some(64));
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_eq!(call("twill", &["man", "--dir", folder.path().to_str().expect("text")], &[]).code, Some(0));
+    let pages: Vec<String> = std::fs::read_dir(folder.path())
+        .expect("a folder")
+        .map(|page| page.expect("a page").file_name().into_string().expect("text"))
+        .collect();
+    for page in ["twill.1", "twill-run.1", "twill-drain.1", "twill-plugin-reload.1"] {
+        assert!(pages.iter().any(|found| found == page), "{page} is not among {pages:?}");
+    }
+}
+
+/// The health checks' port is taken, so the daemon logs a little and ends.
+#[test]
+fn systemds_journal_gets_priorities_and_no_times() {
+    use std::os::unix::fs::MetadataExt;
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = format!("-healthz-port={}", taken.local_addr().expect("an address").port());
+    let logged = |journal: bool| {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let metadata = file.as_file().metadata().expect("metadata");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twill"));
+        command.arg0("flanneld").args(["-healthz-ip=127.0.0.1", &port]).env_clear().stderr(file.reopen().expect("a file"));
+        // Of another process's stream, which this one inherited, nothing is believed.
+        let inode = if journal { metadata.ino() } else { metadata.ino() + 1 };
+        command.env("JOURNAL_STREAM", format!("{}:{inode}", metadata.dev()));
+        command.status().expect("the program ends");
+        std::fs::read_to_string(file.path()).expect("a log")
+    };
+    let journal = logged(true);
+    let first = journal.lines().next().unwrap_or_default();
+    assert!(first.starts_with("<4>flannel's command line is taken for: twill run"), "{journal}");
+    let plain = logged(false);
+    assert!(plain.lines().next().is_some_and(|line| line.contains(" WARN flannel's command line")), "{plain}");
+}

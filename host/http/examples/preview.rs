@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use twill_http::{Api, BackendOrder, Control, EventLog, PluginOrder, serve_tcp};
+use twill_http::{Access, Api, BackendOrder, Control, EventLog, PluginOrder, serve_tcp};
 use twill_model::address::{Addresses, Prefixes};
 use twill_model::status::{LeaseStatus, PathState, PathStatus, PluginState, Snapshot, Standing};
 
@@ -22,6 +22,18 @@ struct NoLease;
 impl Control for NoLease {
     fn release(&self) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async { Err("a preview has no lease to release".into()) })
+    }
+
+    fn reconcile(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async { Err("a preview has no config to accept".into()) })
+    }
+
+    fn drain(&self, _: u32) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async { Err("a preview has no config to accept".into()) })
+    }
+
+    fn bundle(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async { Ok("{}".to_owned()) })
     }
 
     fn accept_config(&self) -> BoxFuture<'_, Result<String, String>> {
@@ -53,7 +65,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             snapshots.send_replace(Arc::new(scene_at(&scene, began, second)));
         }
     });
-    serve_tcp(listener, Api::new(receiver, Arc::new(NoLease), events), CancellationToken::new()).await?;
+    serve_tcp(listener, Api::new(receiver, Arc::new(NoLease), events), Access::default(), CancellationToken::new()).await?;
     Ok(())
 }
 

@@ -66,7 +66,7 @@ async fn use_backend(State(served): State<Served>, Query(wanted): Query<Use>) ->
     let Use { backend, options, preview, allow_disruption } = wanted;
     let options = options.unwrap_or_else(|| "{}".into());
     let order = BackendOrder { backend: Some(backend), options, preview, allow_disruption };
-    change(&served, served.control().backend(order)).await
+    change(served.control().backend(order)).await
 }
 
 /// Goes back to the backend and options of before the last change.
@@ -74,5 +74,5 @@ async fn use_backend(State(served): State<Served>, Query(wanted): Query<Use>) ->
     responses((status = 200, description = "What each node does, line by line", body = Done), Problems))]
 async fn abort(State(served): State<Served>, Query(wanted): Query<Abort>) -> Result<Json<Done>, Problem> {
     let Abort { preview, allow_disruption } = wanted;
-    change(&served, served.control().backend(BackendOrder { backend: None, options: "{}".into(), preview, allow_disruption })).await
+    change(served.control().backend(BackendOrder { backend: None, options: "{}".into(), preview, allow_disruption })).await
 }

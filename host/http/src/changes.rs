@@ -3,10 +3,10 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use futures_util::future::BoxFuture;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::guard::Door;
+use crate::ask::Body;
 use crate::problem::{Problem, Problems};
 use crate::routes::Served;
 
@@ -20,23 +20,48 @@ pub struct Done {
 /// Gives this node's lease back and ends the daemon.
 #[utoipa::path(post, path = "/release", tag = "changes", responses((status = 200, description = "It was given back", body = Done), Problems))]
 pub async fn release(State(served): State<Served>) -> Result<axum::Json<Done>, Problem> {
-    change(&served, served.control().release()).await
+    change(served.control().release()).await
 }
 
 /// Puts a network config in force that waits because it would tear the running network down.
 #[utoipa::path(post, path = "/config/accept", tag = "changes", responses((status = 200, description = "It is in force", body = Done), Problems))]
 pub async fn accept_config(State(served): State<Served>) -> Result<axum::Json<Done>, Problem> {
-    change(&served, served.control().accept_config()).await
+    change(served.control().accept_config()).await
 }
 
-/// Does what an operator asks. Only through the Unix socket: a browser cannot reach that, whatever page it shows.
-pub(crate) async fn change(served: &Served, act: BoxFuture<'_, Result<String, String>>) -> Result<axum::Json<Done>, Problem> {
-    if served.door != Door::Unix {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "changes are made through the Unix socket only; use the twill command on this machine",
-        ));
+/// Compares the plan with the kernel now, and mends what differs.
+#[utoipa::path(post, path = "/reconcile", tag = "changes", responses((status = 200, description = "What came of it", body = Done), Problems))]
+pub async fn reconcile(State(served): State<Served>) -> Result<axum::Json<Done>, Problem> {
+    change(served.control().reconcile()).await
+}
+
+/// How to drain.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drain {
+    /// How long to go on receiving.
+    #[schema(minimum = 1, maximum = 3600, default = 30)]
+    seconds: u32,
+}
+
+impl Default for Drain {
+    fn default() -> Drain {
+        Drain { seconds: 30 }
     }
+}
+
+/// Takes this node out of the network: its lease is withdrawn, it goes on receiving for a while, then the daemon ends and takes its network state away.
+#[utoipa::path(post, path = "/drain", tag = "changes", request_body(content = Option<Drain>),
+    responses((status = 200, description = "The lease is withdrawn", body = Done), Problems))]
+pub async fn drain(State(served): State<Served>, Body(drain): Body<Drain>) -> Result<axum::Json<Done>, Problem> {
+    if !(1..=3_600).contains(&drain.seconds) {
+        return Err(Problem::bad_request(format!("seconds is {}, and must be from 1 to 3600", drain.seconds)));
+    }
+    change(served.control().drain(drain.seconds)).await
+}
+
+/// Does what an operator asks. Whether this one may ask was decided at the door.
+pub(crate) async fn change(act: BoxFuture<'_, Result<String, String>>) -> Result<axum::Json<Done>, Problem> {
     let done = act.await.map_err(|reason| Problem::new(StatusCode::CONFLICT, reason))?;
     Ok(axum::Json(Done { done }))
 }

@@ -10,7 +10,7 @@ use twill_model::status::{ItemStatus, Snapshot};
 /// The parts of a snapshot as JSON texts.
 pub struct Encoded {
     /// Name and JSON of each field of [`Snapshot`], in its order.
-    parts: [(&'static str, Bytes); 8],
+    parts: [(&'static str, Bytes); 9],
     /// The items of kind "route".
     routes: Bytes,
 }
@@ -28,6 +28,7 @@ impl Encoded {
                 ("tunnels", json(&snapshot.tunnels)),
                 ("events", json(&snapshot.events)),
                 ("network", json(&snapshot.network)),
+                ("work", json(&snapshot.work)),
             ],
             routes: json(&routes),
         }

@@ -1,9 +1,10 @@
 //! The window into a running node: a JSON API, a stream of server-sent events, health checks and the embedded dashboard.
 //!
-//! [`serve_tcp`] and [`serve_unix`] serve one [`Api`] until a token is cancelled. All that is shown comes from one immutable
+//! [`serve_tcp`], [`serve_tls`] and [`serve_unix`] serve one [`Api`] until a token is cancelled. All that is shown comes from one immutable
 //! [`Snapshot`]; this room computes nothing about the network and changes nothing by itself: what an operator asks for goes through
-//! [`Control`], and only the owner of the Unix socket can ask.
+//! [`Control`], and who may ask for what is decided in one place, `access`.
 
+mod access;
 mod ask;
 mod assets;
 mod backend;
@@ -12,6 +13,7 @@ mod encoded;
 mod guard;
 mod health;
 mod history;
+mod metrics;
 mod plugins;
 mod problem;
 mod resources;
@@ -19,6 +21,7 @@ mod routes;
 mod serve;
 mod stream;
 mod tail;
+mod tls;
 
 use std::sync::Arc;
 
@@ -26,17 +29,25 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use twill_model::status::Snapshot;
 
+pub use access::{Access, Token, TokenError};
 pub use backend::BackendOrder;
 pub use health::serve_health;
 pub use history::{EventLog, Page};
 pub use plugins::PluginOrder;
 pub use routes::openapi;
-pub use serve::{BindError, bind_unix, serve_tcp, serve_unix};
+pub use serve::{BindError, bind_unix, serve_tcp, serve_tls, serve_unix};
+pub use tls::{Tls, TlsError, TlsFiles};
 
 /// What an operator can have the daemon do.
 pub trait Control: Send + Sync {
     /// Gives the own lease back to the store. The answer is one sentence for people, of success or of what went wrong.
     fn release(&self) -> BoxFuture<'_, Result<String, String>>;
+    /// All that is known of this node as one JSON text without secrets, for a bug report.
+    fn bundle(&self) -> BoxFuture<'_, Result<String, String>>;
+    /// Compares the plan with the kernel now, and says what came of it.
+    fn reconcile(&self) -> BoxFuture<'_, Result<String, String>>;
+    /// Withdraws the own lease, goes on receiving for so many seconds, then ends the daemon and takes its network state away.
+    fn drain(&self, seconds: u32) -> BoxFuture<'_, Result<String, String>>;
     /// Puts a network config in force that waits because it would tear the running network down.
     fn accept_config(&self) -> BoxFuture<'_, Result<String, String>>;
     /// Does something with plugins; the answer may have several lines.

@@ -72,5 +72,5 @@ async fn clear_rollback(State(served): State<Served>, Path(name): Path<String>) 
 }
 
 async fn order(served: &Served, order: PluginOrder) -> Result<Json<Done>, Problem> {
-    change(served, served.control().plugins(order)).await
+    change(served.control().plugins(order)).await
 }

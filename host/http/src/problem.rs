@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
@@ -23,13 +23,16 @@ pub struct Problem {
     status: u16,
     /// One sentence for people; it says what to do next where that helps.
     detail: String,
+    /// A header that goes with it.
+    #[serde(skip)]
+    header: Option<Box<(HeaderName, String)>>,
 }
 
 impl Problem {
     /// A problem whose title is the status code's phrase; `detail` is one sentence for people and says what to do next where that helps.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
-        Problem { kind: "about:blank", title, status: status.as_u16(), detail: detail.into() }
+        Problem { kind: "about:blank", title, status: status.as_u16(), detail: detail.into(), header: None }
     }
 
     /// The request makes no sense.
@@ -41,13 +44,25 @@ impl Problem {
     pub fn not_found(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::NOT_FOUND, detail)
     }
+
+    /// The same with a header.
+    pub fn with(self, name: HeaderName, value: impl Into<String>) -> Problem {
+        Problem { header: Some(Box::new((name, value.into()))), ..self }
+    }
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let header = self.header.take().map(|header| *header);
         let body = serde_json::to_string(&self).expect("a problem has text keys only");
-        (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response()
+        let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
+        if let Some((name, value)) = header
+            && let Ok(value) = value.parse()
+        {
+            response.headers_mut().insert(name, value);
+        }
+        response
     }
 }
 

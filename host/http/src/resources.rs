@@ -46,6 +46,14 @@ pub async fn readyz(State(api): State<Api>) -> (StatusCode, String) {
     (status, lines.join("\n") + "\n")
 }
 
+/// Metrics in Prometheus' text format, version 0.0.4.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "All metrics", body = String), Problems))]
+pub async fn metrics(State(api): State<Api>) -> Response {
+    let newest = *api.events.newest().borrow();
+    let text = crate::metrics::text(&api.snapshot(), stream::now_ms(), newest);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
 /// This node and how it is.
 #[utoipa::path(get, path = "/node", tag = "node", responses((status = 200, description = "This node", body = NodeStatus), Problems))]
 pub async fn node(State(api): State<Api>) -> Response {
@@ -137,6 +145,12 @@ pub async fn tunnels(State(api): State<Api>) -> Response {
 #[utoipa::path(get, path = "/snapshot", tag = "node", responses((status = 200, description = "The snapshot", body = Snapshot), Problems))]
 pub async fn snapshot(State(api): State<Api>) -> Response {
     json_text(api.encoded().whole())
+}
+
+/// All that is known of this node, and what its plan was made from, without secrets: what `twill bundle` writes for a bug report.
+#[utoipa::path(get, path = "/bundle", tag = "node", responses((status = 200, description = "The bundle", body = Object), Problems))]
+pub async fn bundle(State(api): State<Api>) -> Result<Response, Problem> {
+    api.control.bundle().await.map(json_text).map_err(|reason| Problem::new(StatusCode::CONFLICT, reason))
 }
 
 /// Which events.

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::FromRef;
+use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::Response;
@@ -12,7 +12,8 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::guard::{Door, add_headers, check_host};
+use crate::ask::BODY_LIMIT;
+use crate::guard::{Door, add_headers, check};
 use crate::problem::Problem;
 use crate::{Api, Control, assets, backend, changes, plugins, resources};
 
@@ -20,7 +21,6 @@ use crate::{Api, Control, assets, backend, changes, plugins, resources};
 #[derive(Clone)]
 pub(crate) struct Served {
     pub api: Api,
-    pub door: Door,
     pub shutdown: CancellationToken,
 }
 
@@ -72,12 +72,19 @@ fn described() -> OpenApiRouter<Served> {
         .routes(routes!(resources::events))
         .routes(routes!(resources::follow_events))
         .routes(routes!(resources::snapshot))
+        .routes(routes!(resources::bundle))
         .routes(routes!(resources::follow))
         .routes(routes!(changes::release))
         .routes(routes!(changes::accept_config))
+        .routes(routes!(changes::reconcile))
+        .routes(routes!(changes::drain))
         .nest("/plugins", plugins::routes())
         .nest("/backend", backend::routes());
-    OpenApiRouter::with_openapi(Head::openapi()).routes(routes!(resources::healthz)).routes(routes!(resources::readyz)).nest("/api/v1", v1)
+    OpenApiRouter::with_openapi(Head::openapi())
+        .routes(routes!(resources::healthz))
+        .routes(routes!(resources::readyz))
+        .routes(routes!(resources::metrics))
+        .nest("/api/v1", v1)
 }
 
 /// The OpenAPI document of all that is served, as pretty JSON.
@@ -95,8 +102,9 @@ pub fn router(api: Api, door: Door, shutdown: CancellationToken) -> Router {
         .route("/api", any(no_such_address))
         .route("/api/{*rest}", any(no_such_address))
         .method_not_allowed_fallback(wrong_method)
-        .with_state(Served { api, door, shutdown })
-        .layer(from_fn_with_state(door, check_host))
+        .with_state(Served { api, shutdown })
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn_with_state(door, check))
         .layer(map_response(add_headers))
 }
 

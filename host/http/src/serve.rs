@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,8 +12,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 use crate::Api;
-use crate::guard::Door;
+use crate::access::Access;
+use crate::guard::{Door, TcpDoor};
 use crate::routes::router;
+use crate::tls::{Tls, TlsListener};
 
 /// How long requests that are under way at the end may take.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -31,11 +34,24 @@ pub enum BindError {
     System(PathBuf, #[source] io::Error),
 }
 
-/// Serves over TCP: everything that reads, nothing that changes. Ends when `shutdown` is cancelled.
-pub async fn serve_tcp(listener: TcpListener, api: Api, shutdown: CancellationToken) -> io::Result<()> {
-    let address = listener.local_addr()?;
-    tracing::info!(%address, "serving the API and the dashboard");
-    serve(listener, router(api, Door::Tcp(address), shutdown.clone()), shutdown).await
+/// Serves over TCP what `access` allows. Ends when `shutdown` is cancelled.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve_tcp(listener: TcpListener, api: Api, access: Access, shutdown: CancellationToken) -> io::Result<()> {
+    let listen = listener.local_addr()?;
+    tracing::info!(address = %listen, "serving the API and the dashboard");
+    serve(listener, router(api, Door::Tcp(Arc::new(TcpDoor { listen, access })), shutdown.clone()), shutdown).await
+}
+
+/// The same by TLS.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve_tls(listener: TcpListener, tls: Tls, api: Api, access: Access, shutdown: CancellationToken) -> io::Result<()> {
+    let listen = listener.local_addr()?;
+    tracing::info!(address = %listen, "serving the API and the dashboard by TLS");
+    serve(TlsListener::new(listener, tls)?, router(api, Door::Tcp(Arc::new(TcpDoor { listen, access })), shutdown.clone()), shutdown).await
 }
 
 /// Serves over a Unix socket: everything. Ends when `shutdown` is cancelled.

@@ -23,6 +23,8 @@ pub struct Cluster {
     pub own: Option<Lease>,
     /// The fast path may send now. False without an own lease, and while one is shown that ended, or came into doubt, before the store could confirm it.
     pub permit: bool,
+    /// The own lease was withdrawn, since this node is being drained: it is used until the daemon ends, and no other is claimed.
+    pub withdrawn: bool,
     /// The leases of all others by subnet, held ones included. Leases that lost a collision are left out.
     pub peers: Vec<Lease>,
     /// Peers that vanished from the store and are kept for a while.

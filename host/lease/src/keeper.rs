@@ -156,6 +156,8 @@ pub struct Keeper<S, W, C = SystemClock> {
     written: twin::Written,
     /// A write of the own lease ended without an answer: it may have been done.
     unclear: bool,
+    /// The lease was withdrawn: no other is claimed.
+    withdrawn: bool,
     complete: bool,
     store_error: Option<String>,
     store_told_ms: u64,
@@ -204,6 +206,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
             own_ends: 0,
             written: twin::Written::default(),
             unclear: false,
+            withdrawn: false,
             complete: false,
             store_error: None,
             store_told_ms: 0,
@@ -251,13 +254,16 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
     }
 
     async fn do_what_is_due(&mut self) -> Result<(), Fatal> {
+        if self.withdrawn {
+            (self.agenda.settle, self.agenda.renew) = (None, None);
+        }
         if self.is_due(self.agenda.read) || self.is_due(self.agenda.refresh) {
             self.read().await?;
         }
-        if self.is_due(self.agenda.settle_at(self.complete)) {
+        if !self.withdrawn && self.is_due(self.agenda.settle_at(self.complete)) {
             self.settle().await;
         }
-        if self.is_due(self.agenda.renew_at()) {
+        if !self.withdrawn && self.is_due(self.agenda.renew_at()) {
             self.renew().await;
         }
         if self.is_due(self.agenda.ready_at(self.holds())) {

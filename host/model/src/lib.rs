@@ -18,6 +18,7 @@ pub mod path;
 pub mod peers;
 pub mod proof;
 mod remake;
+pub mod scrub;
 pub mod state;
 pub mod status;
 

@@ -43,7 +43,7 @@ pub struct Desired {
 }
 
 /// What is told of an interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedLink {
     /// Its name.
     pub name: LinkName,
@@ -63,7 +63,7 @@ pub struct ObservedLink {
 }
 
 /// What is told of a route in table main.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedRoute {
     /// The route in the terms of a plan; `on` is "" when it has no single output interface (blackhole, multipath). IPv6's default metric of 1024 counts as none.
     pub route: crate::item::Route<LinkName>,
@@ -74,7 +74,7 @@ pub struct ObservedRoute {
 }
 
 /// What there is: the kernel's state as far as plans can speak of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     /// All interfaces.
     pub links: Vec<ObservedLink>,

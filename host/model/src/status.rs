@@ -32,6 +32,9 @@ pub struct Snapshot {
     /// The network: its config, and how much of it is taken.
     #[serde(default)]
     pub network: NetworkStatus,
+    /// What the reconciler has done in this run.
+    #[serde(default)]
+    pub work: WorkStatus,
 }
 
 impl Snapshot {
@@ -74,6 +77,17 @@ pub struct NodeStatus {
     pub problems: Vec<String>,
     /// Milliseconds since the Unix epoch at which the lease is renewed next.
     pub renewal_ms: Option<u64>,
+}
+
+/// What the reconciler has done since the daemon started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WorkStatus {
+    /// Comparisons of the plan with the kernel.
+    pub passes: u64,
+    /// Items made, removed or set, repairs among them.
+    pub changes: u64,
+    /// Items that another hand took away or changed, and that were made again.
+    pub repairs: u64,
 }
 
 /// The network that this node is part of.

@@ -96,6 +96,7 @@ fn inputs() -> Inputs {
         peers: vec![lease(2)],
         complete: true,
         firewall: None,
+        proofs: Default::default(),
     }
 }
 
@@ -120,7 +121,7 @@ proptest! {
         let (peer, _) = convert::items(peer);
         let of = |lease: Option<Prefixes>| Origin { backend: "udp".into(), lease };
         let planned = local.into_iter().map(|item| (of(None), item)).chain(peer.into_iter().map(|item| (of(Some(lease(2).subnets)), item)));
-        let united = unite(planned.collect(), &inputs, SourceCheck::Lease, &Observed::default(), &mut Names::default());
+        let united = unite(planned.collect(), Some("udp"), &inputs, SourceCheck::Lease, &Observed::default(), &mut Names::default());
         for (item, _) in united.desired.items.values() {
             if let twill_model::item::Item::Route(route) = item {
                 prop_assert!(route.to.prefix_len() > 0 && inputs.networks.cover(route.to), "{item}");

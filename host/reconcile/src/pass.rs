@@ -8,6 +8,7 @@ use twill_model::Prefixes;
 use twill_model::event::{Kind, Told, Weight};
 use twill_model::item::LinkName;
 use twill_model::state::{Desired, HostItem, HostKey, Observed, Step, Sysctl};
+use twill_model::status::WorkStatus;
 
 use crate::diff::{Ownership, diff, present, rank};
 use crate::drain::{Breaks, Leaving};
@@ -62,6 +63,7 @@ pub struct Pass<P, K, F> {
     told: BTreeSet<String>,
     /// What the last round came to.
     last: Option<Round>,
+    work: WorkStatus,
 }
 
 /// What one round came to.
@@ -97,12 +99,14 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
             networks: Vec::new(),
             told: BTreeSet::new(),
             last: None,
+            work: WorkStatus::default(),
         }
     }
 
     /// Makes the node so. Answers with what came of it, and when to come again if nothing happens before.
     pub async fn run(&mut self, inputs: &Inputs) -> (Outcome, Option<Instant>) {
         let started = Instant::now();
+        self.work.passes += 1;
         self.networks.retain(|networks| *networks != inputs.networks);
         self.networks.push(inputs.networks);
         let mut sysctls = Vec::new();
@@ -127,6 +131,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         let mut outcome = self.outcome(inputs, &round).await;
         outcome.items.extend(rules.items);
         outcome.problems.extend(rules.problems);
+        outcome.work = self.work;
         self.tell_problems(&outcome.problems);
         let wake = self.wake(&round.planned, started);
         self.last = Some(round);
@@ -193,6 +198,8 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         for step in after {
             done += usize::from(self.take(step, breaks, &mut repaired).await);
         }
+        self.work.changes += done as u64;
+        self.work.repairs += repaired.len() as u64;
         self.tell_repairs(&repaired, started);
         done
     }

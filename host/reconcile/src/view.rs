@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use twill_model::item::{Item, LinkName};
 use twill_model::proof::Target;
 use twill_model::state::{HostItem, Observed, Origin, route_words};
-use twill_model::status::{ItemStatus, Standing};
+use twill_model::status::{ItemStatus, Standing, WorkStatus};
 use twill_model::{Prefixes, Way};
 
 use crate::Inputs;
@@ -38,6 +38,8 @@ pub struct Outcome {
     pub in_force: bool,
     /// What is wrong, one sentence each.
     pub problems: Vec<String>,
+    /// What was done so far, in this pass and before.
+    pub work: WorkStatus,
     /// Changes whenever the underlay's index, MTU or addresses do: a cue to read them again.
     pub underlay_mark: u64,
 }
@@ -77,6 +79,7 @@ impl View<'_> {
         problems.extend(items.iter().filter(|item| item.standing == Standing::Refused).map(refused_sentence));
         let in_force = !missing.iter().any(|item| essential(item)) && self.planned.pod_mtu.is_some();
         Outcome {
+            work: WorkStatus::default(),
             networks: self.inputs.networks,
             subnets: self.inputs.mine.subnets,
             in_force,

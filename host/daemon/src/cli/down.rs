@@ -27,6 +27,11 @@ pub struct Down {
 }
 
 impl Down {
+    /// The same for this instance.
+    pub fn of(instance: InstanceSettings) -> Down {
+        Down { instance }
+    }
+
     /// Takes all away, tells each thing, and goes on after a refusal.
     pub fn main(self) -> Result<(), Exit> {
         facts::require_root()?;

@@ -1,20 +1,29 @@
 //! The command line: one file a subcommand. The commands that look at a running daemon speak to its API and know nothing of its insides.
 
 mod backend;
+mod bundle;
 mod client;
+mod completions;
 mod config;
 mod docker_opts;
+mod doctor;
 mod down;
+mod drain;
+mod events;
 mod explain;
 mod flanneld;
+mod logs;
 mod plugin;
+mod reconcile;
 mod release;
 mod run;
 mod show;
 mod table;
+mod why;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -59,11 +68,20 @@ enum Command {
     /// List the plugins that were found, and how they fare.
     Plugins(Show),
     Plugin(plugin::Plugin),
-    /// List what happened lately.
-    Events(Show),
+    /// List all peers: how each is reached from here, and the traffic with it.
+    Peers(Show),
+    Events(events::Events),
+    Reconcile(reconcile::Reconcile),
+    Why(why::Why),
+    Doctor(Box<doctor::Doctor>),
+    Bundle(Box<bundle::Bundle>),
+    Replay(bundle::Replaying),
+    Drain(drain::Drain),
     Release(release::Release),
     Down(down::Down),
     DockerOpts(docker_opts::DockerOpts),
+    Completions(completions::Completions),
+    Man(completions::Manual),
 }
 
 /// Runs the command that the arguments name.
@@ -107,12 +125,26 @@ impl Command {
             Command::State(show) => show.main(What::State),
             Command::Plugins(show) => show.main(What::Plugins),
             Command::Plugin(plugin) => plugin.main(),
-            Command::Events(show) => show.main(What::Events),
+            Command::Peers(show) => show.main(What::Peers),
+            Command::Events(events) => events.main(),
+            Command::Reconcile(reconcile) => reconcile.main(),
+            Command::Why(why) => why.main(),
+            Command::Doctor(doctor) => doctor.main(),
+            Command::Bundle(bundle) => bundle.main(),
+            Command::Replay(replaying) => replaying.main(),
+            Command::Drain(drain) => drain.main(),
+            Command::Completions(completions) => completions.main(Cli::command()),
+            Command::Man(manual) => manual.main(Cli::command()),
             Command::Release(release) => release.main(),
             Command::Down(down) => down.main(),
             Command::DockerOpts(options) => options.main(),
         }
     }
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Runs a short command to its end on one thread.

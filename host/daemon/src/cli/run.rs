@@ -1,14 +1,14 @@
 //! `twill run`: the daemon.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
-use tracing_subscriber::EnvFilter;
 
+use super::down::Down;
+use super::logs;
 use crate::exit::Exit;
-use crate::node;
-use crate::settings::{FirewallEngine, LogFormat, RunSettings};
+use crate::node::{self, Ended};
+use crate::settings::{FirewallEngine, RunSettings};
 
 /// Run the daemon of this host: take a subnet, and carry the containers' traffic to and from all other hosts.
 ///
@@ -19,7 +19,9 @@ use crate::settings::{FirewallEngine, LogFormat, RunSettings};
 Examples:
   twill run --store file --store-dir /srv/twill
   twill run --store etcd --etcd-endpoints http://192.0.2.1:2379,http://192.0.2.2:2379 --iface eth1
-  TWILL_STORE=file TWILL_STORE_DIR=/srv/twill twill run")]
+  TWILL_STORE=file TWILL_STORE_DIR=/srv/twill twill run
+  openssl rand -hex 32 > /etc/twill/token; chmod 600 /etc/twill/token
+  twill run --store file --store-dir /srv/twill --listen 0.0.0.0:4646 --api-token-file /etc/twill/token")]
 pub struct Run {
     /// Settings file (TOML); without it /etc/twill/twill.toml, if that is there.
     #[arg(long, env = "TWILL_CONFIG", value_name = "FILE")]
@@ -33,7 +35,8 @@ impl Run {
     /// Runs until told to end; `notes` are the first lines of the log.
     pub fn main(self, notes: &[String]) -> Result<(), Exit> {
         self.settings.check().map_err(Exit::usage)?;
-        start_logging(&self.settings)?;
+        logs::start(&self.settings.log, self.settings.log_format)?;
+        let instance = self.settings.instance.clone();
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let as_flanneld = !notes.is_empty();
         if as_flanneld && self.settings.firewall == FirewallEngine::Nft {
@@ -42,18 +45,6 @@ impl Run {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Exit::failed)?;
         let ended = runtime.block_on(node::run(self.settings));
         runtime.shutdown_background();
-        ended
+        if ended? == Ended::Drained { Down::of(instance).main() } else { Ok(()) }
     }
-}
-
-fn start_logging(settings: &RunSettings) -> Result<(), Exit> {
-    // The netlink library warns of its own end.
-    let filter = format!("netlink_proto=error,{}", settings.log);
-    let filter = EnvFilter::try_new(filter).map_err(|error| Exit::usage(format!("--log \"{}\": {error}", settings.log)))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    match settings.log_format {
-        LogFormat::Text => lines.with_target(false).init(),
-        LogFormat::Json => lines.json().init(),
-    }
-    Ok(())
 }

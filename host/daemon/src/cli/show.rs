@@ -1,17 +1,16 @@
-//! `twill status|leases|routes|state|plugins|events`: what the running daemon knows, as tables or as the API's JSON.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! `twill status|leases|peers|routes|state|plugins`: what the running daemon knows, as tables or as the API's JSON.
 
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use twill_model::Lifetime;
-use twill_model::event::Event;
+use twill_model::peers::PeerStatus;
 use twill_model::status::{ItemStatus, LeaseStatus, NodeStatus, PluginStatus};
 
 use super::client::get;
+use super::events::ago;
 use super::table::table;
-use super::wait_for;
+use super::{now_ms, wait_for};
 use crate::exit::Exit;
 use crate::settings::InstanceSettings;
 
@@ -38,8 +37,8 @@ pub enum What {
     State,
     /// The plugins.
     Plugins,
-    /// What happened.
-    Events,
+    /// All peers.
+    Peers,
 }
 
 impl Show {
@@ -52,7 +51,7 @@ impl Show {
                 What::Routes => self.words("/api/v1/routes", items).await?,
                 What::State => self.words("/api/v1/state", items).await?,
                 What::Plugins => self.words("/api/v1/plugins", plugins).await?,
-                What::Events => self.words("/api/v1/events", events).await?,
+                What::Peers => self.words("/api/v1/peers", peers).await?,
             };
             print!("{text}");
             Ok(())
@@ -88,7 +87,7 @@ fn status(node: NodeStatus) -> String {
 }
 
 fn leases(leases: Vec<LeaseStatus>) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let now = now_ms();
     let row = |lease: &LeaseStatus| {
         let way = if lease.own { "(this node)".into() } else { lease.way.clone().unwrap_or_else(|| "none".into()) };
         let node = lease.node.as_deref().map_or("flannel".to_owned(), short);
@@ -133,15 +132,49 @@ fn plugins(plugins: Vec<PluginStatus>) -> String {
     table(&["plugin", "version", "digest", "state", "calls", "says"], &plugins.iter().map(row).collect::<Vec<_>>())
 }
 
-fn events(events: Vec<Event>) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-    let row = |event: &Event| {
-        let ago = now.saturating_sub(event.at_ms) / 1_000;
-        vec![format!("{ago} s ago"), format!("{:?}", event.weight).to_lowercase(), event.room.clone(), event.text.clone()]
+fn peers(peers: Vec<PeerStatus>) -> String {
+    let now = now_ms();
+    let none = || "-".to_owned();
+    let row = |peer: &PeerStatus| {
+        let traffic = peer.traffic.map_or_else(none, |t| format!("{} / {}", bytes(t.sent_bytes), bytes(t.received_bytes)));
+        vec![
+            peer.subnets.to_string(),
+            peer.endpoint.clone().unwrap_or_else(|| peer.public.to_string()),
+            peer.way.clone().unwrap_or_else(|| "none".into()),
+            peer.rtt_us.map_or_else(none, |us| format!("{:.2} ms", f64::from(us) / 1_000.0)),
+            peer.proved_bytes.map_or_else(none, |bytes| bytes.to_string()),
+            traffic,
+            peer.heard_ms.map_or_else(none, |at| ago(now.saturating_sub(at))),
+            peer.reason.clone().unwrap_or_default(),
+        ]
     };
-    table(&["when", "weight", "room", "what happened"], &events.iter().map(row).collect::<Vec<_>>())
+    let headings = ["subnet", "endpoint", "way", "round trip", "proved", "sent / received", "heard", "why that way"];
+    table(&headings, &peers.iter().map(row).collect::<Vec<_>>())
+}
+
+/// "999 B", "1.0 kB", "12.3 MB": powers of ten, as networks are measured.
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    let (mut value, mut unit) = (count as f64, "B");
+    for next in UNITS {
+        if value < 999.95 {
+            break;
+        }
+        (value, unit) = (value / 1_000.0, next);
+    }
+    if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") }
 }
 
 fn short(text: &str) -> String {
     text.chars().take(12).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_have_the_unit_that_suits() {
+        assert_eq!([0, 999, 1_000, 999_949, 999_950, 12_345_678].map(bytes), ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "12.3 MB"]);
+    }
 }

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use twill_fastpath::{Tunnels, queues_for};
-use twill_http::{Api, bind_unix, serve_tcp, serve_unix};
+use twill_http::{Access, Api, Tls, bind_unix, serve_tcp, serve_tls, serve_unix};
 use twill_kernel::lock::InstanceLock;
 use twill_kernel::{Netlink, ROUTE_PROTOCOL};
 use twill_lease::cluster::Cluster;
@@ -21,7 +21,7 @@ use twill_reconcile::memory::NamesFile;
 use twill_reconcile::ports::Forwarder;
 use twill_reconcile::run::{self, Wiring};
 use twill_reconcile::view::Outcome;
-use twill_reconcile::{Settings, SourceCheck};
+use twill_reconcile::{Inputs, Settings, SourceCheck};
 
 use super::alone::Alone;
 use super::change::Changer;
@@ -32,6 +32,7 @@ use super::follow::{self, Followed};
 use super::journal::Journal;
 use super::plugins::{self, Trials};
 use super::prober::prober;
+use super::report::Report;
 use super::show::Show;
 use super::snapshot::Constants;
 use super::subnet_file::{FileState, SubnetFile};
@@ -39,7 +40,7 @@ use super::tasks::Tasks;
 use super::underlay::Search;
 use super::usage::{Usage, Watched};
 use super::wish::Advertised;
-use super::{facts, store};
+use super::{facts, notify, store};
 use crate::compat::subnet_env::{self, SubnetEnv};
 use crate::exit::Exit;
 use crate::settings::{self, Listen, RunSettings};
@@ -60,6 +61,8 @@ pub struct Running {
     pub lock: InstanceLock,
     /// What happened.
     pub events: Arc<Events>,
+    /// Rung when this node is drained: it is to end, and its network state to go.
+    pub drained: Arc<Notify>,
 }
 
 /// What must be there before anything runs.
@@ -74,7 +77,7 @@ struct Parts {
     search: Search,
     node: watch::Sender<Arc<Node>>,
     socket: UnixListener,
-    port: Option<TcpListener>,
+    port: Option<Port>,
     events: Arc<Events>,
 }
 
@@ -105,18 +108,25 @@ async fn gather(settings: RunSettings) -> Result<Parts, Exit> {
     let node = Node { id: identity.id, underlay: chosen.underlay, public: chosen.published, seed: identity.seed };
     let node = watch::Sender::new(Arc::new(node));
     let socket = bind_unix(&settings.instance.socket()).map_err(Exit::failed)?;
-    let port = listen(settings.listen).await?;
+    let port = listen(&settings).await?;
     let tunnels = Arc::new(Tunnels::new(fast_path_settings(&settings)));
     Ok(Parts { settings, lock, alone, plugins, store, kernel, tunnels, search, node, socket, port, events })
 }
 
-async fn listen(listen: Listen) -> Result<Option<TcpListener>, Exit> {
-    match listen {
-        Listen::Off => Ok(None),
-        Listen::At(address) => TcpListener::bind(address).await.map(Some).map_err(|error| {
-            Exit::failed(format!("cannot listen on {address}: {error}; choose another address with --listen, or --listen off"))
-        }),
-    }
+/// The API's TCP door, and what it asks for.
+struct Port {
+    listener: TcpListener,
+    access: Access,
+    tls: Option<Tls>,
+}
+
+async fn listen(settings: &RunSettings) -> Result<Option<Port>, Exit> {
+    let (access, tls) = settings.api.door(settings.listen).map_err(Exit::usage)?;
+    let Listen::At(address) = settings.listen else { return Ok(None) };
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        Exit::failed(format!("cannot listen on {address}: {error}; choose another address with --listen, or --listen off"))
+    })?;
+    Ok(Some(Port { listener, access, tls }))
 }
 
 fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: CancellationToken) -> Running {
@@ -124,15 +134,32 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     let usage = Arc::new(Usage::new(parts.settings.ways.keep_ways));
     let (keeper, handle) = keeper(&parts, &usage);
     let followed = Followed { shutdown: shutdown.clone(), events: Arc::clone(&parts.events), keeper: handle.clone() };
+    let again = Arc::new(Notify::new());
+    let drained = Arc::new(Notify::new());
+    let inputs: watch::Sender<Option<Arc<Inputs>>> = watch::Sender::new(None);
+    let outcome = watch::Sender::new(Arc::new(Outcome::default()));
     let journal = Journal::open(parts.settings.instance.state().join("config.json"));
-    let operator = Operator { keeper: handle.clone(), plugins: parts.plugins.clone(), changer: changer(&parts, &handle, &journal) };
+    let (ask, questions) = mpsc::channel(1);
+    let operator = Operator {
+        keeper: handle.clone(),
+        plugins: parts.plugins.clone(),
+        changer: changer(&parts, &handle, &journal),
+        again: Arc::clone(&again),
+        outcome: outcome.subscribe(),
+        drained: Arc::clone(&drained),
+        events: Arc::clone(&parts.events),
+        report: Report {
+            snapshots: snapshots.subscribe(),
+            events: parts.events.log(),
+            inputs: inputs.subscribe(),
+            kernel: Arc::clone(&parts.kernel),
+            settings: reconciler_settings(&parts.settings),
+            names: parts.settings.instance.state().join("links.json"),
+        },
+    };
     let api = Api::new(snapshots.subscribe(), Arc::new(operator), parts.events.log());
     serve(&mut tasks, parts.socket, parts.port, api, &shutdown);
-
-    let again = Arc::new(Notify::new());
-    let (ask, questions) = mpsc::channel(1);
-    let inputs = watch::Sender::new(None);
-    let outcome = watch::Sender::new(Arc::new(Outcome::default()));
+    tasks.spawn("systemd", notify::systemd(snapshots.subscribe(), shutdown.clone()));
     let file = watch::Sender::new(FileState::default());
     let written = file.subscribe();
     let subnet_file = SubnetFile {
@@ -207,11 +234,11 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     tasks.spawn("snapshot", show.run(shutdown.clone()));
     let ended = async move { keeper.run(shutdown).await.map_err(Exit::config) };
     let keeper = tokio::spawn(ended);
-    Running { tasks, keeper, cluster: handle.cluster(), alone: parts.alone, followed, lock: parts.lock, events: parts.events }
+    Running { tasks, keeper, cluster: handle.cluster(), alone: parts.alone, followed, lock: parts.lock, events: parts.events, drained }
 }
 
 /// Serves the API; why it stopped early, if it does, is logged.
-fn serve(tasks: &mut Tasks, socket: UnixListener, port: Option<TcpListener>, api: Api, shutdown: &CancellationToken) {
+fn serve(tasks: &mut Tasks, socket: UnixListener, port: Option<Port>, api: Api, shutdown: &CancellationToken) {
     let log = |ended: std::io::Result<()>| {
         if let Err(error) = ended {
             tracing::error!(%error, "cannot serve the API any more");
@@ -219,9 +246,15 @@ fn serve(tasks: &mut Tasks, socket: UnixListener, port: Option<TcpListener>, api
     };
     let by_socket = serve_unix(socket, api.clone(), shutdown.clone());
     tasks.spawn("API socket", async move { log(by_socket.await) });
-    if let Some(port) = port {
-        let by_port = serve_tcp(port, api, shutdown.clone());
-        tasks.spawn("API port", async move { log(by_port.await) });
+    let shutdown = shutdown.clone();
+    match port {
+        None => {}
+        Some(Port { listener, access, tls: None }) => {
+            tasks.spawn("API port", async move { log(serve_tcp(listener, api, access, shutdown).await) })
+        }
+        Some(Port { listener, access, tls: Some(tls) }) => {
+            tasks.spawn("API port", async move { log(serve_tls(listener, tls, api, access, shutdown).await) });
+        }
     }
 }
 

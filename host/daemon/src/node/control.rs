@@ -1,12 +1,20 @@
-//! What an operator can ask the running daemon for, over the Unix socket.
+//! What an operator can ask the running daemon for, over the API.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::{Notify, watch};
 use twill_http::{BackendOrder, Control, PluginOrder};
 use twill_lease::keeper::Handle;
-use twill_model::status::{PluginState, PluginStatus};
+use twill_model::event::{Kind, Told, Weight};
+use twill_model::status::{PluginState, PluginStatus, Standing};
 use twill_plugin::Plugins;
+use twill_reconcile::view::Outcome;
 
 use super::change::Changer;
+use super::events::Events;
+use super::report::Report;
 
 /// Passes requests on to the keeper and the plugins.
 pub struct Operator {
@@ -16,7 +24,20 @@ pub struct Operator {
     pub plugins: Plugins,
     /// Who changes the backend.
     pub changer: Changer,
+    /// Asks the reconciler for a pass.
+    pub again: Arc<Notify>,
+    /// What came of the last one.
+    pub outcome: watch::Receiver<Arc<Outcome>>,
+    /// Rung at the end of a drain.
+    pub drained: Arc<Notify>,
+    /// Where operators' wishes are told.
+    pub events: Arc<Events>,
+    /// What bundles are made of.
+    pub report: Report,
 }
+
+/// How long a pass that was asked for may take to answer.
+const PASS: Duration = Duration::from_secs(20);
 
 impl Control for Operator {
     fn release(&self) -> BoxFuture<'_, Result<String, String>> {
@@ -38,6 +59,43 @@ impl Control for Operator {
 
     fn backend(&self, order: BackendOrder) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(self.changer.order(order))
+    }
+
+    fn bundle(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(self.report.bundle())
+    }
+
+    fn reconcile(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async {
+            let mut outcome = self.outcome.clone();
+            outcome.mark_unchanged();
+            self.again.notify_one();
+            match tokio::time::timeout(PASS, outcome.changed()).await {
+                Ok(Ok(())) => Ok(pass_words(&outcome.borrow())),
+                Ok(Err(_)) => Err("the daemon is stopping".to_owned()),
+                Err(_) => Err("there is nothing to compare yet: this node has no lease or no config (see `twill status`)".to_owned()),
+            }
+        })
+    }
+
+    fn drain(&self, seconds: u32) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move {
+            let cluster = self.keeper.cluster();
+            let subnets = cluster.borrow().own.as_ref().map(|own| own.subnets.to_string());
+            self.keeper.withdraw().await.map_err(|error| format!("cannot withdraw the lease: {error}"))?;
+            let what = subnets.unwrap_or_else(|| "the lease".into());
+            let told =
+                Told::new(Kind::Operator, format!("this node is being drained: {what} is withdrawn, and in {seconds} s the daemon ends"));
+            self.events.tell(Weight::Warn, "node", told.about(&what).because("an operator asked for it"));
+            let drained = Arc::clone(&self.drained);
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+                drained.notify_one();
+            });
+            Ok(format!(
+                "{what} is withdrawn: peers stop sending here; what is under way is received for {seconds} s, then the daemon ends and takes its network state away"
+            ))
+        })
     }
 
     fn plugins(&self, order: PluginOrder) -> BoxFuture<'_, Result<String, String>> {
@@ -74,6 +132,21 @@ impl Operator {
             _ => Ok(lines.join("\n")),
         }
     }
+}
+
+/// What came of a pass, in one sentence.
+fn pass_words(outcome: &Outcome) -> String {
+    let count = |standing: Standing| outcome.items.iter().filter(|item| item.standing == standing).count();
+    let rest =
+        [(Standing::Missing, "missing"), (Standing::Failed, "failed"), (Standing::Refused, "refused"), (Standing::Leaving, "leaving")];
+    let rest: Vec<String> = rest
+        .iter()
+        .map(|(standing, word)| (count(*standing), word))
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, word)| format!("{n} {word}"))
+        .collect();
+    let rest = if rest.is_empty() { "nothing differs".to_owned() } else { rest.join(", ") };
+    format!("plan and kernel were compared: {} items are as planned, {rest}", count(Standing::Present))
 }
 
 /// One plugin file in one line.

@@ -15,15 +15,18 @@ mod health;
 mod history;
 pub mod inputs;
 mod journal;
+mod notify;
 mod paths;
 mod plugins;
 mod prober;
+mod record;
+mod report;
 mod show;
 mod snapshot;
 pub mod store;
 mod subnet_file;
 mod tasks;
-mod underlay;
+pub mod underlay;
 mod usage;
 mod wish;
 
@@ -42,19 +45,40 @@ use crate::settings::RunSettings;
 /// How long tasks may take to end.
 const DRAIN: Duration = Duration::from_secs(3);
 
+/// Why a daemon that did its work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By a signal.
+    Told,
+    /// The lease was given back.
+    Released,
+    /// The node was drained: its network state is to be taken away.
+    Drained,
+}
+
+impl Ended {
+    fn why(&self) -> &'static str {
+        match self {
+            Ended::Told => "it was told to by a signal",
+            Ended::Released => "its lease was given back",
+            Ended::Drained => "this node was drained",
+        }
+    }
+}
+
 /// Runs the daemon until it is told to end, or cannot go on.
 ///
 /// # Errors
 /// It cannot start, with a sentence and the exit code that fits; or the network config is wrong and there never was a good one.
-pub async fn run(settings: RunSettings) -> Result<(), Exit> {
+pub async fn run(settings: RunSettings) -> Result<Ended, Exit> {
     let shutdown = CancellationToken::new();
     let snapshots = watch::Sender::new(Arc::new(Snapshot::default()));
     health::answer(settings.healthz, snapshots.subscribe(), shutdown.clone()).await?;
     let node = tokio::select! {
         node = build::build(settings, snapshots, shutdown.clone()) => node?,
-        () = told_to_end() => return Ok(()),
+        () = told_to_end() => return Ok(Ended::Told),
     };
-    let build::Running { mut tasks, mut keeper, cluster, alone, followed, lock, events } = node;
+    let build::Running { mut tasks, mut keeper, cluster, alone, followed, lock, events, drained } = node;
     let ended = tokio::select! {
         ended = &mut keeper => how_it_ended(ended),
         lacking = facts::tun_is_missing(cluster.clone()) => Err(lacking),
@@ -64,9 +88,10 @@ pub async fn run(settings: RunSettings) -> Result<(), Exit> {
             Ok(ended) => how_it_ended(ended),
             Err(_) => Err(Exit::failed(format!("{broken}, and without it this node cannot be served; start the daemon again"))),
         },
-        () = told_to_end() => Ok(()),
+        () = told_to_end() => Ok(Ended::Told),
+        () = drained.notified() => Ok(Ended::Drained),
     };
-    events.tell_end(ended.as_ref().map_or_else(Exit::sentence, |()| "it was told to, or gave its lease back"));
+    events.tell_end(ended.as_ref().map_or_else(Exit::sentence, |ended| ended.why()));
     shutdown.cancel();
     if !tasks.end(DRAIN).await {
         tracing::warn!("some tasks did not end in time");
@@ -75,8 +100,10 @@ pub async fn run(settings: RunSettings) -> Result<(), Exit> {
     ended
 }
 
-fn how_it_ended(keeper: Result<Result<(), Exit>, JoinError>) -> Result<(), Exit> {
-    keeper.unwrap_or_else(|error| Err(Exit::failed(format!("the keeper of leases broke down: {error}"))))
+fn how_it_ended(keeper: Result<Result<(), Exit>, JoinError>) -> Result<Ended, Exit> {
+    keeper
+        .map(|ended| ended.map(|()| Ended::Released))
+        .unwrap_or_else(|error| Err(Exit::failed(format!("the keeper of leases broke down: {error}"))))
 }
 
 async fn told_to_end() {

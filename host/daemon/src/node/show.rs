@@ -17,6 +17,7 @@ use twill_reconcile::view::Outcome;
 
 use super::events::Events;
 use super::prober::Reports;
+use super::record::Record;
 use super::snapshot::{Constants, Now, Parts, snapshot};
 use super::subnet_file::FileState;
 
@@ -56,6 +57,7 @@ impl Show {
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut counted: Vec<u64> = Vec::new();
+        let mut record = Record::default();
         let mut beats = 0;
         loop {
             let news = tokio::select! {
@@ -78,12 +80,14 @@ impl Show {
             let counts = counts(&tunnels);
             if news || counts != counted {
                 counted = counts;
-                self.publish(tunnels);
+                for (weight, told) in record.changes(&self.publish(tunnels)) {
+                    self.events.tell(weight, "node", told);
+                }
             }
         }
     }
 
-    fn publish(&mut self, tunnels: Vec<TunnelStatus>) {
+    fn publish(&mut self, tunnels: Vec<TunnelStatus>) -> Arc<Snapshot> {
         let node = self.node.borrow_and_update().clone();
         let cluster = self.cluster.borrow_and_update().clone();
         let outcome = self.outcome.borrow_and_update().clone();
@@ -99,7 +103,9 @@ impl Show {
             file: self.file.borrow_and_update().clone(),
             now: Now { boot_ms: SystemClock.boot_ms(), unix_ms: SystemClock.unix_ms() },
         };
-        self.out.send_replace(Arc::new(snapshot(&self.constants, parts)));
+        let snapshot = Arc::new(snapshot(&self.constants, parts));
+        self.out.send_replace(Arc::clone(&snapshot));
+        snapshot
     }
 
     fn tell_drops(&self) {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use twill_lease::cluster::Cluster;
-use twill_model::Lease;
 use twill_model::event::Event;
 use twill_model::network::{Prefix, Range};
 use twill_model::node::Node;
@@ -12,6 +11,7 @@ use twill_model::proof::Pair;
 use twill_model::status::{
     LeaseStatus, NetworkStatus, NodeStatus, PathStatus, PluginStatus, RangeStatus, Snapshot, StoreStatus, TunnelStatus,
 };
+use twill_model::{Lease, scrub};
 use twill_probe::track::Report;
 use twill_reconcile::view::Outcome;
 use twill_reconcile::ways::backend_of;
@@ -82,6 +82,7 @@ pub fn snapshot(constants: &Constants, parts: Parts) -> Snapshot {
         tunnels: parts.tunnels,
         events: parts.events,
         network,
+        work: parts.outcome.work,
     }
 }
 
@@ -136,7 +137,7 @@ fn node_status(constants: &Constants, parts: &Parts) -> NodeStatus {
         pod_mtu: outcome.pod_mtu,
         backend: config.map(|config| config.backend.clone()),
         store: store_status(constants, cluster),
-        ready: cluster.own.is_some() && cluster.permit && outcome.in_force && parts.file.written,
+        ready: cluster.own.is_some() && cluster.permit && !cluster.withdrawn && outcome.in_force && parts.file.written,
         problems,
         renewal_ms: cluster.renewal.map(|boot_ms| parts.now.unix(boot_ms)),
     }
@@ -167,7 +168,7 @@ fn lease_status(lease: &Lease, own: bool, parts: &Parts) -> LeaseStatus {
         subnets: lease.subnets,
         public: lease.public,
         node: lease.node.as_ref().map(ToString::to_string),
-        ways: lease.ways.clone(),
+        ways: scrub::lease(lease).ways,
         way: choice.and_then(|choice| choice.way.as_deref()).map(|name| backend_of(name).to_owned()),
         reason: choice.map(|choice| choice.reason.clone()),
         own,

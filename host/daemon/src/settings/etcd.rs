@@ -11,7 +11,7 @@ use twill_plugin::{Credentials, Identity, Roots, Secret, Tls, Upstream};
 const PASSWORD: &str = "TWILL_ETCD_PASSWORD";
 
 /// Settings of the store "etcd".
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Store etcd")]
 pub struct EtcdSettings {
     /// Addresses of the etcd servers, such as http://192.0.2.1:2379; may be given several times or with commas between. The first that answers is used, the

@@ -9,7 +9,7 @@ use twill_model::event::{Event, Kind, Told, Weight};
 use twill_model::lease::{Lifetime, Way};
 use twill_model::status::{
     ItemStatus, LeaseStatus, NetworkStatus, NodeStatus, PeerTraffic, PluginState, PluginStatus, RangeStatus, Snapshot, Standing,
-    StoreStatus, Traffic, TunnelStatus,
+    StoreStatus, Traffic, TunnelStatus, WorkStatus,
 };
 
 /// The moment at which the sample was taken, in milliseconds since the Unix epoch.
@@ -26,6 +26,7 @@ pub fn snapshot() -> Snapshot {
         tunnels: vec![tunnel()],
         events: events(),
         network: network(),
+        work: WorkStatus { passes: 292, changes: 61, repairs: 3 },
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use twill_http::{Api, BackendOrder, Control, EventLog, PluginOrder, bind_unix, serve_health, serve_tcp, serve_unix};
+use twill_http::{Access, Api, BackendOrder, Control, EventLog, PluginOrder, bind_unix, serve_health, serve_tcp, serve_unix};
 use twill_model::status::Snapshot;
 
 /// A daemon that answers every request for a change alike.
@@ -22,6 +22,18 @@ struct Answers {
 impl Control for Answers {
     fn release(&self) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async { self.answer.clone() })
+    }
+
+    fn reconcile(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async { self.answer.clone() })
+    }
+
+    fn drain(&self, _: u32) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async { self.answer.clone() })
+    }
+
+    fn bundle(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async { Ok("{}".to_owned()) })
     }
 
     fn accept_config(&self) -> BoxFuture<'_, Result<String, String>> {
@@ -44,6 +56,7 @@ pub struct Server {
     pub socket: PathBuf,
     pub snapshots: watch::Sender<Arc<Snapshot>>,
     pub events: Arc<EventLog>,
+    pub api: Api,
     pub shutdown: CancellationToken,
     pub serving: Vec<JoinHandle<std::io::Result<()>>>,
     _folder: tempfile::TempDir,
@@ -56,6 +69,11 @@ impl Server {
 
     /// A server whose release ends with `answer`.
     pub async fn with(snapshot: Snapshot, answer: Result<String, String>) -> Server {
+        Server::guarded(snapshot, answer, Access::default()).await
+    }
+
+    /// The same with a TCP door that asks for something.
+    pub async fn guarded(snapshot: Snapshot, answer: Result<String, String>, access: Access) -> Server {
         let events = Arc::new(EventLog::new(snapshot.events.clone(), 1_000));
         let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
         let api = Api::new(receiver.clone(), Arc::new(Answers { answer }), events.clone());
@@ -68,11 +86,11 @@ impl Server {
         let checks = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let health = checks.local_addr().expect("an address").to_string();
         let serving = vec![
-            tokio::spawn(serve_tcp(tcp, api.clone(), shutdown.clone())),
-            tokio::spawn(serve_unix(unix, api, shutdown.clone())),
+            tokio::spawn(serve_tcp(tcp, api.clone(), access, shutdown.clone())),
+            tokio::spawn(serve_unix(unix, api.clone(), shutdown.clone())),
             tokio::spawn(serve_health(checks, receiver, shutdown.clone())),
         ];
-        Server { address, health, socket, snapshots, events, shutdown, serving, _folder: folder }
+        Server { address, health, socket, snapshots, events, api, shutdown, serving, _folder: folder }
     }
 
     pub async fn get(&self, path: &str) -> Answer {

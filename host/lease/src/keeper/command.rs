@@ -16,6 +16,8 @@ type Answer = oneshot::Sender<Result<(), CommandError>>;
 pub(super) enum Command {
     /// Give the lease back and stop.
     Release(Answer),
+    /// Give the lease back, and go on without it.
+    Withdraw(Answer),
     /// Put the waiting config in force although it changes the network.
     AcceptConfig(Answer),
     /// The first plan is in force.
@@ -55,6 +57,7 @@ impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Command::Release(_) => "Release",
+            Command::Withdraw(_) => "Withdraw",
             Command::AcceptConfig(_) => "AcceptConfig",
             Command::InForce => "InForce",
         })
@@ -90,6 +93,14 @@ impl Handle {
         self.ask(Command::Release).await
     }
 
+    /// Gives the own lease back for good, and goes on as if it were held, until it would have ended or another node takes the subnet. For a node that is being drained.
+    ///
+    /// # Errors
+    /// [`CommandError`]; then the keeper goes on as before.
+    pub async fn withdraw(&self) -> Result<(), CommandError> {
+        self.ask(Command::Withdraw).await
+    }
+
     /// Puts the waiting config in force, although it changes the network or the own subnet.
     ///
     /// # Errors
@@ -114,6 +125,10 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
                 let end = done.is_ok();
                 let _ = answer.send(done);
                 end
+            }
+            Command::Withdraw(answer) => {
+                let _ = answer.send(self.withdraw().await);
+                false
             }
             Command::AcceptConfig(answer) => {
                 let _ = answer.send(self.accept_waiting().await);
@@ -142,6 +157,23 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         self.book.strike(&held.lease.subnets);
         let told = Told::new(Kind::OwnLease, format!("lease {} was given back", held.lease.subnets));
         self.say(Weight::Info, told.about(held.lease.subnets).because("an operator asked for it"));
+        Ok(())
+    }
+
+    /// Gives the lease back and claims no other. It goes on being used here as long as it would have lasted, unless another node takes the subnet: what peers sent
+    /// before they heard of it still arrives.
+    async fn withdraw(&mut self) -> Result<(), CommandError> {
+        let Own::Held(held) = self.own.clone() else { return Err(CommandError::NoLease) };
+        match self.store.release(held.clone()).await {
+            Ok(()) | Err(StoreError::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.withdrawn = true;
+        self.own = Own::Unsure(held.lease.clone());
+        self.book.strike(&held.lease.subnets);
+        self.problems.set("drain", format!("this node is being drained: lease {} is withdrawn", held.lease.subnets));
+        let told = Told::new(Kind::OwnLease, format!("lease {} was withdrawn", held.lease.subnets));
+        self.say(Weight::Info, told.about(held.lease.subnets).because("this node is being drained"));
         Ok(())
     }
 

@@ -84,6 +84,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
             config_waiting: self.config.waiting.as_ref().map(|(_, text)| text.clone()),
             own: self.own.lease().cloned(),
             permit: self.own.lease().is_some() && passage == Passage::Open,
+            withdrawn: self.withdrawn,
             peers: self.book.leases().filter(|lease| !self.is_own(lease) && !losers.contains(&lease.subnets)).cloned().collect(),
             held: self.book.held(),
             told: self.book.told(),

@@ -156,3 +156,25 @@ async fn released_on_request_it_is_gone_and_the_keeper_ends() {
     assert!(node.has_said(Weight::Info, "given back"));
     node.task.await.expect("no panic").expect("a plain end");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawn_lease_is_gone_for_others_and_used_here_until_somebody_takes_the_subnet() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let node = Start::new("a", &state).run(&store);
+    let own = node.own().await;
+    store.set_away(true);
+    node.handle.withdraw().await.expect_err("the store is away");
+    assert!(!node.now().withdrawn, "it goes on as before");
+    store.set_away(false);
+    node.handle.withdraw().await.expect("withdrawn");
+    let cluster = node.until(|cluster| cluster.withdrawn).await;
+    assert!(store.leases().is_empty() && cluster.problems.iter().any(|problem| problem.contains("drained")), "{cluster:#?}");
+    store.put(lease("b", "10.3.200.0/24", "192.0.2.9"));
+    node.until(|cluster| cluster.peers.len() == 1).await;
+    pass(300).await;
+    assert!(node.may_send() && node.now().own.is_some(), "what is under way still arrives");
+    assert_eq!(store.leases().len(), 1, "no other lease is claimed");
+    store.put(lease("c", &own.to_string(), "192.0.2.10"));
+    node.until(|cluster| cluster.own.is_none()).await;
+    assert!(!node.may_send());
+}

@@ -45,7 +45,7 @@ impl Memory {
     }
 
     /// As a store that lies in no directory.
-    pub fn as_server(self) -> Memory {
+    pub fn into_server(self) -> Memory {
         self.change(|state| state.is_server = true);
         self
     }

@@ -183,7 +183,7 @@ async fn a_bare_store_in_the_place_of_the_known_one_is_a_store_away() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_was_emptied_gets_the_own_lease_again_though_its_config_is_gone() {
-    let (store, state) = (Memory::with_config(CONFIG).as_server(), tempdir().expect("a directory"));
+    let (store, state) = (Memory::with_config(CONFIG).into_server(), tempdir().expect("a directory"));
     crowd(5).into_iter().for_each(|lease| store.put(lease));
     let (node, own) = running(&store, &state, 86_400).await;
     store.wipe_with_config();

@@ -1,16 +1,14 @@
 //! Real requests over real sockets: each route, the shape of errors, who is let in, the stream, the files, the end.
 
-mod sample;
-mod wire;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::sample;
+use crate::wire::Server;
 use serde_json::{json, to_value};
 use twill_http::bind_unix;
 use twill_model::event::{Told, Weight};
 use twill_model::status::Snapshot;
-use wire::Server;
 
 #[tokio::test]
 async fn each_part_of_the_snapshot_has_an_address() {
@@ -189,8 +187,9 @@ async fn errors_have_one_shape() {
         (server.get("/api/v1/nothing").await, 404, "Not Found"),
         (server.get("/api").await, 404, "Not Found"),
         (server.get("/assets/nothing.js").await, 404, "Not Found"),
-        (server.send(&post("/api/v1/node")).await, 405, "Method Not Allowed"),
-        (server.send(&post("/leases")).await, 405, "Method Not Allowed"),
+        (server.send_unix(&post("/api/v1/node")).await, 405, "Method Not Allowed"),
+        (server.send(&post("/api/v1/node")).await, 403, "Forbidden"),
+        (server.send_unix(&post("/leases")).await, 405, "Method Not Allowed"),
         (server.get("/api/v1/release").await, 405, "Method Not Allowed"),
         (server.send(&post("/api/v1/release")).await, 403, "Forbidden"),
         (server.send(&post("/api/v1/config/accept")).await, 403, "Forbidden"),
@@ -207,7 +206,7 @@ async fn errors_have_one_shape() {
 #[tokio::test]
 async fn a_wrong_method_is_told_the_right_ones() {
     let server = Server::start(Snapshot::default()).await;
-    let answer = server.send("DELETE /api/v1/node HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+    let answer = server.send_unix("DELETE /api/v1/node HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
     assert_eq!((answer.status, answer.header("allow")), (405, Some("GET,HEAD")));
 }
 

@@ -1,0 +1,9 @@
+//! Real requests over real sockets, a subject a file.
+
+mod access;
+mod api;
+mod dist;
+#[path = "../sample/mod.rs"]
+mod sample;
+#[path = "../wire/mod.rs"]
+mod wire;
