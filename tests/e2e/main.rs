@@ -5,23 +5,31 @@ mod away;
 mod beside_flanneld;
 mod browser;
 mod claims;
+mod compatibility;
 mod config;
 mod datagrams;
 mod disruption;
 mod doctor;
 mod etcd;
+mod etcd_access;
+mod etcd_config;
+mod etcd_faults;
 mod expiry;
 mod families;
 mod farewell;
 mod firewall;
+mod flannel;
 mod guide;
 mod host_gw;
 mod hostile;
 mod idle;
 mod instruments;
+mod interop;
 mod joining;
 mod languages;
 mod metrics;
+mod on_etcd;
+mod pains;
 mod path;
 mod redis;
 mod refusals;
@@ -55,6 +63,13 @@ fn main() -> ExitCode {
         firewall::TESTS,
         claims::TESTS,
         etcd::TESTS,
+        etcd_access::TESTS,
+        etcd_config::TESTS,
+        etcd_faults::TESTS,
+        flannel::TESTS,
+        compatibility::TESTS,
+        interop::TESTS,
+        pains::TESTS,
         browser::TESTS,
         redis::TESTS,
         languages::TESTS,

@@ -40,3 +40,13 @@ pub fn logs(test: &str) -> PathBuf {
     let plain: String = test.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     inside().join("lab-logs").join(plain)
 }
+
+/// The daemon under flannel's name, seen from inside.
+pub fn flanneld() -> std::io::Result<PathBuf> {
+    let link = Path::new(ROOT).join("bin/flanneld");
+    if !link.exists() {
+        std::fs::create_dir_all(Path::new(ROOT).join("bin"))?;
+        std::os::unix::fs::symlink(twill(), &link)?;
+    }
+    Ok(link)
+}

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,9 @@ pub struct Launch {
     after: Option<Duration>,
     gate: Option<PipeReader>,
     without_store: bool,
+    variables: Vec<(String, String)>,
+    /// A program in flanneld's place, called as flanneld is.
+    flanneld: Option<PathBuf>,
 }
 
 impl Launch {
@@ -45,6 +48,23 @@ impl Launch {
     /// When the barrier opens.
     pub fn at(barrier: &Barrier) -> Result<Launch> {
         Ok(Launch { gate: Some(barrier.gate.try_clone()?), ..Launch::default() })
+    }
+
+    /// At once, this program as flanneld: its arguments are flannel's flags.
+    pub fn flanneld(program: &Path) -> Launch {
+        Launch { flanneld: Some(program.into()), without_store: true, ..Launch::default() }
+    }
+
+    /// Without the lab's store, with these flags instead.
+    pub fn on(mut self, flags: &[String]) -> Launch {
+        self.flags.extend_from_slice(flags);
+        self.without_store()
+    }
+
+    /// With this variable in its environment.
+    pub fn variable(mut self, name: &str, value: &str) -> Launch {
+        self.variables.push((name.into(), value.into()));
+        self
     }
 
     /// With these flags of `twill run` too.
@@ -96,11 +116,15 @@ impl Node {
         let log = self.new_log()?;
         let file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         let mut command = self.command("/bin/sh")?;
-        command.args(["-c", &launch.script(), "twill"]).arg(artifacts::twill()).arg("run");
+        command.args(["-c", &launch.script(), "twill"]);
+        match &launch.flanneld {
+            None => command.arg(artifacts::twill()).arg("run"),
+            Some(program) => command.arg(program),
+        };
         if !launch.without_store {
             command.args(["--store", "file", "--store-dir"]).arg(self.store());
         }
-        command.args(&launch.flags).stdout(file.try_clone()?).stderr(file);
+        command.args(&launch.flags).envs(launch.variables).stdout(file.try_clone()?).stderr(file);
         command.stdin(launch.gate.map_or_else(Stdio::null, Stdio::from));
         let child = command.spawn().with_context(|| format!("cannot start twill on {}", self.name()))?;
         *self.daemon.borrow_mut() = Some(Daemon { child, log });

@@ -139,7 +139,7 @@ fn outside(tests: &[Test]) -> ExitCode {
     let mut failed = false;
     for (group, threads) in [(together, args.test_threads), (alone, Some(1))] {
         args.test_threads = threads;
-        let trials: Vec<Trial> = group.into_iter().map(|test| trial(test, lacking.as_deref())).collect();
+        let trials: Vec<Trial> = group.into_iter().map(|test| trial(test, lacking.as_deref(), args.nocapture)).collect();
         failed |= !trials.is_empty() && libtest_mimic::run(&args, trials).has_failed();
     }
     if failed { ExitCode::from(101) } else { ExitCode::SUCCESS }
@@ -153,30 +153,28 @@ fn lacking() -> Option<String> {
     (!line.is_empty()).then_some(line)
 }
 
-fn trial(test: &Test, lacking: Option<&str>) -> Trial {
-    let reason = match lacking {
-        Some(reason) => Some(format!("skipped: {reason}")),
-        None if test.long && !long() => Some("skipped: make test-long".to_string()),
-        None => None,
-    };
-    let name = test.name;
+fn trial(test: &Test, lacking: Option<&str>, shown: bool) -> Trial {
+    let (name, ci) = (test.name, std::env::var_os("CI").is_some());
     let need = test.needs.iter().find_map(|need| Some((need, need.lacking()?)));
-    let reason = match (reason, need) {
-        (None, Some((need, lack))) if !need.is_operators() && std::env::var_os("CI").is_some() => {
-            return Trial::test(name, move || Err(Failed::from(lack)));
-        }
-        (None, Some((_, lack))) => Some(format!("skipped: {lack}")),
-        (reason, _) => reason,
+    let reason = match (lacking, need) {
+        (Some(reason), _) => reason.to_owned(),
+        (None, _) if test.long && !long() => "make test-long".into(),
+        (None, Some((need, lack))) if ci && !need.is_operators() => return Trial::test(name, move || Err(lack.into())),
+        (None, Some((_, lack))) => lack,
+        (None, None) => return Trial::test(name, move || in_a_world(name, shown)),
     };
-    let trial = Trial::test(name, move || in_a_world(name)).with_ignored_flag(reason.is_some());
-    reason.map_or_else(|| Trial::test(name, move || in_a_world(name)), |reason| trial.with_kind(reason))
+    Trial::test(name, || Ok(())).with_ignored_flag(true).with_kind(format!("skipped: {reason}"))
 }
 
-fn in_a_world(name: &str) -> Result<(), Failed> {
+/// What a passing test prints, such as the figures that it measured, is `shown` with `--nocapture`.
+fn in_a_world(name: &str, shown: bool) -> Result<(), Failed> {
     let mut command = world::again(name).map_err(|error| Failed::from(format!("{error:#}")))?;
     let output = command.stdin(Stdio::null()).output()?;
-    if output.status.success() {
-        return Ok(());
+    if !output.status.success() {
+        return Err(Failed::from(format!("{}\n{}", output.status, crate::process::said(&output))));
     }
-    Err(Failed::from(format!("{}\n{}", output.status, crate::process::said(&output))))
+    if shown {
+        crate::process::said(&output).lines().for_each(|line| println!("    {line}"));
+    }
+    Ok(())
 }

@@ -5,9 +5,12 @@
 
 pub mod api;
 pub mod artifacts;
+pub mod authority;
 pub mod browser;
 pub mod cluster;
 pub mod daemon;
+pub mod etcd;
+pub mod flannel;
 pub mod harness;
 pub mod inject;
 pub mod netns;
@@ -15,6 +18,7 @@ pub mod node;
 pub mod packet;
 pub mod pod;
 pub mod process;
+pub mod proxy;
 pub mod stream;
 pub mod transfer;
 pub mod view;

@@ -174,6 +174,17 @@ pub enum UnderlayError {
     Kernel(#[from] Refused),
 }
 
+impl UnderlayError {
+    /// True for what a host lacks only while it starts: a default route, an address, a road. A name that is none stays none.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            UnderlayError::NoDefaultRoute { .. } | UnderlayError::NoAddress { .. } | UnderlayError::NoRoad { .. } => true,
+            UnderlayError::NoneFits { causes } => causes.iter().any(UnderlayError::may_pass),
+            _ => false,
+        }
+    }
+}
+
 /// An interface and the addresses that led to it.
 #[derive(Debug, Clone)]
 struct Pick<'a> {

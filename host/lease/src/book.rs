@@ -185,7 +185,9 @@ impl Book {
     fn vanish(&mut self, vanished: Vec<Prefixes>, anew: bool, own: impl Fn(&Lease) -> bool, now_ms: u64, difference: &mut Difference) {
         let peers = self.entries.values().filter(|entry| entry.held_until.is_none() && !own(&entry.lease)).count();
         let fresh = |subnets: &&Prefixes| self.entries.get(subnets).is_some_and(|entry| entry.held_until.is_none() && !own(&entry.lease));
-        let hold = anew || is_mass(vanished.iter().filter(fresh).count(), peers);
+        // This node is there, and so its lease cannot have ended by itself: somebody clears the store, and the peers that go with it are there as well.
+        let with_the_own = vanished.iter().any(|subnets| self.entries.get(subnets).is_some_and(|entry| own(&entry.lease)));
+        let hold = anew || with_the_own || is_mass(vanished.iter().filter(fresh).count(), peers);
         for subnets in vanished {
             let Some(entry) = self.entries.get_mut(&subnets).filter(|entry| entry.held_until.is_none()) else { continue };
             if hold && !own(&entry.lease) {

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use twill_model::event::{Kind, Told, Weight};
 use twill_model::network::ConfigError;
-use twill_model::{Addresses, Lease, NetworkConfig, NodeId, Way};
+use twill_model::{Addresses, Lease, NetworkConfig, NodeId, Prefixes, Way};
 
 use crate::book::Book;
 use crate::clock::{Clock, SystemClock};
@@ -73,6 +73,8 @@ pub struct Settings {
     pub renew_margin: Option<Duration>,
     /// Put a config in force also when that interrupts traffic.
     pub allow_disruption: bool,
+    /// The subnets that the file for CNI names, of an earlier run of twill's or flannel's: wished for where nothing better is known and nobody holds them.
+    pub from_file: Prefixes,
 }
 
 /// Why the keeper cannot go on.
@@ -83,6 +85,10 @@ pub enum Fatal {
     #[error("cannot use the network config in the store: {0}; put it right with: twill config set '{{\"Network\":\"10.244.0.0/16\"}}'")]
     Config(#[from] ConfigError),
 }
+
+/// Waits between attempts at a store that does not answer. The longest one bounds how long a store that was wiped is without this node.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// How often the boot clock is looked at anyway: timers stand still while a machine is suspended.
 const GLANCE: Duration = Duration::from_secs(10);
@@ -178,7 +184,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
             disk: Disk::new(settings.state_dir.clone()),
             follower: Follower::new(),
             agenda: Agenda { read: Some(0), ..Agenda::default() },
-            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
+            backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed),
             store,
             wish,
             clock,
@@ -313,8 +319,12 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         }
     }
 
-    /// True for a store that was made anew and never written to while this network runs by a config: most likely the place where the real one belongs.
+    /// True for a directory that was made anew and never written to while this network runs by a config: most likely the place where the real one belongs.
+    /// A server that answers is the real one, however empty.
     fn is_bare(&self, snapshot: &StoreSnapshot) -> bool {
+        if !self.store.abilities().directory {
+            return false;
+        }
         let another = self.book.identity().is_some_and(|known| known != snapshot.identity);
         let unmade = snapshot.identity.is_empty() && snapshot.leases.is_empty();
         self.config.config.is_some() && snapshot.config.is_none() && (another || unmade)

@@ -98,6 +98,8 @@ pub struct Abilities {
     pub assigns: bool,
     /// It can pin a subnet for a node.
     pub reserves: bool,
+    /// It lies in a directory, which is empty while a share is not mounted there.
+    pub directory: bool,
 }
 
 /// What the store says of this node's address.

@@ -279,7 +279,8 @@ impl Shared {
             Box::pin(async move { Ok(Ok(guest.call_describe(store).await?)) })
         });
         let abilities = asked.await.map_err(|cause| PluginError::Configure { plugin: name.clone(), cause })?;
-        Ok(Pair { ordinary, watching, abilities: Abilities { name, assigns: abilities.assigns, reserves: abilities.reserves } })
+        let abilities = Abilities { name, assigns: abilities.assigns, reserves: abilities.reserves, directory: abilities.directory };
+        Ok(Pair { ordinary, watching, abilities })
     }
 
     /// Gives an open store the instances of its new file; when that refuses its options, the old ones go on.

@@ -10,6 +10,10 @@ use super::go_flags::{self, FlagError, Value};
 pub use table::usage;
 use table::{FLAGS, Flag, PREFIX, find};
 
+/// What is said of a password among the arguments.
+const SEEN_BY_ALL: &str =
+    "every user of this host can read --etcd-password in the list of processes; set the variable FLANNELD_ETCD_PASSWORD instead";
+
 /// What a command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -42,6 +46,9 @@ pub fn read(arguments: &[String], environment: &[(String, String)]) -> Result<As
     let mut wishes = Wishes { given: given.collect(), notes: Vec::new() };
     if wishes.truth("version") {
         return Ok(Asked::Version);
+    }
+    if wishes.given.iter().any(|(flag, _)| flag.becomes == table::Becomes::Secret) {
+        wishes.notes.push(SEEN_BY_ALL.into());
     }
     if let Some(first) = flags.rest.first() {
         wishes.notes.push(format!("\"{first}\" is no flag, so it and all that follows it were passed over, as flanneld does"));
@@ -143,6 +150,12 @@ mod tests {
                 "the variable FLANNELD_IPMASQ is none of flannel's and was passed over",
             ]
         );
+    }
+
+    #[test]
+    fn a_password_among_the_arguments_is_warned_of_and_not_repeated() {
+        assert_eq!(wishes("-etcd-password=hunter2", &[]).notes, [SEEN_BY_ALL]);
+        assert_eq!(wishes("", &[("FLANNELD_ETCD_PASSWORD", "hunter2")]).notes, [""; 0]);
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use twill_model::Prefixes;
 
 /// The file's content.
@@ -37,6 +38,22 @@ impl SubnetEnv {
         text
     }
 
+    /// The subnets that a file names: this node's before it lost its lease and its memory, as a flanneld that ran here before leaves them. What cannot be read
+    /// is passed over as flannel does it: of a comma list the prefixes that are none, and a list of several as a whole.
+    pub fn subnets_in(text: &str) -> Prefixes {
+        let value = |key: &str| {
+            let line = text
+                .lines()
+                .rev()
+                .find_map(|line| line.trim().trim_start_matches("export ").strip_prefix(key)?.trim_start().strip_prefix('='));
+            line.map(|value| value.trim().trim_matches(['"', '\'']))
+        };
+        Prefixes {
+            v4: value("FLANNEL_SUBNET").and_then(only).map(|net: Ipv4Net| net.trunc()),
+            v6: value("FLANNEL_IPV6_SUBNET").and_then(only).map(|net: Ipv6Net| net.trunc()),
+        }
+    }
+
     /// Writes the file, unless it says the same already. Readers see the old or the new text, never a part.
     ///
     /// # Errors
@@ -54,6 +71,12 @@ impl SubnetEnv {
         file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
         file.persist(path).map(drop).map_err(|error| error.error)
     }
+}
+
+/// The one prefix of a comma list, what is none left out.
+fn only<N: FromStr>(list: &str) -> Option<N> {
+    let mut nets = list.split(',').filter_map(|part| part.trim().parse().ok());
+    nets.next().filter(|_| nets.next().is_none())
 }
 
 /// The subnet's first host address with the subnet's length.
@@ -84,6 +107,25 @@ mod tests {
         assert_eq!(dual().text(), wanted);
         let v4 = SubnetEnv { networks: Prefixes { v6: None, ..dual().networks }, masquerade: false, ..dual() };
         assert_eq!(v4.text(), "FLANNEL_NETWORK=10.10.0.0/16\nFLANNEL_SUBNET=10.10.26.1/24\nFLANNEL_MTU=1350\nFLANNEL_IPMASQ=false\n");
+    }
+
+    #[test]
+    fn what_was_written_is_read_again_and_what_is_none_is_passed_over() {
+        assert_eq!(SubnetEnv::subnets_in(&dual().text()), dual().subnets);
+        let v4 = |text: &str| SubnetEnv::subnets_in(&format!("# a comment\nFLANNEL_NETWORK=10.9.0.0/16\nFLANNEL_SUBNET={text}\n")).v4;
+        for (text, meant) in [
+            ("10.10.26.1/24", "10.10.26.0/24"),
+            ("\"10.10.26.1/24\"", "10.10.26.0/24"),
+            ("nonsense,10.10.26.1/24", "10.10.26.0/24"),
+            ("10.10.26.1/24,10.10.27.1/24", ""),
+            ("10.10.26.1", ""),
+            ("10.10.26.1/99", ""),
+            ("fd10::1/64", ""),
+            ("", ""),
+        ] {
+            assert_eq!(v4(text), meant.parse().ok(), "{text}");
+        }
+        assert_eq!(SubnetEnv::subnets_in("\u{0}\n=\nFLANNEL_SUBNET"), Prefixes::default());
     }
 
     #[test]

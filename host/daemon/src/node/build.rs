@@ -36,6 +36,7 @@ use super::tasks::Tasks;
 use super::underlay::Search;
 use super::wish::Advertised;
 use super::{facts, notify, store};
+use crate::compat::subnet_env::SubnetEnv;
 use crate::exit::Exit;
 use crate::settings::{self, Listen, RunSettings};
 
@@ -96,7 +97,7 @@ async fn gather(settings: RunSettings) -> Result<Parts, Exit> {
     events.tell_start(&settings.instance.instance);
     let kernel = Arc::new(Netlink::open(state.join("sysctls.json")).map_err(Exit::failed)?);
     let search = Search::new(&settings, store.hints().await.unwrap_or_default());
-    let chosen = search.find(&kernel).await.map_err(Exit::lacking)?;
+    let chosen = search.wait_for_one(&kernel).await.map_err(Exit::lacking)?;
     kernel.set_underlay(&chosen.underlay.name);
     let node = Node { id: identity.id, underlay: chosen.underlay, public: chosen.published, seed: identity.seed };
     let node = watch::Sender::new(Arc::new(node));
@@ -222,12 +223,14 @@ fn keeper(parts: &Parts) -> (Keeper<StoreHandle, Advertised<twill_plugin::Backen
         node: parts.node.subscribe(),
         alone: Arc::clone(&parts.alone),
     };
+    let subnet_file = std::fs::read_to_string(&parts.settings.instance.subnet_file).unwrap_or_default();
     let settings = KeeperSettings {
         node: parts.node.borrow().id.clone(),
         state_dir: parts.settings.instance.state(),
         term: parts.settings.lease_ttl,
         renew_margin: parts.settings.lease_renew_margin,
         allow_disruption: parts.settings.allow_disruption,
+        from_file: SubnetEnv::subnets_in(&subnet_file),
     };
     let tunnels = Arc::clone(&parts.tunnels);
     let guard = Arc::new(move |boot_ms| tunnels.valid_until(boot_ms));

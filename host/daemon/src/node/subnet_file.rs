@@ -15,7 +15,7 @@ use crate::compat::subnet_env::SubnetEnv;
 
 /// How long until a file that could not be written is tried again, and until one that is there is looked at again.
 const RETRY: Duration = Duration::from_secs(1);
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_secs(2);
 
 /// How the file is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,11 +1,16 @@
 //! The search for the underlay interface: what the operator set and what the store says of this node's address, put together.
 
+use std::time::Duration;
+
 use twill_kernel::Netlink;
 use twill_kernel::underlay::{Chosen, UnderlayError, UnderlaySettings, Want};
 use twill_lease::store::AddressHints;
 use twill_model::Addresses;
 
 use crate::settings::RunSettings;
+
+/// Pause between two looks at a host that is still starting.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How the underlay is found, and found again after a change.
 #[derive(Debug, Clone)]
@@ -37,6 +42,27 @@ impl Search {
     /// None fits.
     pub async fn find(&self, kernel: &Netlink) -> Result<Chosen, UnderlayError> {
         Ok(self.published(kernel.choose_underlay(&self.wanted).await?))
+    }
+
+    /// As [`Search::find`]; what a host that is still starting lacks (a default route, an address) is waited for, and said once.
+    ///
+    /// # Errors
+    /// None fits, and time alone will not change that.
+    pub async fn wait_for_one(&self, kernel: &Netlink) -> Result<Chosen, UnderlayError> {
+        let mut said = String::new();
+        loop {
+            match self.find(kernel).await {
+                Err(error) if error.may_pass() => {
+                    let text = error.to_string();
+                    if text != said {
+                        tracing::warn!("{text}; twill waits until it is there");
+                        said = text;
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// The same interface as it is now.

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::{FIRST_WAIT, LONGEST_WAIT};
 use crate::store::{Change, Store, StoreError};
 use crate::term::Backoff;
 
@@ -74,7 +75,7 @@ impl Follower {
 }
 
 async fn follow<S: Store>(store: Arc<S>, mut place: watch::Receiver<Place>, news: mpsc::Sender<(u64, News)>) {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), 0);
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, 0);
     let mut here = Place::default();
     let mut troubled = false;
     loop {

@@ -131,9 +131,9 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         Ok(())
     }
 
-    /// The previous subnet first, then free ones. Subnets of held peers are spared as long as there are others.
+    /// The previous subnet first, then that of the file for CNI, then free ones. Subnets of held peers are spared as long as there are others.
     fn candidates(&mut self, config: &NetworkConfig) -> Result<Vec<Prefixes>, Full> {
-        let wanted: Vec<Prefixes> = self.previous.iter().map(|lease| lease.subnets).collect();
+        let wanted: Vec<Prefixes> = self.previous.iter().map(|lease| lease.subnets).chain([self.settings.from_file]).collect();
         let seed = seed_of(&self.settings.node.0) ^ self.now();
         let others: Vec<&Lease> = self.book.leases().filter(|lease| !self.is_own(lease)).collect();
         candidates(config, &others, &wanted, seed).or_else(|_| {

@@ -55,6 +55,23 @@ async fn flannels_lease_at_the_same_address_is_taken_up() {
     assert_eq!(store.leases()[0].node, Some(NodeId("a".into())));
 }
 
+/// flannel's rule for its subnet file: wished for, but only where it fits and nobody holds it.
+#[tokio::test(start_paused = true)]
+async fn the_subnet_of_the_file_is_taken_where_it_is_free_and_fits() {
+    let store = Memory::with_config(CONFIG);
+    for (from_file, own) in [("10.3.77.0/24", true), ("10.4.77.0/24", false), ("10.3.77.0/25", false)] {
+        let state = tempdir().expect("a directory");
+        let node = Start { from_file: net(from_file), ..Start::new("a", &state) }.run(&store);
+        assert_eq!(node.own().await == net(from_file), own, "{from_file}");
+        node.stop().await;
+        store.delete(&store.leases().iter().map(|lease| lease.subnets).collect::<Vec<_>>());
+    }
+    store.put(lease("b", "10.3.77.0/24", "192.0.2.9"));
+    let state = tempdir().expect("a directory");
+    let node = Start { from_file: net("10.3.77.0/24"), ..Start::new("a", &state) }.run(&store);
+    assert_ne!(node.own().await, net("10.3.77.0/24"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn renewals_come_in_time_and_are_no_news_for_others() {
     let (store, state, other) = (Memory::with_config(CONFIG), tempdir().expect("a directory"), tempdir().expect("a directory"));

@@ -23,6 +23,7 @@ struct State {
     ready: Vec<Prefixes>,
     oddities: Vec<Oddity>,
     versions: u64,
+    is_server: bool,
 }
 
 /// What was in a store that is not there now.
@@ -41,6 +42,21 @@ impl Memory {
         memory.set_identity("first");
         memory.set_config(text);
         memory
+    }
+
+    /// As a store that lies in no directory.
+    pub fn into_server(self) -> Memory {
+        self.change(|state| state.is_server = true);
+        self
+    }
+
+    /// All data is gone, the config too, and the store is another one.
+    pub fn wipe_with_config(&self) {
+        self.wipe();
+        self.change(|state| {
+            state.config = None;
+            state.is_server = true;
+        });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -211,7 +227,7 @@ impl State {
 
 impl Store for Memory {
     fn abilities(&self) -> Abilities {
-        Abilities { name: "memory".into(), assigns: false, reserves: true }
+        Abilities { name: "memory".into(), assigns: false, reserves: true, directory: !self.state().is_server }
     }
 
     async fn hints(&self) -> Result<AddressHints, StoreError> {

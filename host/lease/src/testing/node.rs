@@ -57,6 +57,8 @@ pub struct Start<'a> {
     pub lacks: Option<&'static str>,
     pub margin: Option<Duration>,
     pub allow_disruption: bool,
+    /// What the file for CNI says.
+    pub from_file: Prefixes,
 }
 
 impl<'a> Start<'a> {
@@ -69,6 +71,7 @@ impl<'a> Start<'a> {
             lacks: None,
             margin: None,
             allow_disruption: false,
+            from_file: Prefixes::default(),
         }
     }
 
@@ -90,6 +93,7 @@ impl<'a> Start<'a> {
                 term: self.term,
                 renew_margin: self.margin,
                 allow_disruption: self.allow_disruption,
+                from_file: self.from_file,
             },
             Arc::new(move |until| told.store(until, Ordering::SeqCst)),
             Arc::new(move |weight, told| heard.lock().expect("no panic in here").push((weight, told.text))),

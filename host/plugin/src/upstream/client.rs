@@ -12,11 +12,11 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use hyper::{Method, Response, Uri};
 
+use super::Upstream;
 use super::connect::{Sender, connect};
 use super::credentials::Credentials;
 use super::login::{self, Token};
 use super::reply::{Reply, collect};
-use super::{Upstream, tls};
 
 /// The most that the body of a whole answer may hold, in bytes.
 const BODY: u32 = 16 << 20;
@@ -174,7 +174,7 @@ impl Client {
                 Ok(response) => return Ok(Headed { place, sender, response }),
                 Err(mut failed) => match failed.take_message() {
                     Some(unsent) => message = unsent,
-                    None => return Err(Miss::Lost(tls::words(failed.error()))),
+                    None => return Err(Miss::Lost(self.upstream.tls.words(failed.error()))),
                 },
             }
         }
@@ -182,7 +182,7 @@ impl Client {
         match sender.try_send_request(message).await {
             Ok(response) => Ok(Headed { place, sender, response }),
             Err(mut failed) => {
-                let why = tls::words(failed.error());
+                let why = self.upstream.tls.words(failed.error());
                 Err(if failed.take_message().is_some() { Miss::Unsent(why) } else { Miss::Lost(why) })
             }
         }

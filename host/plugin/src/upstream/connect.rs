@@ -66,5 +66,5 @@ async fn encrypt(stream: TcpStream, endpoint: &Endpoint, tls: &Tls) -> Result<im
     let config = tokio::task::spawn_blocking(move || settings.config())
         .await
         .map_err(|ended| format!("reading the certificates did not end: {ended}"))??;
-    TlsConnector::from(config).connect(name, stream).await.map_err(|error| tls::words(&error))
+    TlsConnector::from(config).connect(name, stream).await.map_err(|error| tls.words(&error))
 }

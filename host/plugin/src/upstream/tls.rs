@@ -100,6 +100,18 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     if found.is_empty() { Err(format!("there is no certificate in {}", path.display())) } else { Ok(found) }
 }
 
+impl Tls {
+    /// As [`words`], by one who knows whether a client certificate was shown.
+    pub(super) fn words(&self, error: &(dyn Error + 'static)) -> String {
+        let said = words(error);
+        if self.identity.is_none() && said == NOT_ACCEPTED { NONE_SHOWN.into() } else { said }
+    }
+}
+
+/// Some servers answer so to no certificate at all.
+const NOT_ACCEPTED: &str = "it does not accept our client certificate, or misses one";
+const NONE_SHOWN: &str = "it wants a client certificate, and none is configured";
+
 /// What went wrong on a connection: the innermost cause, and for the common faults of TLS a sentence that says whose fault it is.
 pub(super) fn words(error: &(dyn Error + 'static)) -> String {
     let mut cause: &(dyn Error + 'static) = error;
@@ -127,9 +139,7 @@ fn fault(error: &rustls::Error) -> String {
         rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "its certificate has expired".into()
         }
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "it wants a client certificate, and none is configured".into()
-        }
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => NONE_SHOWN.into(),
         rustls::Error::AlertReceived(
             AlertDescription::BadCertificate
             | AlertDescription::UnknownCA
@@ -137,7 +147,7 @@ fn fault(error: &rustls::Error) -> String {
             | AlertDescription::CertificateExpired
             | AlertDescription::DecryptError
             | AlertDescription::AccessDenied,
-        ) => "it does not accept our client certificate, or misses one".into(),
+        ) => NOT_ACCEPTED.into(),
         rustls::Error::InvalidMessage(_) => "it does not speak TLS; perhaps the endpoint is http://, not https://".into(),
         other => format!("TLS failed: {other}"),
     }

@@ -182,6 +182,19 @@ async fn a_bare_store_in_the_place_of_the_known_one_is_a_store_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_was_emptied_gets_the_own_lease_again_though_its_config_is_gone() {
+    let (store, state) = (Memory::with_config(CONFIG).into_server(), tempdir().expect("a directory"));
+    crowd(5).into_iter().for_each(|lease| store.put(lease));
+    let (node, own) = running(&store, &state, 86_400).await;
+    store.wipe_with_config();
+    node.until(|cluster| cluster.problems.iter().any(|problem| problem.contains("config is gone from the store"))).await;
+    node.until(|_| store.leases().iter().any(|lease| lease.subnets == own)).await;
+    let cluster = node.now();
+    assert!(cluster.store.reachable && cluster.permit && cluster.config.is_some(), "{cluster:#?}");
+    assert_eq!(cluster.held.len(), 5, "peers have their time to come back");
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_strays_the_older_one_wins_after_a_restart_too() {
     let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
     let (old, new) = (net("10.3.9.0/25"), net("10.3.8.0/23"));
@@ -276,6 +289,19 @@ async fn a_crowd_that_vanishes_is_held_for_a_minute() {
     pass(58).await;
     assert_eq!(node.now().peers.len(), 5);
     node.until(|cluster| cluster.peers.len() == 1 && cluster.held.is_empty()).await;
+}
+
+/// Two are no crowd, but with this node's own lease they cannot have ended by themselves.
+#[tokio::test(start_paused = true)]
+async fn peers_that_vanish_together_with_the_own_lease_are_held() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    crowd(2).into_iter().for_each(|lease| store.put(lease));
+    let (node, own) = running(&store, &state, 86_400).await;
+    store.delete(&crowd(2).iter().map(|lease| lease.subnets).chain([own]).collect::<Vec<_>>());
+    let cluster = node.until(|cluster| cluster.held.len() == 2).await;
+    assert_eq!(cluster.peers.len(), 2);
+    assert_eq!(node.own().await, own);
+    node.until(|cluster| cluster.peers.is_empty() && cluster.held.is_empty()).await;
 }
 
 #[tokio::test(start_paused = true)]
