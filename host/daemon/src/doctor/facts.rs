@@ -242,8 +242,8 @@ fn manage_foreign_routes() -> Option<String> {
 }
 
 fn last_value(text: &str, key: &str) -> Option<String> {
-    let values = text.lines().filter_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='));
-    values.last().map(|value| value.trim().to_lowercase())
+    let mut values = text.lines().filter_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='));
+    values.next_back().map(|value| value.trim().to_lowercase())
 }
 
 fn network_manager() -> String {
@@ -266,7 +266,7 @@ fn clock_synchronised() -> Option<bool> {
         let mut timex: nix::libc::timex = std::mem::zeroed();
         (nix::libc::adjtimex(&mut timex), timex)
     };
-    (answer >= 0).then(|| timex.status & nix::libc::STA_UNSYNC == 0)
+    (answer >= 0).then_some(timex.status & nix::libc::STA_UNSYNC == 0)
 }
 
 #[cfg(test)]
