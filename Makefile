@@ -59,6 +59,8 @@ examples: daemon ## plugins in Python and JavaScript into target/example-plugins
 	$(call say,building the plugins in other languages)
 	@tests/setup.sh languages
 	@$(MAKE) --no-print-directory -C plugins/examples
+	$(call say,checking them (and compiling them for the labs))
+	@for plugin in target/example-plugins/*.wasm; do [ ! -f $$plugin ] || TWILL_CACHE_DIR=target/lab-cache/twill $(BIN)/twill plugin check $$plugin || exit 1; done
 
 kit: ## new projects in every language, and the guide, command by command
 	$(call say,the developer kit: projects and the guide)

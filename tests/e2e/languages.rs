@@ -19,7 +19,7 @@ pub const TESTS: &[Test] = &[
     Test::new("frozen: plugins that were built long ago carry a cluster", frozen),
 ];
 
-/// Longer than elsewhere: compiling Python takes ten seconds of a free core, once for all labs.
+/// Longer than elsewhere: compiling Python takes ten seconds of a free core, once for all labs; `make examples` has done it already.
 const LOADED: std::time::Duration = std::time::Duration::from_secs(180);
 
 fn config(lab: &Lab, backend: &str) -> Result<()> {

@@ -110,6 +110,30 @@ fn a_command_that_fails_would_be_seen() {
 }
 
 #[test]
+fn what_is_wrong_with_a_call_is_said_with_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("module.wasm"), b"\0asm\x01\0\0\0").expect("written");
+    std::fs::write(folder.path().join("wrong.json"), r#"{"pier": {}}"#).expect("written");
+    let udp = target().join("plugins/backend-udp.wasm").display().to_string();
+    let file = target().join("plugins/store-file.wasm").display().to_string();
+    for (line, code, words) in [
+        ("twill plugin inspect absent.wasm".to_owned(), 64, "cannot read absent.wasm"),
+        ("twill plugin inspect module.wasm".into(), 1, "core WebAssembly module and not a component"),
+        (format!("twill plugin try {udp} --input wrong.json"), 64, "--example prints one"),
+        (format!("twill plugin try {file}"), 64, "stores make no plans"),
+        (format!("twill plugin check {udp} --only lawfull"), 64, "twill plugin check --rules lists them"),
+        (format!("twill plugin check {udp} --upstream x"), 64, "NAME=VALUE"),
+        (format!("twill plugin check {}", target().join("plugins/store-redis.wasm").display()), 64, "--upstream redis=http://"),
+        ("twill plugin build".into(), 64, "there is no Cargo.toml"),
+        ("twill plugin new --lang python --kind store x".into(), 64, "--lang rust"),
+    ] {
+        let said =
+            shell(&format!("{line} || {{ code=$?; [ $code = {code} ] || echo \"the code is $code\"; }}"), folder.path()).expect("it ends");
+        assert!(said.contains(words) && !said.contains("the code is"), "`{line}` is to end with {code} and to say {words:?}:\n{said}");
+    }
+}
+
+#[test]
 fn a_project_is_never_written_over_another() {
     let folder = tempfile::tempdir().expect("a folder");
     shell("twill plugin new --lang js taken", folder.path()).expect("made");

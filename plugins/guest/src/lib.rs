@@ -2,8 +2,8 @@
 //!
 //! A plugin is a library crate that depends on `twill-guest` with the feature of its world (`backend` or `store`), has an empty table
 //! `[package.metadata.twill]` in its Cargo.toml, implements the world's trait and names the type in [`export_backend!`] or [`export_store!`].
-//! `cargo run --release -p twill-componentize` turns it into a component. What each function has to do is written in `wit/`; the bindings
-//! carry the same text.
+//! `twill plugin build` (in this repository `make plugins`) turns it into a component. What each function has to do is written in `wit/`; the bindings
+//! carry the same text. In native tests `fake` stands in for the daemon.
 //!
 //! A whole backend, which reaches peers on the same link by plain routes:
 //!

@@ -88,9 +88,12 @@ impl Check {
 
 fn advised(error: CheckError) -> Exit {
     match error {
-        CheckError::Host(PluginError::NotGranted { plugin, what, .. }) => Exit::usage(format!(
-            "{plugin} needs {what}: start a server that may be written to, and name it, such as --upstream etcd=http://127.0.0.1:2379"
-        )),
+        CheckError::Host(PluginError::NotGranted { plugin, what, .. }) => {
+            let name = what.split('"').nth(1).unwrap_or("NAME");
+            Exit::usage(format!(
+                "{plugin} needs {what}: start one that may be written to, and name it with --upstream {name}=http://HOST:PORT"
+            ))
+        }
         CheckError::InUse(..) => Exit::usage(error),
         other => unusable(other),
     }
