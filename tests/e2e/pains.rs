@@ -36,12 +36,13 @@ const REPAIRED: Duration = Duration::from_secs(2);
 struct Toll {
     name: &'static str,
     streams: Vec<Stream>,
+    within: Duration,
 }
 
 impl Toll {
     /// Counts on these streams.
     fn of(name: &'static str, streams: impl IntoIterator<Item = Stream>) -> Toll {
-        Toll { name, streams: streams.into_iter().collect() }
+        Toll { name, streams: streams.into_iter().collect(), within: REPAIRED }
     }
 
     /// Does the damage and waits until `whole` and until all streams flow; an error when that takes longer than it may. Returns how long it took.
@@ -57,7 +58,7 @@ impl Toll {
         })?;
         let took = began.elapsed();
         println!("{}: {what}: whole after {took:?}", self.name);
-        ensure!(took <= REPAIRED, "{}: {what}: whole only after {took:?}", self.name);
+        ensure!(took <= self.within, "{}: {what}: whole only after {took:?}", self.name);
         Ok(took)
     }
 
@@ -273,7 +274,8 @@ fn fl2470() -> Result<()> {
 fn fl760() -> Result<()> {
     let (_lab, etcd, [a, b], [p, q]) = cluster(&config("vxlan"), ["a", "b"])?;
     let (subnet, old) = (b.subnet()?, b.address());
-    let toll = Toll::of("fl760", [flowing(&p, &q)?, flowing(&q, &p)?]);
+    // The connection to etcd had the old address: that nobody answers on it is known after four seconds.
+    let toll = Toll { within: Duration::from_secs(6), ..Toll::of("fl760", [flowing(&p, &q)?, flowing(&q, &p)?]) };
     let followed = |to: &str| {
         let (a, etcd, subnet, to) = (&a, &etcd, subnet.clone(), to.to_owned());
         move || {
@@ -296,7 +298,7 @@ fn fl760() -> Result<()> {
     toll.damage("another address", change(old.to_string(), new.into()), followed(new))?;
     toll.damage("the old address again", change(new.into(), old.to_string()), followed(&old.to_string()))?;
     ensure!(b.subnet()? == subnet, "{subnet} became {}", b.subnet()?);
-    toll.pay(4000)
+    toll.pay(12_000)
 }
 
 /// Vagrant's virtual machines: the interface with the default route has the same address everywhere, and the nodes see each other on another one.

@@ -108,16 +108,18 @@ pub fn context(families: Families, way: &Way, primary: bool) -> Context {
     }
 }
 
-/// 32 bytes in hex that differ from node to node (splitmix64, in the public domain).
+/// 32 bytes in hex that differ from node to node.
 fn seed(number: u16) -> String {
     let mut state = u64::from(number) << 32 | 0x7717;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    };
-    (0..4).map(|_| format!("{:016x}", next())).collect()
+    (0..4).map(|_| format!("{:016x}", splitmix(&mut state))).collect()
+}
+
+/// The next of a series of well-mixed numbers, the same in every run (splitmix64, in the public domain).
+pub(crate) fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 fn v4(a: u8, b: u8, length: u8) -> Ipv4Net {

@@ -16,9 +16,9 @@ use crate::listening;
 use crate::question::{Answer, Question};
 use crate::sample::{self, Families};
 
-/// What a plan is made from. Every part has a default.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// What a plan is made from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Input {
     /// The overlay's networks.
     pub network: Prefixes,
@@ -35,8 +35,8 @@ pub struct Input {
 }
 
 /// A node of the trial.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Host {
     /// Its id.
     pub id: String,
@@ -51,7 +51,7 @@ pub struct Host {
     /// That interface's addresses with prefix length.
     pub addresses: Vec<IpNet>,
     /// The ways that it publishes; none: the one that this very plugin would publish there.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ways: Option<Vec<Way>>,
 }
 
@@ -65,6 +65,28 @@ impl Default for Input {
             road: sample::ON_LINK,
             primary: true,
         }
+    }
+}
+
+impl Input {
+    /// Reads JSON text in which everything may be left out, at any depth: it keeps its default.
+    ///
+    /// # Errors
+    /// It is no JSON, or has a key that means nothing here or a value of the wrong type.
+    pub fn read(text: &str) -> Result<Input, serde_json::Error> {
+        let mut whole = serde_json::to_value(Input::default())?;
+        lay_over(&mut whole, serde_json::from_str(text)?);
+        serde_json::from_value(whole)
+    }
+}
+
+/// Objects are put together key by key; anything else takes the place of what was there.
+fn lay_over(below: &mut Value, above: Value) {
+    match (below, above) {
+        (Value::Object(below), Value::Object(above)) => {
+            above.into_iter().for_each(|(key, value)| lay_over(below.entry(key).or_insert(Value::Null), value));
+        }
+        (below, above) => *below = above,
     }
 }
 
@@ -205,5 +227,34 @@ impl std::fmt::Display for Trial {
         section("in force: what the host would make so", &self.in_force)?;
         section("REFUSED by the host's policy", &self.refused)?;
         section("NO PLAN", &self.unanswered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twill_model::state::Hop;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_keeps_its_default_at_any_depth() {
+        assert_eq!(Input::read("{}").expect("an input"), Input::default());
+        let input = Input::read(r#"{"road":{"v4":"routed"},"peer":{"mtu":1400},"backend":{"Port":7}}"#).expect("an input");
+        assert_eq!((input.road.v4, input.road.v6), (Hop::Routed, Hop::OnLink));
+        assert_eq!((input.peer.mtu, &input.peer.public), (1_400, &Input::default().peer.public));
+        assert_eq!(input.backend["Port"], 7);
+    }
+
+    #[test]
+    fn a_key_that_means_nothing_is_named() {
+        for (text, key) in [(r#"{"pier":{}}"#, "pier"), (r#"{"peer":{"mtv":1}}"#, "mtv"), (r#"{"road":{"v4":"near"}}"#, "near")] {
+            assert!(Input::read(text).is_err_and(|error| error.to_string().contains(key)), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_example_is_an_input() {
+        let example = serde_json::to_string_pretty(&Input::default()).expect("text");
+        assert_eq!(Input::read(&example).expect("an input"), Input::default());
     }
 }

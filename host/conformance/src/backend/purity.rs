@@ -39,14 +39,15 @@ fn difference(question: &Question, one: &Answer, other: &Answer, joined: &str) -
     wrong.then(|| format!("{}: {}, {joined} {}", question.words(), one.words(), other.words()))
 }
 
-/// All places in an order of their own: steps of a stride that shares no factor with the count.
-fn shuffled(count: usize) -> impl Iterator<Item = usize> {
-    let stride = (count / 2 + 1..).find(|stride| gcd(*stride, count) == 1).unwrap_or(1);
-    (0..count).map(move |step| (count - 1 + step * stride) % count)
-}
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
+/// All places in an order that has nothing of the first one, the same in every run (Fisher and Yates).
+fn shuffled(count: usize) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..count).rev().collect();
+    let mut state = 0x5eed;
+    for last in (1..count).rev() {
+        let other = usize::try_from(sample::splitmix(&mut state) % (last as u64 + 1)).unwrap_or(0);
+        places.swap(last, other);
+    }
+    places
 }
 
 pub(super) fn keeps_secrets(asked: &Asked<'_>, questions: &[Question], answers: &[Answer]) -> Verdict {
@@ -71,11 +72,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shuffling_visits_every_place_once_in_another_order() {
-        for count in [1, 2, 3, 10, 91, 100] {
-            let order: Vec<usize> = shuffled(count).collect();
+    fn shuffling_visits_every_place_once_and_keeps_no_order() {
+        for count in [0, 1, 2, 10, 91] {
+            let order = shuffled(count);
             assert_eq!(order.iter().copied().collect::<BTreeSet<_>>(), (0..count).collect());
-            assert!(count < 3 || order != (0..count).collect::<Vec<_>>(), "{count}");
         }
+        let order = shuffled(91);
+        let rising = order.windows(2).filter(|pair| pair[0] < pair[1]).count();
+        assert!((30..=60).contains(&rising), "{rising} of 90 neighbours are in order: {order:?}");
+        let position = |place: usize| order.iter().position(|other| *other == place);
+        assert!(position(2) > position(60) || position(2) > position(80), "the first questions still come first: {order:?}");
     }
 }

@@ -64,6 +64,6 @@ impl Try {
 fn read(path: &PathBuf) -> Result<Input, Exit> {
     let cannot = |error: std::io::Error| Exit::usage(format!("cannot read {}: {error}", path.display()));
     let text = if path.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
-    serde_json::from_str(&text.map_err(cannot)?)
+    Input::read(&text.map_err(cannot)?)
         .map_err(|error| Exit::usage(format!("{} is no input for a plan: {error}; --example prints one", path.display())))
 }
