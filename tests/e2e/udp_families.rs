@@ -5,8 +5,10 @@ use std::net::Ipv6Addr;
 use anyhow::{Result, ensure};
 use lab::harness::Test;
 use lab::transfer::transfer;
+use lab::{Node, wait_until};
 
 use crate::families::{V4, V6, answers, cluster, give_v6, lines, machines, published, start};
+use crate::story::SOON;
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
@@ -29,7 +31,12 @@ fn dual_stack() -> Result<()> {
         answers(|| pods[0].net().command("ping"), words, to)?;
     }
     transfer(&pods[0], &pods[1], 20_000_000)?;
-    let peers = &nodes[0].api("tunnels")?[0]["peers"];
+    wait_until("the counters of the peer's address", SOON, || sent_by_ipv4(&nodes))
+}
+
+fn sent_by_ipv4(nodes: &[Node; 2]) -> Result<()> {
+    let tunnels = nodes[0].api("tunnels")?;
+    let peers = &tunnels[0]["peers"];
     let sent = |outer: &str| {
         peers
             .as_array()
