@@ -9,11 +9,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use socket2::SockRef;
 
 use crate::pod::Pod;
 
 /// A datagram's number, in bytes.
 const NUMBER: usize = 8;
+/// Room for what the receiver has not read yet, in bytes; each datagram takes the kernel about 800. The kernel may give less.
+const ROOM: usize = 2 << 20;
 /// Quiet time after the last datagram that ends the waiting for stragglers.
 const STRAGGLERS: Duration = Duration::from_millis(500);
 
@@ -53,6 +56,8 @@ impl Stream {
     /// The same with datagrams of `bytes` bytes.
     pub fn sized(from: &Pod, to: &Pod, interval: Duration, bytes: usize) -> Result<Stream> {
         let listening = to.net().inside(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
+        // Half a second for which a busy machine keeps the receiver waiting is not a packet that the network lost.
+        SockRef::from(&listening).set_recv_buffer_size(ROOM)?;
         let sending = from.net().inside(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
         sending.connect((to.address(), listening.local_addr()?.port()))?;
         listening.set_read_timeout(Some(Duration::from_millis(50)))?;
