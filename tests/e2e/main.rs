@@ -32,15 +32,20 @@ mod instruments;
 mod interop;
 mod iptables;
 mod joining;
+mod kernel_state;
 mod languages;
+mod leftovers;
 mod metrics;
+mod moves;
 mod on_etcd;
 mod pains;
 mod pains_rules;
 mod path;
+mod plan;
 mod redis;
 mod refusals;
 mod repair;
+mod reserve;
 mod restart;
 mod six;
 mod story;
@@ -72,9 +77,13 @@ fn main() -> ExitCode {
         expiry::TESTS,
         config::TESTS,
         disruption::TESTS,
+        plan::TESTS,
         refusals::TESTS,
         beside_flanneld::TESTS,
         farewell::TESTS,
+        leftovers::TESTS,
+        reserve::TESTS,
+        moves::TESTS,
         firewall::TESTS,
         iptables::TESTS,
         docker::TESTS,

@@ -24,4 +24,4 @@ pub use listing::{Heads, Listing, TableName};
 pub use names::{iptables, table_name};
 pub use rules::{FirewallInput, rules};
 pub use saved::{Saved, Unsaved};
-pub use script::script;
+pub use script::{lines, script};

@@ -18,6 +18,15 @@ pub fn script(ruleset: &Ruleset) -> String {
     text
 }
 
+/// The rules one by one: table, chain, and the rule's number in it, as "ip twill forward 1", and the rule as nft says it.
+pub fn lines(ruleset: &Ruleset) -> Vec<(String, String)> {
+    let of_chain = |table: &Table, chain: &Chain| -> Vec<(String, String)> {
+        let place = |number: usize| format!("{} {} {} {number}", table.family.word(), ruleset.table, chain.hook.word());
+        chain.rules.iter().zip(1..).map(|(rule, number)| (place(number), rule_words(table.family, rule))).collect()
+    };
+    ruleset.tables.iter().flat_map(|table| table.chains.iter().flat_map(move |chain| of_chain(table, chain))).collect()
+}
+
 // Writing to a String cannot fail.
 fn write_table(text: &mut String, name: &str, table: &Table) {
     let _ = writeln!(text, "table {name} {{");

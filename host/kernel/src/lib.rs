@@ -6,14 +6,12 @@
 //! - `ledger` knows which notifications tell of nothing new, so that our own writes wake nobody.
 //! - `filter` has nft and iptables write and read the packet filter's rules (`programs` runs them); `filter_news` hears of changes to them.
 //! - [`underlay`] chooses the interface that carries the tunnels; `interfaces` gathers what it chooses from.
-//! - [`sysctl`] sets kernel settings and puts them back; [`lock`] holds an instance; `fake` (feature `fake`) is a kernel in
-//!   memory, for tests of other rooms.
+//! - [`sysctl`] sets kernel settings and puts them back; [`lock`] holds an instance; [`rehearsal`] is a kernel in
+//!   memory in front of the real one, to see what a plan would change.
 
 mod address;
 mod ask;
 mod device;
-#[cfg(any(test, feature = "fake"))]
-pub mod fake;
 mod filter;
 mod filter_news;
 mod interfaces;
@@ -25,6 +23,7 @@ mod neighbour;
 mod netlink;
 mod observe;
 mod programs;
+pub mod rehearsal;
 mod road;
 mod route;
 pub mod sysctl;
@@ -34,7 +33,7 @@ mod words;
 
 pub use device::set_tx_checksum;
 pub use netlink::Netlink;
-pub use take_down::TakenDown;
+pub use take_down::{OwnRoute, TakenDown};
 
 /// The route protocol number (`rtm_protocol`, linux/rtnetlink.h) that marks our routes.
 ///

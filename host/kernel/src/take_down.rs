@@ -21,7 +21,38 @@ pub struct TakenDown {
     pub refused: Vec<Refused>,
 }
 
+/// A route with our protocol, as found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnRoute {
+    /// Its destination.
+    pub to: IpNet,
+    /// The link it leaves by.
+    pub on: LinkName,
+    /// True where that link is of a kind that twill makes; then twill made it, since nobody else's routes have this protocol.
+    pub own_link: bool,
+}
+
 impl Netlink {
+    /// All routes with our protocol, of whatever instance.
+    ///
+    /// # Errors
+    /// The kernel's state cannot be read.
+    pub async fn own_routes(&self) -> Result<Vec<OwnRoute>, Refused> {
+        let refused = |failure: crate::words::Failure| failure.refused("read the kernel's routes");
+        let links = observe::links(&self.asker).await.map_err(refused)?;
+        let mut found = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let routes = observe::routes(&self.asker, family).await.map_err(refused)?;
+            for seen in routes.iter().filter(|seen| seen.protocol == ROUTE_PROTOCOL) {
+                if let Some(link) = links.iter().find(|there| there.link.index == seen.route.on) {
+                    let own_link = matches!(link.link.word.as_str(), "tun" | "vxlan" | "ipip" | "wireguard");
+                    found.push(OwnRoute { to: seen.route.to, on: link.link.name.clone(), own_link });
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Removes every route with our protocol that lies inside `networks` or leaves by one of `links`, then the `links` themselves with all that
     /// stands on them. What is not there is passed over in silence.
     pub async fn take_down(&self, networks: &[IpNet], links: &[LinkName]) -> TakenDown {

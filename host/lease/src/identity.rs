@@ -54,6 +54,32 @@ pub fn identity(state_dir: &Path) -> Result<Identity, IdentityError> {
     identity_on(state_dir, &Machine::this())
 }
 
+/// The identity as [`identity`] would read it; none where it would make one. Nothing is written.
+///
+/// # Errors
+/// As [`identity`].
+pub fn known_identity(state_dir: &Path) -> Result<Option<Identity>, IdentityError> {
+    known_on(state_dir, &Machine::this())
+}
+
+fn known_on(state_dir: &Path, machine: &Machine) -> Result<Option<Identity>, IdentityError> {
+    let anothers = fs::read_to_string(state_dir.join("machine"))
+        .ok()
+        .and_then(|text| Machine::parse(text.trim()))
+        .is_some_and(|it| it.differs(machine));
+    if anothers || !["node-id", "seed"].iter().all(|name| state_dir.join(name).exists()) {
+        return Ok(None);
+    }
+    read_both(state_dir).map(Some)
+}
+
+/// Both files, which are made where they are missing.
+fn read_both(state_dir: &Path) -> Result<Identity, IdentityError> {
+    let id = kept(state_dir.join("node-id"), 0o644, uuid, is_id, "an id of 1 to 64 letters, digits, dots, dashes or underscores")?;
+    let seed = kept(state_dir.join("seed"), 0o600, || hex(&random::<32>()?), is_seed, "64 hex digits")?;
+    Ok(Identity { id: NodeId(id), seed })
+}
+
 fn identity_on(state_dir: &Path, machine: &Machine) -> Result<Identity, IdentityError> {
     fs::create_dir_all(state_dir).map_err(|cause| IdentityError::File { act: "make the directory", path: state_dir.into(), cause })?;
     if let Some(former) = leave_another_machines(state_dir, machine)? {
@@ -63,9 +89,7 @@ fn identity_on(state_dir: &Path, machine: &Machine) -> Result<Identity, Identity
             state_dir.display()
         );
     }
-    let id = kept(state_dir.join("node-id"), 0o644, uuid, is_id, "an id of 1 to 64 letters, digits, dots, dashes or underscores")?;
-    let seed = kept(state_dir.join("seed"), 0o600, || hex(&random::<32>()?), is_seed, "64 hex digits")?;
-    Ok(Identity { id: NodeId(id), seed })
+    read_both(state_dir)
 }
 
 /// Removes id and seed where another machine made them; returns the id that was.
@@ -209,6 +233,20 @@ mod tests {
         assert!(second.id != first.id && second.seed != first.seed);
         assert!(at(&two) == second && mode(&dir.path().join("machine")) == 0o600);
         assert_eq!(leave_another_machines(dir.path(), &one).expect("removed"), Some(second.id.0));
+    }
+
+    #[test]
+    fn what_is_known_is_told_without_a_trace() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (one, two) = (Machine::of("one", "host"), Machine::of("two", "host"));
+        assert!(
+            known_on(&dir.path().join("deep"), &one).expect("nothing").is_none()
+                && fs::read_dir(dir.path()).expect("listed").next().is_none()
+        );
+        let made = identity_on(dir.path(), &one).expect("made");
+        assert!(known_on(dir.path(), &one).expect("read") == Some(made));
+        assert!(known_on(dir.path(), &two).expect("another machine's").is_none());
+        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 3);
     }
 
     #[test]

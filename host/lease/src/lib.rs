@@ -13,6 +13,7 @@ pub mod fit;
 pub mod identity;
 pub mod keeper;
 mod machine;
+pub mod rehearsal;
 pub mod remembered;
 pub mod store;
 pub mod term;

@@ -16,6 +16,7 @@ pub mod network;
 pub mod node;
 pub mod path;
 pub mod peers;
+pub mod plan;
 pub mod proof;
 mod remake;
 pub mod scrub;

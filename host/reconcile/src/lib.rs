@@ -5,6 +5,7 @@
 //! new plugin are all the same pass through it; there is no second path for repair. The world is reached by the traits in [`ports`].
 
 pub(crate) mod answers;
+pub mod changes;
 pub mod diff;
 pub mod disruption;
 pub mod drain;

@@ -106,7 +106,8 @@ fn store_failed(error: StoreError) -> Exit {
     }
 }
 
-fn read_text(text: String) -> Result<String, Exit> {
+/// A text argument: the text itself, @FILE, or - for standard input.
+pub fn read_text(text: String) -> Result<String, Exit> {
     let from_file = |path: &str| std::fs::read_to_string(path).map_err(|error| Exit::failed(format!("cannot read {path}: {error}")));
     match text.strip_prefix('@') {
         Some(path) => from_file(path),

@@ -13,9 +13,11 @@ mod events;
 mod explain;
 mod flanneld;
 mod logs;
+mod plan;
 mod plugin;
 mod reconcile;
 mod release;
+mod reserve;
 mod run;
 mod show;
 mod table;
@@ -56,6 +58,7 @@ enum Command {
     Run(Box<run::Run>),
     Config(Box<config::Config>),
     Backend(backend::Backend),
+    Plan(Box<plan::Plan>),
     /// Say how this node is, in words.
     Status(Show),
     /// List all leases of the cluster: who has which subnet, and how it is reached from here.
@@ -78,6 +81,8 @@ enum Command {
     Replay(bundle::Replaying),
     Drain(drain::Drain),
     Release(release::Release),
+    Reserve(Box<reserve::Reserve>),
+    Unreserve(Box<reserve::Unreserve>),
     Down(down::Down),
     DockerOpts(docker_opts::DockerOpts),
     Completions(completions::Completions),
@@ -118,6 +123,7 @@ impl Command {
             Command::Run(run) => run.main(notes),
             Command::Config(config) => config.main(),
             Command::Backend(backend) => backend.main(),
+            Command::Plan(plan) => plan.main(),
             Command::Status(show) => show.main(What::Status),
             Command::Leases(show) => show.main(What::Leases),
             Command::Explain(explain) => explain.main(),
@@ -136,6 +142,8 @@ impl Command {
             Command::Completions(completions) => completions.main(Cli::command()),
             Command::Man(manual) => manual.main(Cli::command()),
             Command::Release(release) => release.main(),
+            Command::Reserve(reserve) => reserve.main(),
+            Command::Unreserve(unreserve) => unreserve.main(),
             Command::Down(down) => down.main(),
             Command::DockerOpts(options) => options.main(),
         }

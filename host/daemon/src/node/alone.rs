@@ -102,7 +102,8 @@ impl Alone {
         }
     }
 
-    async fn flanneld(&self, wanted: Prefixes) -> Option<Company> {
+    /// A flanneld that is in the way on these networks now.
+    pub async fn flanneld(&self, wanted: Prefixes) -> Option<Company> {
         let subnet_file = self.subnet_file.clone();
         // Some hosts have thousands of processes.
         let found = tokio::task::spawn_blocking(move || processes().iter().find_map(|process| company(process, wanted, &subnet_file)));

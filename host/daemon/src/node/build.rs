@@ -1,5 +1,6 @@
 //! Building the node: first what must be there (root, lock, plugins, kernel, underlay, identity, sockets), then the tasks.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tokio::net::{TcpListener, UnixListener};
@@ -14,6 +15,7 @@ use twill_lease::cluster::Cluster;
 use twill_lease::identity::identity;
 use twill_lease::keeper::{Handle, Keeper, Settings as KeeperSettings};
 use twill_lease::store::Store;
+use twill_model::NodeId;
 use twill_model::node::Node;
 use twill_model::status::Snapshot;
 use twill_plugin::{Plugins, Refusals, StoreHandle};
@@ -39,7 +41,7 @@ use super::subnet_file::{FileState, SubnetFile};
 use super::tasks::Tasks;
 use super::underlay::Search;
 use super::usage::{Usage, Watched};
-use super::wish::Advertised;
+use super::wish::{Advertised, OnlyAlone};
 use super::{facts, notify, store};
 use crate::compat::subnet_env::{self, SubnetEnv};
 use crate::exit::Exit;
@@ -258,26 +260,18 @@ fn serve(tasks: &mut Tasks, socket: UnixListener, port: Option<Port>, api: Api, 
     }
 }
 
-fn keeper(parts: &Parts, usage: &Arc<Usage>) -> (Keeper<StoreHandle, Advertised<twill_plugin::Backends, Netlink>>, Handle) {
+fn keeper(parts: &Parts, usage: &Arc<Usage>) -> (Keeper<StoreHandle, OnlyAlone<Advertised<twill_plugin::Backends, Netlink>>>, Handle) {
     let wish = Advertised {
         planner: parts.plugins.planner(refusals(&parts.events)),
         kernel: Arc::clone(&parts.kernel),
         node: parts.node.subscribe(),
-        alone: Arc::clone(&parts.alone),
         without: parts.settings.ways.without.iter().map(|backend| backend.to_lowercase()).collect(),
         usage: Arc::clone(usage),
         events: Arc::clone(&parts.events),
         told: Mutex::default(),
     };
-    let subnet_file = std::fs::read_to_string(&parts.settings.instance.subnet_file).unwrap_or_default();
-    let settings = KeeperSettings {
-        node: parts.node.borrow().id.clone(),
-        state_dir: parts.settings.instance.state(),
-        term: parts.settings.lease_ttl,
-        renew_margin: parts.settings.lease_renew_margin,
-        allow_disruption: parts.settings.allow_disruption,
-        from_file: SubnetEnv::subnets_in(&subnet_file),
-    };
+    let wish = OnlyAlone { wish, alone: Arc::clone(&parts.alone) };
+    let settings = keeper_settings(&parts.settings, &parts.node.borrow().id, &parts.settings.instance.state());
     let tunnels = Arc::clone(&parts.tunnels);
     let guard = Arc::new(move |boot_ms| tunnels.valid_until(boot_ms));
     Keeper::new(Arc::clone(&parts.store), wish, settings, guard, parts.events.voice("lease"))
@@ -295,6 +289,19 @@ fn changer(parts: &Parts, keeper: &Handle, journal: &Journal) -> Changer {
     }
 }
 
+/// What the keeper is told by the settings.
+pub fn keeper_settings(settings: &RunSettings, node: &NodeId, state_dir: &Path) -> KeeperSettings {
+    let subnet_file = std::fs::read_to_string(&settings.instance.subnet_file).unwrap_or_default();
+    KeeperSettings {
+        node: node.clone(),
+        state_dir: state_dir.to_owned(),
+        term: settings.lease_ttl,
+        renew_margin: settings.lease_renew_margin,
+        allow_disruption: settings.allow_disruption,
+        from_file: SubnetEnv::subnets_in(&subnet_file),
+    }
+}
+
 fn refusals(events: &Arc<Events>) -> Refusals {
     let events = Arc::clone(events);
     Refusals::to(move |refused| events.tell_refused(&refused))
@@ -307,7 +314,8 @@ fn fast_path_settings(settings: &RunSettings) -> twill_fastpath::Settings {
     twill_fastpath::Settings { offloads: settings.udp_offload, queues, ..twill_fastpath::Settings::default() }
 }
 
-fn reconciler_settings(settings: &RunSettings) -> Settings {
+/// What the reconciler is told by the settings.
+pub fn reconciler_settings(settings: &RunSettings) -> Settings {
     Settings {
         protocol: ROUTE_PROTOCOL,
         source_check: match settings.udp_source_check {

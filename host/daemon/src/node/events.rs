@@ -46,6 +46,11 @@ impl Events {
         Events { log: Arc::new(EventLog::new(before, KEPT)), disk, news: Notify::new() }
     }
 
+    /// Events that end with this value.
+    pub fn in_memory() -> Events {
+        Events { log: Arc::new(EventLog::new(Vec::new(), KEPT)), disk: None, news: Notify::new() }
+    }
+
     /// The events, for the API.
     pub fn log(&self) -> Arc<EventLog> {
         Arc::clone(&self.log)

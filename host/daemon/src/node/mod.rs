@@ -20,6 +20,7 @@ mod paths;
 mod plugins;
 mod prober;
 mod record;
+pub mod rehearse;
 mod report;
 mod show;
 mod snapshot;

@@ -85,7 +85,7 @@ impl SubnetFile {
 }
 
 /// The file's content, once the plan is in place and packets may be sent.
-fn subnet_env(outcome: &Outcome, cluster: &Cluster, masquerade: bool) -> Option<SubnetEnv> {
+pub fn subnet_env(outcome: &Outcome, cluster: &Cluster, masquerade: bool) -> Option<SubnetEnv> {
     let mtu = outcome.pod_mtu.filter(|_| outcome.in_force && cluster.permit)?;
     Some(SubnetEnv { networks: outcome.networks, subnets: outcome.subnets, mtu, masquerade })
 }

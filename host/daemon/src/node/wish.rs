@@ -27,8 +27,6 @@ pub struct Advertised<P, K> {
     pub kernel: Arc<K>,
     /// This node, as it is now.
     pub node: watch::Receiver<Arc<Node>>,
-    /// Nothing is published on a network that another daemon serves.
-    pub alone: Arc<Alone>,
     /// Backends that this node cannot have.
     pub without: BTreeSet<String>,
     /// Which ways were used lately.
@@ -39,9 +37,27 @@ pub struct Advertised<P, K> {
     pub told: Mutex<String>,
 }
 
-impl<P: Planner, K: Kernel> Wish for Advertised<P, K> {
+/// The same wish, for a daemon that is alone on the network: nothing is published where another one serves it.
+pub struct OnlyAlone<W> {
+    /// What is wished.
+    pub wish: W,
+    /// The daemon's claim to be alone.
+    pub alone: Arc<Alone>,
+}
+
+impl<W: Wish> Wish for OnlyAlone<W> {
     async fn wish(&self, config: &NetworkConfig, previous: Option<&Lease>, others: &[Lease]) -> Result<(Addresses, Vec<Way>), String> {
         self.alone.on(networks(config)).await.map_err(|company| company.to_string())?;
+        self.wish.wish(config, previous, others).await
+    }
+
+    async fn disruption(&self, current: &NetworkConfig, own: &Lease, config: &NetworkConfig) -> Option<String> {
+        self.wish.disruption(current, own, config).await
+    }
+}
+
+impl<P: Planner, K: Kernel> Wish for Advertised<P, K> {
+    async fn wish(&self, config: &NetworkConfig, previous: Option<&Lease>, others: &[Lease]) -> Result<(Addresses, Vec<Way>), String> {
         let node = self.node.borrow().clone();
         let asked = Asked { wish: self, node, config, previous, links: links_found(&*self.kernel).await };
         let first = match asked.advertise(&config.backend, &config.options, asked.before(&config.backend)).await {
@@ -146,10 +162,14 @@ impl<P: Planner, K> Asked<'_, P, K> {
 
     /// What a way takes whoever the peers are.
     async fn base(&self, way: &Way) -> Option<Vec<Item>> {
-        let mine = self.previous?.timeless();
-        let context = Context { network: self.network(), node: (*self.node).clone(), mine, way: way.clone(), primary: false };
+        let context = context(&self.node, self.config, self.previous?, way.clone());
         self.wish.planner.local(&way.backend, context).await.ok().map(|base| base.items)
     }
+}
+
+/// What a backend is asked in when this node has the lease `own` and publishes `way`.
+pub fn context(node: &Node, config: &NetworkConfig, own: &Lease, way: Way) -> Context {
+    Context { network: network(config), node: node.clone(), mine: own.timeless(), way, primary: false }
 }
 
 /// The network of a config, as backends see it.

@@ -255,12 +255,23 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
                     self.lose(&format!("{} has it", lease.owner()));
                     self.agenda.read = Some(now);
                 }
+                Change::Put(lease) if lease.subnets == own && self.is_reserved_otherwise(lease) => {
+                    // An operator pinned it, or ended that: it is ours as before, by another token.
+                    self.doubt();
+                    self.agenda.settle = Some(now);
+                }
                 Change::Put(lease) if lease.subnets == own && self.is_twins(lease) => return self.step_aside(&lease.clone()),
                 Change::Put(lease) if lease.subnets == own && lease.node.is_none() => self.agenda.read = Some(now),
                 Change::Gone(subnets) if *subnets == own => self.agenda.read = Some(now),
                 _ => {}
             }
         }
+    }
+
+    fn is_reserved_otherwise(&self, lease: &Lease) -> bool {
+        let reserved = |lease: &Lease| lease.life == Lifetime::Reserved;
+        let own = if let Own::Held(held) = &self.own { Some(&held.lease) } else { None };
+        own.is_some_and(|own| reserved(own) != reserved(lease) && own.timeless() == lease.timeless())
     }
 
     async fn give_back(&mut self, surplus: Lease) {

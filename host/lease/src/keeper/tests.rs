@@ -118,6 +118,24 @@ async fn a_reservation_stays_one_and_has_no_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_is_pinned_while_it_is_held_stays_in_use() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let node = Start::new("a", &state).term(30).run(&store);
+    let own = node.own().await;
+    let lease = store.leases()[0].clone();
+    store.put(crate::testing::reserved(lease.clone()));
+    node.until(|cluster| cluster.own.as_ref().is_some_and(|own| own.life == Lifetime::Reserved) && cluster.renewal.is_none()).await;
+    assert!(node.may_send() && node.guard() == u64::MAX, "nothing was interrupted");
+    store.put(lease);
+    assert_eq!(node.own().await, own);
+    for _ in 0..60 {
+        pass(1).await;
+        assert!(node.may_send() && !node.has_said(Weight::Error, "no longer"), "{:?}", node.said());
+    }
+    assert!(matches!(store.leases()[0].life, Lifetime::Seconds(_)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_address_is_published_on_the_same_subnet() {
     let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
     let node = Start::new("a", &state).run(&store);
