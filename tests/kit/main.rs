@@ -75,7 +75,7 @@ fn every_command_of_the_guide_works_in_its_order() {
     std::fs::create_dir_all(&built).expect("a folder");
     std::fs::copy(project.join("nearest.wasm"), built.join("nearest.wasm")).expect("the component");
     let small = shell("twill plugin try nearest.wasm --input small.json --json", &project).expect("a plan");
-    assert!(small.contains("\"pod_mtu\": 1400"), "{small}");
+    assert!(small.contains("\"pod_mtu\": 1400") && small.contains("dev eth0 mtu 1400"), "{small}");
     for (title, tool) in [("In Python", "python"), ("In JavaScript", "js")] {
         if has(tool, title) {
             run(&blocks(section(&guide, title)), home.path());

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use twill_model::item::Item;
+use twill_model::item::{Item, Route};
 use twill_model::node::{Node, Underlay};
 use twill_model::state::Road;
 use twill_model::{Addresses, Lease, Lifetime, NodeId, Prefixes, Way};
@@ -173,14 +173,22 @@ pub async fn run(plugins: &Plugins, inspected: &Inspected, input: &Input) -> Tri
     }
     let receive = Question::ReceiveFrom(Box::new(context.clone()), Box::new(peer.clone())).ask(&planner, &kind).await;
     let receives = trial.items(receive, "receive-from");
-    let lines = |items: &[Item]| items.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let lines = |items: &[Item]| items.iter().map(line).collect::<Vec<_>>();
     (trial.local, trial.send_to, trial.receive_from) = (lines(&plan.local), lines(&sends), lines(&receives));
     plan.peers.push((peer, [sends, receives].concat()));
     let judgement = judge(&context, input.network, &plan);
-    trial.in_force = judgement.desired.iter().map(ToString::to_string).collect();
+    trial.in_force = judgement.desired.iter().map(line).collect();
     trial.refused = judgement.refused.iter().map(words).collect();
     trial.refused.extend(told.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).drain(..));
     trial
+}
+
+/// An item in words, with what makes a route a special one.
+fn line<D: std::fmt::Display>(item: &Item<D>) -> String {
+    match item {
+        Item::Route(Route { mtu: Some(mtu), .. }) => format!("{item} mtu {mtu}"),
+        _ => item.to_string(),
+    }
 }
 
 impl Trial {

@@ -57,7 +57,7 @@ pub enum Kind {
 impl New {
     /// Writes the project; never over something that is there.
     pub fn main(self) -> Result<(), Exit> {
-        let project = self.dir.join(&self.name);
+        let project = if self.dir == Path::new(".") { PathBuf::from(&self.name) } else { self.dir.join(&self.name) };
         let files = files(self.lang, self.kind, &self.name).map_err(Exit::usage)?;
         let taken = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => {
