@@ -1,5 +1,7 @@
 //! Making one connection to one endpoint: TCP, TLS where the endpoint says so, HTTP/1.1 on top.
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -21,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_secs(10);
 const PROBE: Duration = Duration::from_secs(5);
 const PROBES: u32 = 3;
+/// How often a connection's own address is looked for.
+const LOOK: Duration = Duration::from_secs(1);
 /// What was sent and is not acknowledged after this long will not be.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
@@ -42,14 +46,30 @@ pub(super) async fn connect(endpoint: &Endpoint, tls: &Tls) -> Result<Sender, St
 async fn join(endpoint: &Endpoint, tls: &Tls) -> Result<Sender, String> {
     let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(|error| tls::words(&error))?;
     tune(&stream).map_err(|error| format!("cannot set up the socket: {error}"))?;
+    let local = stream.local_addr().map_err(|error| tls::words(&error))?;
     let wire: Box<dyn Wire> = if endpoint.secure { Box::new(encrypt(stream, endpoint, tls).await?) } else { Box::new(stream) };
     let (sender, connection) = handshake(TokioIo::new(wire)).await.map_err(|error| tls::words(&error))?;
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(cause = tls::words(&error), "a connection to an upstream ended");
+        let ended = tokio::select! {
+            ended = connection => ended.map_err(|error| tls::words(&error)),
+            () = is_lost(local) => Err(format!("this host has no address {} any more", local.ip())),
+        };
+        if let Err(cause) = ended {
+            tracing::debug!(cause, "a connection to an upstream ended");
         }
     });
     Ok(sender)
+}
+
+/// Ends when this host has lost the address that a connection was made from. The kernel would go on sending from it for minutes, and no answer would arrive.
+async fn is_lost(mut local: SocketAddr) {
+    local.set_port(0);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if std::net::UdpSocket::bind(local).is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable) {
+            return;
+        }
+    }
 }
 
 fn tune(stream: &TcpStream) -> std::io::Result<()> {
