@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use lab::authority::Authority;
 use lab::etcd::{Access, Etcd, NEEDS, PREFIX, Plan};
 use lab::harness::Test;
-use lab::{Lab, Launch, Node, artifacts, wait_until};
+use lab::{Lab, Launch, Node, Stream, artifacts, wait_until};
 
 use crate::story::{SOON, flowing};
 
@@ -77,13 +77,7 @@ fn users() -> Result<()> {
         .on(&etcd.flags_for(&trusting)[1..])
         .flags(&[&format!("--etcd-password={PASSWORD}"), "-v=10"]);
     nodes[2].start(flannels)?;
-    for node in &nodes {
-        node.ready(SOON)?;
-    }
-    lab.wait_for_routes(&nodes.each_ref(), SOON)?;
-    let (p, q) = (nodes[0].pod("p")?, nodes[1].pod("p")?);
-    p.reaches(&q, SOON)?;
-    let stream = flowing(&p, &q)?;
+    let stream = talking(&lab, &nodes.each_ref())?;
     let wrong = trusting.clone().with(&[format!("--etcd-password-file={}", secret("wrong", "mistyped-staple")?)]);
     restarted_with(&nodes[1], &etcd, &wrong)?;
     complains(&nodes[1], "etcd does not accept user \"overlay\" with the configured password")?;
@@ -125,13 +119,7 @@ fn rotation() -> Result<()> {
     for node in &nodes {
         node.start(Launch::now().on(&etcd.flags_for(&access)))?;
     }
-    for node in &nodes {
-        node.ready(SOON)?;
-    }
-    lab.wait_for_routes(&nodes.each_ref(), SOON)?;
-    let (p, q) = (nodes[0].pod("p")?, nodes[1].pod("p")?);
-    p.reaches(&q, SOON)?;
-    let stream = flowing(&p, &q)?;
+    let stream = talking(&lab, &nodes.each_ref())?;
     let fresh = "another-battery";
     std::fs::write(&file, fresh)?;
     etcd.change_password(USER, fresh)?;
@@ -152,6 +140,17 @@ fn no_gateway() -> Result<()> {
     complains(&a, "etcd's JSON gateway is off: start etcd (3.4 or newer) with --enable-grpc-gateway")?;
     ensure!(a.ended()?.is_none(), "the daemon ended instead of waiting: {}", a.log()?);
     Ok(())
+}
+
+/// A stream from the first of these nodes to the second, once all are ready and know each other.
+fn talking(lab: &Lab, nodes: &[&Node]) -> Result<Stream> {
+    for node in nodes {
+        node.ready(SOON)?;
+    }
+    lab.wait_for_routes(nodes, SOON)?;
+    let (p, q) = (nodes[0].pod("p")?, nodes[1].pod("p")?);
+    p.reaches(&q, SOON)?;
+    flowing(&p, &q)
 }
 
 /// The same node with another access, after a kill: it goes on by what it remembers.

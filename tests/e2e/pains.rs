@@ -63,11 +63,11 @@ impl Toll {
     }
 
     /// Ends the streams: none may have lost more than so many packets.
-    fn pay(self, at_most: usize) -> Result<()> {
+    fn pay(self, at_most: u64) -> Result<()> {
         for stream in self.streams {
             let report = stream.stop()?;
             println!("{}: {report}", self.name);
-            ensure!(report.sent > 0 && report.lost.len() <= at_most, "{}: {report}", self.name);
+            ensure!(report.sent > 0 && report.lost_on_the_way() <= at_most, "{}: {report}", self.name);
         }
         Ok(())
     }
