@@ -189,6 +189,24 @@ export interface TunnelStatus {
   total: Traffic;
   drops: Record<string, number>;
   peers: PeerTraffic[];
+  /** How packets cross between kernel and twill; null before the tunnel is open. */
+  crossing: Crossing | null;
+}
+
+export interface Crossing {
+  queues: number;
+  offloads: string[];
+  missing: string[];
+  sent: CrossingCounts;
+  received: CrossingCounts;
+}
+
+export interface CrossingCounts {
+  batches: number;
+  super_packets: number;
+  segments: number;
+  /** Super-packets by how many packets each stood for. */
+  sizes: number[];
 }
 
 export interface Traffic {

@@ -2,7 +2,7 @@
 // page draws anew only what changed. While the connection is lost the clock stands still: nothing pretends to be live.
 
 import { batch, computed, effect, signal } from "@preact/signals";
-import type { Change, Event, ItemStatus, LeaseStatus, NetworkStatus, NodeStatus, PathStatus, PluginStatus, Snapshot, TunnelStatus } from "./api";
+import type { Change, Event, ItemStatus, LeaseStatus, NetworkStatus, NodeStatus, PathStatus, PluginStatus, Snapshot, TunnelStatus, WorkStatus } from "./api";
 import { keep, sample, type Sample } from "./traffic";
 
 export const node = signal<NodeStatus | null>(null);
@@ -12,13 +12,15 @@ export const paths = signal<PathStatus[]>([]);
 export const state = signal<ItemStatus[]>([]);
 export const plugins = signal<PluginStatus[]>([]);
 export const tunnels = signal<TunnelStatus[]>([]);
+export const work = signal<WorkStatus | null>(null);
 export const events = signal<Event[]>([]);
 export const samples = signal<Sample[]>([]);
 
 /** Null until the first snapshot is there. */
 export const snapshot = computed<Snapshot | null>(
   () =>
-    node.value && {
+    node.value &&
+    work.value && {
       node: node.value,
       network: network.value,
       leases: leases.value,
@@ -27,6 +29,7 @@ export const snapshot = computed<Snapshot | null>(
       plugins: plugins.value,
       tunnels: tunnels.value,
       events: events.value,
+      work: work.value,
     },
 );
 
@@ -60,6 +63,7 @@ function apply(change: Change, fresh: boolean): void {
     if (change.state) state.value = change.state;
     if (change.plugins) plugins.value = change.plugins;
     if (change.tunnels) tunnels.value = change.tunnels;
+    if (change.work) work.value = change.work;
     if (change.events) events.value = change.events;
     if (fresh) samples.value = keep(samples.value, sample(tunnels.value, change.at_ms));
   });
