@@ -6,16 +6,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lab::harness::Test;
 use lab::netns::NetNs;
-use lab::{Lab, Node, Pod, Session, Stream, wait_until};
+use lab::{Lab, Launch, Node, Pod, Session, Stream, wait_until};
 use serde_json::Value;
 
-use crate::story::{NETWORK, cluster, goes_on};
+use crate::story::{NETWORK, SOON, cluster, goes_on};
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
     Test::new("change: two nodes go from udp to vxlan and back under traffic, and nothing is lost", two_nodes),
     Test::new("change: a port that is filtered between two nodes keeps them on the old way, and status says why", filtered),
     Test::new("change: another VNI runs beside the old one until all have moved", another_vni),
+    Test::long("change: a hundred changes leave memory, links, routes, entries and rules as they were", hundred),
 ];
 
 /// The longest that a record on a connection may take while ways change.
@@ -162,4 +163,55 @@ fn another_vni() -> Result<()> {
     traffic.goes_on()?;
     traffic.nothing_lost()?;
     Ok(())
+}
+
+/// What a change leaves behind would pile up here: links, routes, neighbours, forwarding entries, rules.
+fn kept(node: &Node) -> Result<Vec<usize>> {
+    let count = |text: String| text.lines().count();
+    let run = |program: &str, words: &[&str]| lab::process::run(node.net().command(program)?.args(words)).map(count);
+    Ok(vec![
+        run("ip", &["-o", "link", "show"])?,
+        run("ip", &["route", "show", "table", "all"])?,
+        run("ip", &["neigh", "show", "nud", "permanent"])?,
+        run("bridge", &["fdb", "show"])?,
+        run("nft", &["list", "ruleset"])?,
+    ])
+}
+
+fn hundred() -> Result<()> {
+    let lab = Lab::new("hundred")?;
+    lab.network(NETWORK)?;
+    let nodes = [lab.node("a")?, lab.node("b")?];
+    for node in &nodes {
+        node.start(Launch::now().flags(&["--keep-ways", "1s", "--ip-masq"]))?;
+    }
+    nodes.iter().try_for_each(|node| node.ready(SOON))?;
+    let [a, b] = &nodes;
+    let (p, q) = (a.pod("p1")?, b.pod("p1")?);
+    p.reaches(&q, SOON)?;
+    let traffic = Traffic::between((a, &p), (b, &q))?;
+    let settled = |way: &str| -> Result<()> {
+        wait_for_all(&[a, b], way)?;
+        wait_until("the old way to be given up", CHANGED, || {
+            let leases = a.api("leases")?;
+            let one = |lease: &Value| lease["ways"].as_array().is_some_and(|ways| ways.len() == 1);
+            ensure!(leases.as_array().is_some_and(|leases| leases.iter().all(one)), "{leases}");
+            Ok(())
+        })
+    };
+    let mut before = None;
+    for round in 0..50 {
+        for (backend, way) in [(r#"{"Type":"vxlan"}"#, "vxlan"), (r#"{"Type":"udp"}"#, "udp")] {
+            use_backend(&lab, backend)?;
+            settled(way)?;
+        }
+        let now = (kept(a)?, a.memory_kb("RssAnon")?);
+        let (first, memory) = before.get_or_insert_with(|| now.clone()).clone();
+        // The drain of the last change may be under way.
+        wait_until("what there was after the first round", SOON, || {
+            Ok(ensure!(kept(a)? == first, "{:?} instead of {first:?} after round {round}", kept(a)?))
+        })?;
+        ensure!(round < 5 || now.1 < memory * 3 / 2, "{} kB after round {round}, {memory} at first", now.1);
+    }
+    traffic.nothing_lost()
 }

@@ -48,6 +48,7 @@ mod repair;
 mod reserve;
 mod restart;
 mod six;
+mod sizes;
 mod story;
 mod swap;
 mod udp_families;
@@ -92,6 +93,7 @@ fn main() -> ExitCode {
         claims::TESTS,
         change::TESTS,
         six::TESTS,
+        sizes::TESTS,
         backend::TESTS,
         etcd::TESTS,
         etcd_access::TESTS,

@@ -8,14 +8,18 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use lab::etcd::Etcd;
 use lab::harness::{Test, long};
 use lab::{Lab, Launch, Node, Pod, Session, Stream, wait_until};
 
-use crate::change::{CHANGED, control, path, use_backend, wait_for_path};
+use crate::change::{CHANGED, control, path, wait_for_path};
 use crate::story::{NETWORK, SOON, goes_on};
 
 /// The tests of this subject.
-pub const TESTS: &[Test] = &[Test::new("six nodes: udp, vxlan, host-gw and back with every kind of trouble, and nothing is lost", six)];
+pub const TESTS: &[Test] = &[
+    Test::new("six nodes: udp, vxlan, host-gw and back with every kind of trouble, and nothing is lost", || six(false)),
+    Test::new("six nodes: the same on etcd", || six(true)),
+];
 
 /// The port that node `a` publishes for a pod of another node.
 const PUBLISHED: u16 = 8080;
@@ -24,6 +28,8 @@ const STALL: Duration = Duration::from_millis(200);
 
 struct Six {
     lab: Lab,
+    /// The store, where it is not the shared directory.
+    etcd: Option<Etcd>,
     nodes: Vec<Node>,
     pods: Vec<Pod>,
 }
@@ -62,10 +68,11 @@ fn expected(backend: &'static str, frozen: bool, from: usize, to: usize) -> &'st
 }
 
 impl Six {
-    fn start() -> Result<Six> {
+    fn start(on_etcd: bool) -> Result<Six> {
         let lab = Lab::new("six")?;
         lab.network(NETWORK)?;
-        let mut six = Six { lab, nodes: Vec::new(), pods: Vec::new() };
+        let etcd = on_etcd.then(|| Etcd::with_config(&lab, &config("udp"))).transpose()?;
+        let mut six = Six { lab, etcd, nodes: Vec::new(), pods: Vec::new() };
         for name in NAMES {
             six.nodes.push(six.lab.node(name)?);
         }
@@ -92,7 +99,8 @@ impl Six {
 
     fn launch(&self, node: usize) -> Result<()> {
         let flags: &[&str] = if node == N { &["--ip-masq", "--without", "vxlan"] } else { &["--ip-masq"] };
-        self.nodes[node].start(Launch::now().flags(flags))
+        let launch = self.etcd.as_ref().map_or_else(Launch::now, Etcd::launch);
+        self.nodes[node].start(launch.flags(flags))
     }
 
     /// A small and a large stream between two pods, once both flow.
@@ -124,7 +132,10 @@ impl Six {
     }
 
     fn change(&self, backend: &'static str, frozen: bool) -> Result<()> {
-        use_backend(&self.lab, &format!(r#"{{"Type":"{backend}"}}"#))?;
+        match &self.etcd {
+            None => self.lab.config(&config(backend))?,
+            Some(etcd) => etcd.config(&config(backend))?,
+        }
         self.settled(backend, frozen)
     }
 
@@ -143,8 +154,12 @@ impl Six {
     }
 }
 
-fn six() -> Result<()> {
-    let mut six = Six::start()?;
+fn config(backend: &str) -> String {
+    format!(r#"{{"Network":"{NETWORK}","Backend":{{"Type":"{backend}"}}}}"#)
+}
+
+fn six(on_etcd: bool) -> Result<()> {
+    let mut six = Six::start(on_etcd)?;
     let control = control(six.nodes[A].net())?;
     let mut flows = Vec::new();
     // Not between pairs that a frozen or restarted daemon of the udp backend itself cuts off.
