@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -14,7 +14,7 @@ use lab::process::{outcome, said};
 use lab::{Lab, Launch, Node, artifacts, wait_until};
 use serde_json::Value;
 
-use crate::story::{NETWORK, SOON, cluster, flowing};
+use crate::story::{NETWORK, SOON, cluster, flowing, goes_on};
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
@@ -25,6 +25,7 @@ pub const TESTS: &[Test] = &[
     Test::new("api: a drained node loses no packet on the way out and leaves nothing behind", drain),
     Test::new("api: a pass can be asked for", reconcile),
     Test::new("api: systemd is told when the node is ready", systemd),
+    Test::new("api: 200 clients that follow the stream cost no packet", followers),
     Test::new("api: schemathesis finds every answer as the OpenAPI document has it", schemathesis),
 ];
 
@@ -206,6 +207,31 @@ fn systemd() -> Result<()> {
     daemon.kill()?;
     daemon.wait()?;
     Ok(())
+}
+
+fn followers() -> Result<()> {
+    let (_lab, [a, _b], [p, q]) = cluster(["a", "b"])?;
+    let stream = flowing(&p, &q)?;
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        let mut client = UnixStream::connect(a.socket())?;
+        client.set_read_timeout(Some(SOON))?;
+        client.write_all(b"GET /api/v1/stream HTTP/1.1\r\nHost: twill\r\n\r\n")?;
+        clients.push(BufReader::new(client).lines());
+    }
+    // Each has its snapshot, and then, since packets flow and are counted, changes.
+    for client in &mut clients {
+        for wanted in ["event: snapshot", "event: change"] {
+            loop {
+                let line = client.next().context("the stream ended")??;
+                if line == wanted {
+                    break;
+                }
+            }
+        }
+    }
+    goes_on(&stream)?;
+    stream.stop()?.nothing_lost()
 }
 
 /// Where `tests/setup.sh` puts it; none where it could not be installed.

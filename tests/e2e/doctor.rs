@@ -15,6 +15,7 @@ use crate::story::{NETWORK, SOON, cluster};
 pub const TESTS: &[Test] = &[
     Test::new("doctor: before the daemon ever ran, each fault alone is found, with something to do", before),
     Test::new("doctor: a running daemon is asked too", running),
+    Test::new("why: a bundle is planned again without root, with the same decisions", replayed),
     Test::new("why: a route that another hand keeps taking is named, with the moment and what happened before", contested),
 ];
 
@@ -130,5 +131,41 @@ fn contested() -> Result<()> {
     ensure!(why(&a, &["here", &address])?["to"] == why(&a, &["here", &subnet])?["to"], "a node is found by its address");
     let long_ago = why(&a, &["here", &subnet, "--at", "3h"])?;
     ensure!(long_ago["reaches"].is_null(), "{long_ago:#}");
+    Ok(())
+}
+
+fn replayed() -> Result<()> {
+    let lab = Lab::new("replay")?;
+    lab.config(&format!(r#"{{"Network":"{NETWORK}","Backend":{{"Type":"vxlan","VNI":7,"PSK":"hunter2"}}}}"#))?;
+    let nodes = lab.ready_nodes(["a", "b", "c"])?;
+    let [a, b, _c] = &nodes;
+    lab.wait_for_routes(&nodes.each_ref(), SOON)?;
+    let told = a.twill(&["bundle", "/var/lib/a.json"])?;
+    ensure!(told.contains("3 leases"), "{told}");
+    let file = a.dir("lib").join("a.json");
+    let text = std::fs::read_to_string(&file)?;
+    ensure!(!text.contains("hunter2") && text.contains("\"VNI\""), "a secret is in the bundle, or the options are not");
+    for answer in ["leases", "snapshot", "network"] {
+        ensure!(!a.api(answer)?.to_string().contains("hunter2"), "a secret is in {answer}");
+    }
+    let replay = |file: &std::path::Path| -> Result<(Option<i32>, String)> {
+        // As nobody, in a user namespace of its own.
+        let mut command = b.command("unshare")?;
+        let output = outcome(command.arg("--user").arg(artifacts::twill()).arg("replay").arg(file))?;
+        Ok((output.status.code(), lab::process::said(&output)))
+    };
+    let (code, said) = replay(&file)?;
+    ensure!(code == Some(0) && said.contains("every decision is the same") && !said.contains("note:"), "{code:?}: {said}");
+
+    let mut other: Value = serde_json::from_str(&text)?;
+    let peer = other["recipe"]["peers"][0]["public"]["v4"].as_str().context("a peer's address")?.to_owned();
+    other["recipe"]["peers"][0]["public"]["v4"] = "192.168.50.77".into();
+    let changed = a.dir("lib").join("other.json");
+    std::fs::write(&changed, other.to_string())?;
+    let (code, said) = replay(&changed)?;
+    ensure!(code == Some(1) && said.contains("192.168.50.77") && said.contains(&peer), "{code:?}: {said}");
+    std::fs::write(&changed, "{\"format\": 99}")?;
+    let (code, said) = replay(&changed)?;
+    ensure!(code == Some(1) && said.contains("99"), "{code:?}: {said}");
     Ok(())
 }

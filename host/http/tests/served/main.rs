@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod dist;
+mod load;
 #[path = "../sample/mod.rs"]
 mod sample;
 #[path = "../wire/mod.rs"]
