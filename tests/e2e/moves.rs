@@ -1,17 +1,17 @@
 //! The underlay moves under a running node: nodes that swap addresses keep their subnets, an interface that is made anew is followed. (Pain 10: flannel-io/flannel#760, #408.)
 
 use anyhow::{Result, ensure};
+use lab::etcd::{Etcd, NEEDS};
 use lab::harness::Test;
 use lab::{Lab, Node, Pod, wait_until};
 
-use crate::etcd::Etcd;
 use crate::families::{V4, cluster};
 use crate::story::SOON;
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
     Test::new("moves: fl760, two nodes that swap their addresses keep their subnets, in the file store", swap_in_files),
-    Test::new("moves: fl760, the same in etcd", swap_in_etcd),
+    Test::new("moves: fl760, the same in etcd", swap_in_etcd).needs(NEEDS),
     Test::new("moves: fl408, a new address is published on the same subnet, with the daemon running and without", new_address),
     Test::new("moves: an interface that is deleted and made anew has its VXLAN device again", new_interface),
 ];
@@ -73,14 +73,13 @@ fn swap_in_files() -> Result<()> {
 
 fn swap_in_etcd() -> Result<()> {
     let lab = Lab::new("etcd")?;
-    let Some(etcd) = Etcd::new(&lab)? else { return Ok(()) };
-    let nodes = [etcd.join(&lab, "a")?, etcd.join(&lab, "b")?];
-    lab.wait_for_routes(&[&nodes[0], &nodes[1]], SOON)?;
+    let etcd = Etcd::with_config(&lab, &crate::on_etcd::config("udp"))?;
+    let nodes = etcd.cluster(&lab, ["a", "b"])?;
     let pods = [nodes[0].pod("p")?, nodes[1].pod("p")?];
     pods[0].reaches(&pods[1], SOON)?;
     let subnet = nodes[0].subnet()?;
     swap(&nodes, &pods, &[etcd.node()])?;
-    nodes[0].start(lab::Launch::now().without_store().flags(&etcd.flags()))?;
+    nodes[0].start(etcd.launch())?;
     nodes[0].ready(SOON)?;
     ensure!(nodes[0].subnet()? == subnet);
     pods[0].reaches(&pods[1], SOON)

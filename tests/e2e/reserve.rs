@@ -1,17 +1,18 @@
 //! Reservations: a subnet pinned to a node by its address, in both stores, for a node that is yet to come and for one that runs.
 
 use anyhow::{Result, ensure};
+use lab::etcd::{Etcd, NEEDS, place};
 use lab::harness::Test;
 use lab::process::{outcome, said};
 use lab::{Lab, Launch, Node, artifacts, wait_until};
 
-use crate::etcd::Etcd;
+use crate::on_etcd::config;
 use crate::story::{NETWORK, SOON, cluster, flowing, goes_on};
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
     Test::new("reserve: a node that comes takes what was reserved for its address, in the file store", file),
-    Test::new("reserve: the same in etcd, where the key has no lease before and after", etcd),
+    Test::new("reserve: the same in etcd, where the key has no lease before and after", etcd).needs(NEEDS),
     Test::new("reserve: a lease in use is pinned and freed under traffic", in_use),
     Test::new("reserve: what cannot be reserved is refused in words", refused),
 ];
@@ -53,21 +54,21 @@ fn file() -> Result<()> {
 
 fn etcd() -> Result<()> {
     let lab = Lab::new("reserve")?;
-    let Some(etcd) = Etcd::new(&lab)? else { return Ok(()) };
+    let etcd = Etcd::with_config(&lab, &config("udp"))?;
     let a = lab.node("a")?;
-    let flags = etcd.flags().map(str::to_owned);
+    let flags = etcd.flags();
     let store: Vec<&str> = flags.iter().map(String::as_str).collect();
     twill(&a, &["reserve", "10.50.77.0/24", "--for", &a.address().to_string()], &store)?;
-    let key = Etcd::place("10.50.77.0/24");
-    let value = etcd.ctl(&["get", "--print-value-only", &key])?;
-    ensure!(value.trim() == format!(r#"{{"PublicIP":"{}","PublicIPv6":null}}"#, a.address()), "flannel must be able to read it: {value}");
+    let key = place("10.50.77.0/24");
+    let value = etcd.value(&key)?;
+    ensure!(value == format!(r#"{{"PublicIP":"{}","PublicIPv6":null}}"#, a.address()), "flannel must be able to read it: {value}");
     let without_end = || -> Result<()> {
-        let entry: serde_json::Value = serde_json::from_str(&etcd.ctl(&["get", &key, "-w", "json"])?)?;
-        ensure!(entry["kvs"][0]["lease"].as_i64().unwrap_or(0) == 0, "{entry}");
+        let term = etcd.term(&key)?;
+        ensure!(term.is_none(), "{term:?}");
         Ok(())
     };
     without_end()?;
-    a.start(Launch::now().without_store().flags(&store))?;
+    a.start(etcd.launch())?;
     a.ready(SOON)?;
     ensure!(a.subnet()? == "10.50.77.0/24", "{}", a.subnet()?);
     without_end()?;
