@@ -31,7 +31,7 @@ const GROWTH_KB: u64 = 12_000;
 const PLUGIN: &str = "backend-swap";
 
 /// A build of the backend "swap", and the MTU by which its plan is known.
-struct Build {
+pub struct Build {
     bytes: Vec<u8>,
     mtu: u32,
 }
