@@ -131,6 +131,9 @@ fn same_file() -> Result<()> {
     let pid = format!("process {}", stand_in.pid());
     refuses(&mut run(&a, &[])?, &[&pid])?;
     std::fs::remove_file(a.dir("run").join("flannel/subnet.env"))?;
+    wait_until("the tunnel without its daemon", SOON, || {
+        Ok(ensure!(a.ip("link show flannel0")?.contains("NO-CARRIER") && a.ip("route")?.contains("linkdown")))
+    })?;
     let before = kernel(&a)?;
     refuses(&mut run(&a, &[])?, &[&pid, "/run/flannel/subnet.env", "--subnet-file"])?;
     untouched(&a, &before)?;

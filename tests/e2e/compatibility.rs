@@ -155,8 +155,8 @@ fn read() -> Result<()> {
             r#"{"publicip":"192.168.50.103","BACKENDTYPE":"vxlan","backenddata":{"VtepMAC":"AA:F6:B2:BC:81:B3","VNI":1,"New":[1]},"Colour":{"a":"blue"}}"#,
             true,
         ),
-        ("10.50.104.0-24", r#"{"PublicIP":"192.168.50.104","PublicIPv6":null,"BackendType":"host-gw"}"#, false),
-        ("10.50.105.0-24", r#"{"PublicIP":"192.168.50.105","PublicIPv6":null}"#, false),
+        ("10.50.104.0-24", r#"{"PublicIP":"192.168.50.104","PublicIPv6":null,"BackendType":"host-gw"}"#, true),
+        ("10.50.105.0-24", r#"{"PublicIP":"192.168.50.105","PublicIPv6":null}"#, true),
         (
             "10.50.106.0-24",
             r#"{"PublicIP":"192.168.50.106","PublicIPv6":null,"BackendType":"extension","BackendData":"some output"}"#,

@@ -136,7 +136,9 @@ impl<'a> Outside<'a> {
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        let (_, body) = answer.split_once("\r\n\r\n").with_context(|| format!("no HTTP answer: {answer:?}"))?;
+        // A program behind httpd may end its head by a bare line.
+        let parted = answer.split_once("\r\n\r\n").or_else(|| answer.split_once("\n\n"));
+        let (_, body) = parted.with_context(|| format!("no HTTP answer: {answer:?}"))?;
         Ok(body.trim().to_owned())
     }
 }

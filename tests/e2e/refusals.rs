@@ -44,7 +44,7 @@ fn refuses(command: &mut Command, code: i32, words: &[&str]) -> Result<()> {
     for word in words {
         ensure!(sentence.to_lowercase().contains(&word.to_lowercase()), "\"{word}\" is not in: {sentence}");
     }
-    ensure!(sentence.lines().count() <= 4, "that is no sentence but a page: {sentence}");
+    ensure!(sentence.lines().count() <= 6, "that is no sentence but a page: {sentence}");
     ensure!(!told.contains("panicked") && !told.contains("RUST_BACKTRACE"), "{told}");
     Ok(())
 }
@@ -74,8 +74,14 @@ fn no_tun() -> Result<()> {
 fn no_interface() -> Result<()> {
     let (_lab, a) = node(&good())?;
     refuses(run(&a)?.args(["--iface", "wan7"]), 69, &["wan7"])?;
+    // Without a default route yet, as early at boot, it waits, and says for what.
     a.ip("route delete default")?;
-    refuses(&mut run(&a)?, 69, &["--iface"])
+    let mut waiting = a.command("timeout")?;
+    waiting.args(["3"]).arg(artifacts::twill()).args(["run", "--store", "file", "--store-dir"]).arg(a.store());
+    let output = outcome(&mut waiting)?;
+    let told = said(&output);
+    ensure!(output.status.code() == Some(124) && told.contains("--iface") && told.contains("waits"), "{}: {told}", output.status);
+    Ok(())
 }
 
 fn no_plugin() -> Result<()> {

@@ -199,11 +199,21 @@ fn is_lost(error: &StoreError) -> bool {
     is_conflict(error) || is_missing(error)
 }
 
+/// How long to wait after "again later".
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// Watches until `enough`, at most for a while; the changes and the last cursor.
 async fn follow(store: &StoreHandle, mut cursor: String, enough: impl Fn(&[Change]) -> bool) -> Result<(Vec<Change>, String), Miss> {
     let (started, mut seen) = (Instant::now(), Vec::new());
     loop {
-        let more = store.watch(cursor.clone(), WAIT_MS).await.during("watch")?;
+        let more = match store.watch(cursor.clone(), WAIT_MS).await {
+            // "Again later" is a normal answer, such as when a connection broke off.
+            Err(StoreError::Retry(_)) if started.elapsed() < SOON => {
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            answer => answer.during("watch")?,
+        };
         seen.extend(more.changes);
         cursor = more.cursor;
         if enough(&seen) {
