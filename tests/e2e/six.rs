@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lab::etcd::Etcd;
+use lab::etcd::{Etcd, NEEDS};
 use lab::harness::{Test, long};
 use lab::{Lab, Launch, Node, Pod, Session, Stream, wait_until};
 
@@ -18,7 +18,7 @@ use crate::story::{NETWORK, SOON, goes_on};
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
     Test::new("six nodes: udp, vxlan, host-gw and back with every kind of trouble, and nothing is lost", || six(false)),
-    Test::new("six nodes: the same on etcd", || six(true)),
+    Test::new("six nodes: the same on etcd", || six(true)).needs(NEEDS),
 ];
 
 /// The port that node `a` publishes for a pod of another node.
