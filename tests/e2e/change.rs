@@ -190,9 +190,10 @@ fn hundred() -> Result<()> {
     let (p, q) = (a.pod("p1")?, b.pod("p1")?);
     p.reaches(&q, SOON)?;
     let traffic = Traffic::between((a, &p), (b, &q))?;
-    let settled = |way: &str| -> Result<()> {
+    let settled = |way: &str, old: &str| -> Result<()> {
         wait_for_all(&[a, b], way)?;
-        wait_until("the old way to be given up", CHANGED, || {
+        wait_until("the old way to be given up, and its device with it", CHANGED, || {
+            ensure!(!a.has_link(old) && !b.has_link(old), "{old} is there");
             let leases = a.api("leases")?;
             let one = |lease: &Value| lease["ways"].as_array().is_some_and(|ways| ways.len() == 1);
             ensure!(leases.as_array().is_some_and(|leases| leases.iter().all(one)), "{leases}");
@@ -201,13 +202,13 @@ fn hundred() -> Result<()> {
     };
     let mut before = None;
     for round in 0..50 {
-        for (backend, way) in [(r#"{"Type":"vxlan"}"#, "vxlan"), (r#"{"Type":"udp"}"#, "udp")] {
-            use_backend(&lab, backend)?;
-            settled(way)?;
+        for (way, old) in [("vxlan", "flannel0"), ("udp", "flannel.1")] {
+            use_backend(&lab, &format!(r#"{{"Type":"{way}"}}"#))?;
+            settled(way, old)?;
         }
         let now = (kept(a)?, a.memory_kb("RssAnon")?);
         let (first, memory) = before.get_or_insert_with(|| now.clone()).clone();
-        // The drain of the last change may be under way.
+        // What the device took along may be told a moment later.
         wait_until("what there was after the first round", SOON, || {
             Ok(ensure!(kept(a)? == first, "{:?} instead of {first:?} after round {round}", kept(a)?))
         })?;
