@@ -74,6 +74,7 @@ lint: tools ## formatting, clippy, licences and sources of dependencies
 	@cargo fmt --all --check
 	$(call say,clippy)
 	@cargo clippy $(CARGO_ALL) --all-targets -- -D warnings
+	@cargo clippy $(CARGO_ALL) --test e2e --test kit -- -D warnings
 	@tests/setup.sh deny
 	$(call say,licences and sources of dependencies)
 	@tests/deny.sh

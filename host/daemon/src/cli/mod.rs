@@ -105,6 +105,13 @@ pub fn main(arguments: Vec<OsString>) -> Result<(), Exit> {
     command.main(&flanneld::notes(&translation))
 }
 
+/// Whoever reads what a command prints may go away (`twill leases | head`): then the command ends, without a word. The daemon outlives its readers.
+fn end_with_the_reader() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: the kernel's own action is no handler of ours that could run at a wrong moment.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+}
+
 /// The command that the arguments name, with the settings file's values where they say nothing.
 fn understood(command: clap::Command, file: Option<PathBuf>, arguments: Vec<OsString>) -> Result<Command, Exit> {
     let command = settings::with_file(command, file).map_err(Exit::usage)?;
@@ -119,6 +126,9 @@ fn understood(command: clap::Command, file: Option<PathBuf>, arguments: Vec<OsSt
 impl Command {
     /// `notes` are told to the daemon's log.
     fn main(self, notes: &[String]) -> Result<(), Exit> {
+        if !matches!(self, Command::Run(_)) {
+            end_with_the_reader();
+        }
         match self {
             Command::Run(run) => run.main(notes),
             Command::Config(config) => config.main(),
