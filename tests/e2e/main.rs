@@ -1,5 +1,8 @@
 //! End-to-end tests: real daemons, real plugins and real packets, each test in a lab of its own. One subject a file.
 
+#![allow(clippy::unit_arg, reason = "`Ok(ensure!(…))` is how a look says yes or no to `wait_until`")]
+#![allow(clippy::cmp_owned, reason = "JSON is compared by its text where the text is what counts")]
+
 mod api;
 mod away;
 mod backend;
