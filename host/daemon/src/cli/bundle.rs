@@ -21,7 +21,7 @@ use twill_plugin::Refusals;
 #[command(after_help = "\
 Examples:
   twill bundle
-  twill bundle /tmp/node-3.json
+  twill bundle node-3.json
   twill bundle - | ssh elsewhere twill replay -")]
 pub struct Bundle {
     /// The file to write; - is standard output. Without it: twill-HOST-TIME.json here.
