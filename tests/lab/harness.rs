@@ -148,7 +148,7 @@ fn outside(tests: &[Test]) -> ExitCode {
     let threads = args.test_threads;
     let mut run = |group: Vec<&Test>, threads: Option<usize>| {
         args.test_threads = threads;
-        let trials: Vec<Trial> = group.into_iter().map(|test| trial(test, lacking.as_deref(), args.nocapture)).collect();
+        let trials: Vec<Trial> = group.into_iter().map(|test| trial(test, lacking.as_deref(), args.nocapture || long())).collect();
         if trials.is_empty() { 0 } else { libtest_mimic::run(&args, trials).num_failed }
     };
     let failed = run(together, threads) + run(alone, Some(1));
@@ -207,7 +207,7 @@ fn trial(test: &Test, lacking: Option<&str>, shown: bool) -> Trial {
     Trial::test(name, || Ok(())).with_ignored_flag(true).with_kind(format!("skipped: {reason}"))
 }
 
-/// What a passing test prints, such as the figures that it measured, is `shown` with `--nocapture`.
+/// What a passing test prints, such as the figures that it measured, is `shown` with `--nocapture` and in the long form; what it could not do, always.
 fn in_a_world(test: Test, shown: bool) -> Result<(), Failed> {
     // However the test ends, its cgroups go.
     let cgroups = test.containers.then(containers::Cgroups::new);
@@ -219,8 +219,7 @@ fn in_a_world(test: Test, shown: bool) -> Result<(), Failed> {
         FAILED.lock().unwrap_or_else(PoisonError::into_inner).push(test.name);
         return Err(Failed::from(format!("{}\n{}", output.status, crate::process::said(&output))));
     }
-    if shown {
-        crate::process::said(&output).lines().for_each(|line| println!("    {line}"));
-    }
+    let said = crate::process::said(&output);
+    said.lines().filter(|line| shown || line.starts_with("skipped:")).for_each(|line| println!("    {line}"));
     Ok(())
 }

@@ -131,11 +131,18 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         let mut outcome = self.outcome(inputs, &round).await;
         outcome.items.extend(rules.items);
         outcome.problems.extend(rules.problems);
+        self.work.changes += u64::from(rules.written);
+        self.work.repairs += u64::from(rules.repaired);
         outcome.work = self.work;
         self.tell_problems(&outcome.problems);
         let wake = self.wake(&round.planned, started);
         self.last = Some(round);
         (outcome, wake)
+    }
+
+    /// How many changes were made to the kernel so far.
+    pub fn changes(&self) -> u64 {
+        self.work.changes
     }
 
     /// What a trial plan starts from: these inputs, and what the last pass made of them.

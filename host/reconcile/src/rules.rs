@@ -29,6 +29,10 @@ pub struct RulesReport {
     pub items: Vec<ItemStatus>,
     /// One sentence each.
     pub problems: Vec<String>,
+    /// They were written in this pass.
+    pub written: bool,
+    /// They were written since another hand had been at them.
+    pub repaired: bool,
 }
 
 impl Rules {
@@ -40,11 +44,12 @@ impl Rules {
         if !self.failures.may_try(wanted, now) {
             return self.report(wanted, None);
         }
+        let mut written = None;
         let found = match kernel.filter(wanted.clone()).await {
-            Ok(found) if !found.is(wanted) => self.replace(kernel, wanted, found, limit, tell).await,
+            Ok(found) if !found.is(wanted) => self.replace(kernel, wanted, found, limit, tell, &mut written).await,
             found => found,
         };
-        match found {
+        let report = match found {
             Ok(found) => {
                 if found.is(wanted) {
                     self.failures.forget(wanted);
@@ -56,7 +61,8 @@ impl Rules {
                 self.failures.add(wanted.clone(), &refused, now);
                 self.report(wanted, None)
             }
-        }
+        };
+        RulesReport { written: written.is_some(), repaired: written == Some(Verdict::Repair), ..report }
     }
 
     /// When to come again if nothing happens before, after `now`.
@@ -71,6 +77,7 @@ impl Rules {
         found: Filter,
         limit: usize,
         tell: &Tell,
+        written: &mut Option<Verdict>,
     ) -> Result<Filter, Refused> {
         let started = Instant::now();
         let verdict = self.repairs.judge(wanted, limit, started);
@@ -82,6 +89,7 @@ impl Rules {
             }
             Verdict::Repair | Verdict::New => kernel.replace_rules(wanted.clone()).await?,
         }
+        *written = Some(verdict);
         let after = kernel.filter(wanted.clone()).await?;
         if !after.is(wanted) {
             let act = format!("make {wanted}");
@@ -112,7 +120,7 @@ impl Rules {
         if failure.is_none() && found.is_some_and(|found| !found.is(wanted)) {
             problems.push(format!("{wanted}: not in place"));
         }
-        RulesReport { items, problems }
+        RulesReport { items, problems, ..RulesReport::default() }
     }
 }
 

@@ -15,8 +15,9 @@ use crate::trial::Questions;
 use crate::view::Outcome;
 use crate::{Inputs, Settings};
 
-/// After a pass the kernel's news wait so many times as long as the pass took: a host whose routing tables are huge and restless costs no more than a fifth of a
-/// core, and a small one is mended within milliseconds.
+/// After a pass that changed nothing the kernel's news wait so many times as long as the pass took: a host whose routing tables are huge and restless costs no
+/// more than a fifth of a core, and a small one is mended within milliseconds. After one that mended something they wait as before it: how often an item is
+/// mended has a limit of its own, and writing takes its time.
 const REST: u32 = 4;
 
 /// But never longer than this.
@@ -58,18 +59,23 @@ pub async fn run<P: Planner, K: Kernel, F: Forwarder>(
 ) {
     let kernel = Arc::clone(&wiring.kernel);
     let mut pass = Pass::new(wiring);
+    let mut idle_pass = Duration::ZERO;
     loop {
         let now = inputs.borrow_and_update().clone();
         let started = Instant::now();
         let wake = match &now {
             Some(inputs) => {
+                let changes = pass.changes();
                 let (told, wake) = pass.run(inputs).await;
+                if pass.changes() == changes {
+                    idle_pass = started.elapsed();
+                }
                 outcome.send_replace(Arc::new(told));
                 wake
             }
             None => None,
         };
-        let rest = Instant::now() + (started.elapsed() * REST).min(LONGEST_REST);
+        let rest = Instant::now() + (idle_pass * REST).min(LONGEST_REST);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
