@@ -47,6 +47,8 @@ pub const TESTS: &[Test] = &[
         .needs(NEEDS),
     Test::new("flannel U4, U5: news of others' leases and none of the own, which renewals leave as it is", lease_news).needs(NEEDS),
     Test::new("flannel U6: a daemon that waits for its store ends within three seconds when told to", prompt_end).needs(NEEDS),
+    Test::new("flannel: a wrong first config is waited out, and the daemon is not ready meanwhile", wrong_first_config).needs(NEEDS),
+    Test::new("flannel: a lease is renewed so long before its end as was asked for", renewal).needs(NEEDS),
     Test::new("flannel U7, U8: one route a peer and one address a device, whatever was there", routes_and_addresses).needs(NEEDS),
 ];
 
@@ -261,6 +263,46 @@ fn prompt_end() -> Result<()> {
     wait_until("the daemon to be up", SOON, || a.get("/healthz").map(drop))?;
     a.stop()?;
     ensure!(late.elapsed() < Duration::from_secs(8), "{:?}", late.elapsed());
+    Ok(())
+}
+
+/// Spec, section 1: in etcd mode a wrong config is tried again for ever; the process goes on and is not ready.
+fn wrong_first_config() -> Result<()> {
+    let lab = Lab::new("wrong first")?;
+    let etcd = Etcd::with_config(&lab, r#"{"Network":"10.50.0.0/30","Backend":{"Type":"vxlan"}}"#)?;
+    let (a, flanneld) = (lab.node("a")?, artifacts::flanneld()?);
+    a.start(etcd.flanneld(&flanneld).flags(&["-iface=eth0"]))?;
+    wait_until("what is wrong", SOON, || Ok(ensure!(a.log()?.contains("a better one is waited for"), "{}", a.log()?)))?;
+    ensure!(a.ended()?.is_none(), "the daemon ended: {}", a.log()?);
+    // Without --healthz-port there is no /readyz for others to ask; the socket has one.
+    ensure!(a.get("/readyz")?.0 == 503 && etcd.keys(&format!("{PREFIX}/subnets"))?.is_empty(), "{:?}", a.get("/readyz")?);
+    ensure!(a.log()?.matches("a better one is waited for").count() == 1, "it is said again and again: {}", a.log()?);
+    etcd.config(&config("vxlan"))?;
+    a.ready(SOON)
+}
+
+/// The seconds that are left of a lease grow again when the margin is reached, and not before.
+fn renewal() -> Result<()> {
+    let (term, margin) = (12, 4);
+    let lab = Lab::new("renewal")?;
+    let etcd = Etcd::with_config(&lab, &config("host-gw"))?;
+    let a = lab.node("a")?;
+    a.start(etcd.launch().flags(&[&format!("--lease-ttl={term}s"), &format!("--lease-renew-margin={margin}s")]))?;
+    a.ready(SOON)?;
+    let key = place(&a.subnet()?);
+    let (mut before, mut renewed) = (term, Vec::new());
+    let until = std::time::Instant::now() + Duration::from_secs(3 * u64::from(term));
+    while std::time::Instant::now() < until {
+        let left = etcd.left(&key)?;
+        if left > before {
+            renewed.push(before);
+        }
+        before = left;
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    // Each is a chance for the others to see it late: what is asked of is whole seconds, rounded down.
+    let in_time = |left: &u32| (1..=margin).contains(left);
+    ensure!((3..=5).contains(&renewed.len()) && renewed.iter().all(in_time), "renewed with so many seconds left: {renewed:?}");
     Ok(())
 }
 

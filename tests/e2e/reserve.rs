@@ -95,10 +95,33 @@ fn in_use() -> Result<()> {
     })?;
     twill(&a, &["unreserve", &subnet], &store)?;
     wait_until("a lease with an end", SOON, || Ok(ensure!(a.twill(&["leases"])?.contains(" in 2"), "{}", a.twill(&["leases"])?)))?;
+    over_the_api(&a, &subnet)?;
     goes_on(&stream)?;
     stream.stop()?.nothing_lost()?;
     ensure!(a.subnet()? == subnet);
     Ok(())
+}
+
+/// The running daemon does it too: for its own subnet without a word, for others by name, and it says what is wrong.
+fn over_the_api(node: &Node, own: &str) -> Result<()> {
+    let asks = |path: &str, json: &str, status: u16, words: &str| -> Result<()> {
+        let (found, body) = node.post(&format!("/api/v1/{path}"), json)?;
+        Ok(ensure!(found == status && body.contains(words), "{path} {json}: {found} {body}"))
+    };
+    asks("reserve", "", 200, &format!("{own} is reserved for the node at 192.168.50."))?;
+    asks("unreserve", &format!(r#"{{"subnets":["{own}"]}}"#), 200, "reserved no longer")?;
+    asks(
+        "reserve",
+        r#"{"subnets":["10.50.78.0/24"],"public":["192.168.50.99"]}"#,
+        200,
+        "10.50.78.0/24 is reserved for the node at 192.168.50.99",
+    )?;
+    wait_until("it among the leases", SOON, || Ok(ensure!(node.api("leases")?.to_string().contains("10.50.78.0/24"))))?;
+    asks("unreserve", r#"{"subnets":["10.50.78.0/24"]}"#, 200, "reserved no longer")?;
+    asks("unreserve", r#"{"subnets":["10.50.78.0/24"]}"#, 409, "not a reservation")?;
+    asks("reserve", r#"{"subnets":["10.99.7.0/24"],"public":["192.168.50.99"]}"#, 409, "cannot reserve 10.99.7.0/24")?;
+    asks("reserve", r#"{"subnets":["10.50.78.0/24"]}"#, 409, "name the address")?;
+    asks("reserve", r#"{"subnets":["nonsense"]}"#, 400, "cannot be understood")
 }
 
 fn refused() -> Result<()> {

@@ -21,6 +21,11 @@ impl Node {
         get(&self.socket(), path)
     }
 
+    /// POST of a JSON text to `path`: status and body.
+    pub fn post(&self, path: &str, json: &str) -> Result<(u16, String)> {
+        post(&self.socket(), path, json)
+    }
+
     /// GET `/api/v1/<what>` as JSON: node, leases, routes, state, plugins, tunnels, events.
     pub fn api(&self, what: &str) -> Result<Value> {
         let (status, body) = self.get(&format!("/api/v1/{what}"))?;
@@ -45,9 +50,19 @@ impl Node {
 
 /// GET over a Unix socket: status and body. One request a connection.
 pub fn get(socket: &Path, path: &str) -> Result<(u16, String)> {
+    ask(socket, &format!("GET {path}"), "")
+}
+
+/// POST of a JSON text over a Unix socket: status and body.
+pub fn post(socket: &Path, path: &str, json: &str) -> Result<(u16, String)> {
+    ask(socket, &format!("POST {path}"), json)
+}
+
+fn ask(socket: &Path, what: &str, json: &str) -> Result<(u16, String)> {
     let mut stream = UnixStream::connect(socket).with_context(|| format!("cannot connect to {}", socket.display()))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: twill\r\nConnection: close\r\n\r\n")?;
+    let about = format!("Host: twill\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}", json.len());
+    write!(stream, "{what} HTTP/1.1\r\n{about}\r\n\r\n{json}")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer).into_owned();

@@ -336,13 +336,22 @@ impl Etcd {
     /// The seconds that a key's etcd lease was granted for; none for a key without one.
     pub fn term(&self, key: &str) -> Result<Option<u64>> {
         let found: Value = serde_json::from_str(&self.ctl(&["get", "-w", "json", key])?)?;
-        let lease = match found["kvs"][0]["lease"].as_i64() {
-            None | Some(0) => return Ok(None),
-            Some(lease) => lease,
-        };
-        let told = self.ctl(&["lease", "timetolive", &format!("{lease:x}")])?;
-        let seconds = told.split("TTL(").nth(1).and_then(|rest| rest.split('s').next());
-        Ok(Some(seconds.with_context(|| told.clone())?.parse()?))
+        match found["kvs"][0]["lease"].as_i64() {
+            None | Some(0) => Ok(None),
+            Some(_) => self.seconds(key, "TTL(").map(|seconds| Some(seconds.into())),
+        }
+    }
+
+    /// The whole seconds that are left of a key's etcd lease.
+    pub fn left(&self, key: &str) -> Result<u32> {
+        self.seconds(key, "remaining(")
+    }
+
+    /// What `etcdctl lease timetolive` tells behind a word.
+    fn seconds(&self, key: &str, word: &str) -> Result<u32> {
+        let told = self.ctl(&["lease", "timetolive", &self.lease_of(key)?])?;
+        let seconds = told.split(word).nth(1).and_then(|rest| rest.split('s').next());
+        Ok(seconds.with_context(|| told.clone())?.parse()?)
     }
 
     /// The etcd lease of a key, as etcdctl names it.

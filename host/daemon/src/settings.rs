@@ -128,6 +128,12 @@ pub struct RunSettings {
         default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Network"
     )]
     pub allow_disruption: bool,
+    /// Wait for a better one where the network config in the store is wrong at the first start, as flanneld does, instead of ending with its error.
+    #[arg(
+        long, env = "TWILL_WAIT_FOR_CONFIG", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false,
+        default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Network"
+    )]
+    pub wait_for_config: bool,
     /// Inner sources accepted from a peer: its pods' subnet alone, that and its own addresses, or anything.
     #[arg(long, env = "TWILL_UDP_SOURCE_CHECK", value_enum, default_value = "lease", help_heading = "Network")]
     pub udp_source_check: SourceCheck,

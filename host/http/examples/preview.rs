@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use twill_http::{Access, Api, BackendOrder, Control, EventLog, PluginOrder, serve_tcp};
+use twill_http::{Access, Api, BackendOrder, Control, EventLog, PluginOrder, Reservation, serve_tcp};
 use twill_model::address::{Addresses, Prefixes};
 use twill_model::status::{LeaseStatus, PathState, PathStatus, PluginState, Snapshot, Standing};
 
@@ -30,6 +31,14 @@ impl Control for NoLease {
 
     fn drain(&self, _: u32) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async { Err("a preview has no config to accept".into()) })
+    }
+
+    fn reserve(&self, _: Reservation) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async { Err("a preview has no store".into()) })
+    }
+
+    fn unreserve(&self, _: Vec<IpNet>) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async { Err("a preview has no store".into()) })
     }
 
     fn bundle(&self) -> BoxFuture<'_, Result<String, String>> {

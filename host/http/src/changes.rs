@@ -1,8 +1,11 @@
 //! What can be changed: each address asks [`Control`](crate::Control), and answers with a sentence of what was done.
 
+use std::net::IpAddr;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use futures_util::future::BoxFuture;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -33,6 +36,41 @@ pub async fn accept_config(State(served): State<Served>) -> Result<axum::Json<Do
 #[utoipa::path(post, path = "/reconcile", tag = "changes", responses((status = 200, description = "What came of it", body = Done), Problems))]
 pub async fn reconcile(State(served): State<Served>) -> Result<axum::Json<Done>, Problem> {
     change(served.control().reconcile()).await
+}
+
+/// What is to be pinned to which node. Nothing at all stands for what this node holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reservation {
+    /// Subnets, at most one of each family.
+    #[schema(value_type = Vec<String>, example = json!(["10.244.7.0/24"]))]
+    pub subnets: Vec<IpNet>,
+    /// The node's public addresses, at most one of each family.
+    #[schema(value_type = Vec<String>, example = json!(["192.0.2.7"]))]
+    pub public: Vec<IpAddr>,
+}
+
+/// Pins a subnet to a node: nobody else gets it, and it does not expire. The node need not exist yet.
+#[utoipa::path(post, path = "/reserve", tag = "changes", request_body(content = Option<Reservation>),
+    responses((status = 200, description = "It is reserved", body = Done), Problems))]
+pub async fn reserve(State(served): State<Served>, Body(wanted): Body<Reservation>) -> Result<axum::Json<Done>, Problem> {
+    change(served.control().reserve(wanted)).await
+}
+
+/// Which reservation is to end.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Unreserve {
+    /// The subnets, as they were reserved.
+    #[schema(value_type = Vec<String>, min_items = 1, max_items = 2, example = json!(["10.244.7.0/24"]))]
+    subnets: Vec<IpNet>,
+}
+
+/// Ends a reservation. A subnet in use becomes an ordinary lease; an unused one is free again.
+#[utoipa::path(post, path = "/unreserve", tag = "changes", request_body(content = Unreserve),
+    responses((status = 200, description = "It is reserved no longer", body = Done), Problems))]
+pub async fn unreserve(State(served): State<Served>, Body(wanted): Body<Unreserve>) -> Result<axum::Json<Done>, Problem> {
+    change(served.control().unreserve(wanted.subnets)).await
 }
 
 /// How to drain.

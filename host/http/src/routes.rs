@@ -78,6 +78,8 @@ fn described() -> OpenApiRouter<Served> {
         .routes(routes!(changes::accept_config))
         .routes(routes!(changes::reconcile))
         .routes(routes!(changes::drain))
+        .routes(routes!(changes::reserve))
+        .routes(routes!(changes::unreserve))
         .nest("/plugins", plugins::routes())
         .nest("/backend", backend::routes());
     OpenApiRouter::with_openapi(Head::openapi())

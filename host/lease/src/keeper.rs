@@ -78,6 +78,8 @@ pub struct Settings {
     pub renew_margin: Option<Duration>,
     /// Put a config in force also when that interrupts traffic.
     pub allow_disruption: bool,
+    /// Wait for a better one where the first config is wrong, instead of ending with [`Fatal::Config`].
+    pub wait_for_config: bool,
     /// The subnets that the file for CNI names, of an earlier run of twill's or flannel's: wished for where nothing better is known and nobody holds them.
     pub from_file: Prefixes,
 }

@@ -4,14 +4,13 @@ use std::net::IpAddr;
 
 use clap::Args;
 use ipnet::IpNet;
-use twill_lease::fit::fit;
-use twill_lease::store::{Store, StoreError};
 use twill_model::status::NodeStatus;
-use twill_model::{Addresses, Lease, Lifetime, NetworkConfig, Prefixes};
+use twill_model::{Addresses, Prefixes};
 
 use super::client::get;
 use super::wait_for;
 use crate::exit::Exit;
+use crate::node::reservations::{self, ReservationError, addresses, prefixes};
 use crate::node::store::open_store;
 use crate::settings::{InstanceSettings, StoreSettings};
 
@@ -57,17 +56,10 @@ impl Reserve {
         wait_for(async move {
             let (subnets, public) = match self.subnets[..] {
                 [] => own(get(&self.instance, "/api/v1/node").await?)?,
-                _ => (prefixes(&self.subnets).map_err(Exit::usage)?, addresses(&self.to).map_err(Exit::usage)?),
+                _ => (prefixes(&self.subnets).map_err(exit)?, addresses(&self.to).map_err(exit)?),
             };
             let (_plugins, store) = open_store(&self.store).await?;
-            let text = store.read().await.map_err(Exit::failed)?.config;
-            let config = text.as_deref().map(NetworkConfig::parse).transpose().map_err(Exit::config)?;
-            let config =
-                config.ok_or_else(|| Exit::config("there is no network config in the store yet, so no subnet can be reserved in it"))?;
-            fit(&config, &subnets).map_err(|misfit| Exit::usage(format!("cannot reserve {subnets}: {misfit}")))?;
-            let lease = Lease { subnets, public, ways: Vec::new(), node: None, life: Lifetime::Reserved };
-            store.reserve(lease).await.map_err(|error| refused("reserve", &subnets, error))?;
-            println!("{subnets} is reserved for the node at {public}");
+            println!("{}", reservations::reserve(&store, subnets, public).await.map_err(exit)?);
             Ok(())
         })
     }
@@ -77,10 +69,9 @@ impl Unreserve {
     /// Ends the reservation.
     pub fn main(self) -> Result<(), Exit> {
         wait_for(async move {
-            let subnets = prefixes(&self.subnets).map_err(Exit::usage)?;
+            let subnets = prefixes(&self.subnets).map_err(exit)?;
             let (_plugins, store) = open_store(&self.store).await?;
-            store.unreserve(subnets).await.map_err(|error| refused("unreserve", &subnets, error))?;
-            println!("{subnets} is reserved no longer");
+            println!("{}", reservations::unreserve(&store, subnets).await.map_err(exit)?);
             Ok(())
         })
     }
@@ -92,52 +83,10 @@ fn own(node: NodeStatus) -> Result<(Prefixes, Addresses), Exit> {
     Ok((subnets, node.public))
 }
 
-fn refused(act: &str, subnets: &Prefixes, error: StoreError) -> Exit {
+fn exit(error: ReservationError) -> Exit {
     match error {
-        StoreError::Conflict(why) => Exit::failed(format!("cannot {act} {subnets}: {why}; `twill leases` shows who holds what")),
-        StoreError::NotFound(why) => Exit::failed(format!("cannot {act} {subnets}: {why}")),
-        StoreError::Unsupported(why) => Exit::failed(format!("cannot {act} {subnets}: this store keeps no reservations ({why})")),
-        error => Exit::failed(format!("cannot {act} {subnets}: {error}")),
-    }
-}
-
-fn prefixes(nets: &[IpNet]) -> Result<Prefixes, String> {
-    let mut prefixes = Prefixes::default();
-    for net in nets {
-        let twice = match net {
-            IpNet::V4(net) => prefixes.v4.replace(net.trunc()).is_some(),
-            IpNet::V6(net) => prefixes.v6.replace(net.trunc()).is_some(),
-        };
-        if twice {
-            return Err("name one subnet of a family".to_owned());
-        }
-    }
-    Ok(prefixes)
-}
-
-fn addresses(all: &[IpAddr]) -> Result<Addresses, String> {
-    let mut addresses = Addresses::default();
-    for address in all {
-        let twice = match address {
-            IpAddr::V4(v4) => addresses.v4.replace(*v4).is_some(),
-            IpAddr::V6(v6) => addresses.v6.replace(*v6).is_some(),
-        };
-        if twice {
-            return Err("name one address of a family".to_owned());
-        }
-    }
-    Ok(addresses)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_of_each_family_is_taken() {
-        let nets = |list: &[&str]| list.iter().map(|text| text.parse().expect("a prefix")).collect::<Vec<IpNet>>();
-        assert_eq!(prefixes(&nets(&["fd10::/64", "10.1.2.3/24"])).map(|both| both.to_string()), Ok("10.1.2.0/24 and fd10::/64".into()));
-        assert!(prefixes(&nets(&["10.1.2.0/24", "10.1.3.0/24"])).is_err());
-        assert!(addresses(&["192.0.2.1".parse().expect("an address"), "192.0.2.2".parse().expect("an address")]).is_err());
+        ReservationError::Request(_) => Exit::usage(error),
+        ReservationError::Config(_) => Exit::config(error),
+        ReservationError::Store(_) => Exit::failed(error),
     }
 }

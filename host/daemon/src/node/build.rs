@@ -145,6 +145,7 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     let operator = Operator {
         keeper: handle.clone(),
         plugins: parts.plugins.clone(),
+        store: Arc::clone(&parts.store),
         changer: changer(&parts, &handle, &journal),
         again: Arc::clone(&again),
         outcome: outcome.subscribe(),
@@ -298,6 +299,7 @@ pub fn keeper_settings(settings: &RunSettings, node: &NodeId, state_dir: &Path) 
         term: settings.lease_ttl,
         renew_margin: settings.lease_renew_margin,
         allow_disruption: settings.allow_disruption,
+        wait_for_config: settings.wait_for_config,
         from_file: SubnetEnv::subnets_in(&subnet_file),
     }
 }

@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use ipnet::IpNet;
 use tokio::sync::{Notify, watch};
-use twill_http::{BackendOrder, Control, PluginOrder};
+use twill_http::{BackendOrder, Control, PluginOrder, Reservation};
 use twill_lease::keeper::Handle;
 use twill_model::event::{Kind, Told, Weight};
 use twill_model::status::{PluginState, PluginStatus, Standing};
-use twill_plugin::Plugins;
+use twill_model::{Addresses, Prefixes};
+use twill_plugin::{Plugins, StoreHandle};
 use twill_reconcile::view::Outcome;
 
 use super::change::Changer;
 use super::events::Events;
 use super::report::Report;
+use super::reservations::{self, addresses, prefixes};
 
 /// Passes requests on to the keeper and the plugins.
 pub struct Operator {
@@ -22,6 +25,8 @@ pub struct Operator {
     pub keeper: Handle,
     /// The plugins.
     pub plugins: Plugins,
+    /// Where reservations are written.
+    pub store: Arc<StoreHandle>,
     /// Who changes the backend.
     pub changer: Changer,
     /// Asks the reconciler for a pass.
@@ -59,6 +64,26 @@ impl Control for Operator {
 
     fn backend(&self, order: BackendOrder) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(self.changer.order(order))
+    }
+
+    fn reserve(&self, wanted: Reservation) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move {
+            let (subnets, public) = match wanted.subnets.is_empty() && wanted.public.is_empty() {
+                true => self.own()?,
+                false => {
+                    let subnets = prefixes(&wanted.subnets).map_err(|error| error.to_string())?;
+                    (subnets, addresses(&wanted.public).map_err(|error| error.to_string())?)
+                }
+            };
+            reservations::reserve(&*self.store, subnets, public).await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn unreserve(&self, subnets: Vec<IpNet>) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move {
+            let subnets = prefixes(&subnets).map_err(|error| error.to_string())?;
+            reservations::unreserve(&*self.store, subnets).await.map_err(|error| error.to_string())
+        })
     }
 
     fn bundle(&self) -> BoxFuture<'_, Result<String, String>> {
@@ -117,6 +142,13 @@ impl Control for Operator {
 }
 
 impl Operator {
+    /// What this node holds.
+    fn own(&self) -> Result<(Prefixes, Addresses), String> {
+        let cluster = self.keeper.cluster();
+        let own = cluster.borrow().own.as_ref().map(|own| (own.subnets, own.public));
+        own.ok_or_else(|| "this node has no lease yet; name the subnets and the node's addresses".to_owned())
+    }
+
     async fn reload(&self, plugin: Option<String>, disrupt: bool) -> Result<String, String> {
         self.plugins.reload(plugin.as_deref(), disrupt).await.map_err(|error| error.to_string())?;
         self.say(plugin.as_deref())

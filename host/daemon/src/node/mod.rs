@@ -22,6 +22,7 @@ mod prober;
 mod record;
 pub mod rehearse;
 mod report;
+pub mod reservations;
 mod show;
 mod snapshot;
 pub mod store;

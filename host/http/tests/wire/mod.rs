@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use ipnet::IpNet;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use twill_http::{Access, Api, BackendOrder, Control, EventLog, PluginOrder, bind_unix, serve_health, serve_tcp, serve_unix};
+use twill_http::{Access, Api, BackendOrder, Control, EventLog, PluginOrder, Reservation, bind_unix, serve_health, serve_tcp, serve_unix};
 use twill_model::status::Snapshot;
 
 /// A daemon that answers every request for a change alike.
@@ -30,6 +31,14 @@ impl Control for Answers {
 
     fn drain(&self, _: u32) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async { self.answer.clone() })
+    }
+
+    fn reserve(&self, wanted: Reservation) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move { self.answer.clone().map(|done| format!("{done}: {wanted:?}")) })
+    }
+
+    fn unreserve(&self, subnets: Vec<IpNet>) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move { self.answer.clone().map(|done| format!("{done}: {subnets:?}")) })
     }
 
     fn bundle(&self) -> BoxFuture<'_, Result<String, String>> {

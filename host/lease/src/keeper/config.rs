@@ -26,9 +26,9 @@ pub(super) struct InForce {
 }
 
 impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
-    /// A node that is started with a bad config, and never had a good one, says so and ends. Later a bad one may be half of a good one that is being written.
+    /// A node that is started with a bad config, and never had a good one, says so and ends, unless it shall wait. Later a bad one may be half of a good one that is being written.
     pub(super) fn refuse_to_start_with(&self, first: bool, text: Option<&str>) -> Result<(), Fatal> {
-        if first && self.config.config.is_none() {
+        if first && self.config.config.is_none() && !self.settings.wait_for_config {
             text.map(NetworkConfig::parse).transpose()?;
         }
         Ok(())

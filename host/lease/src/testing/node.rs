@@ -57,6 +57,8 @@ pub struct Start<'a> {
     pub lacks: Option<&'static str>,
     pub margin: Option<Duration>,
     pub allow_disruption: bool,
+    /// Waits for a better first config.
+    pub wait_for_config: bool,
     /// What the file for CNI says.
     pub from_file: Prefixes,
 }
@@ -71,6 +73,7 @@ impl<'a> Start<'a> {
             lacks: None,
             margin: None,
             allow_disruption: false,
+            wait_for_config: false,
             from_file: Prefixes::default(),
         }
     }
@@ -93,6 +96,7 @@ impl<'a> Start<'a> {
                 term: self.term,
                 renew_margin: self.margin,
                 allow_disruption: self.allow_disruption,
+                wait_for_config: self.wait_for_config,
                 from_file: self.from_file,
             },
             Arc::new(move |until| told.store(until, Ordering::SeqCst)),

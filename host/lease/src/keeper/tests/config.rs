@@ -24,6 +24,17 @@ async fn without_a_good_one_ever_a_bad_config_is_fatal() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bad_first_config_is_waited_out_where_that_is_wished_for() {
+    let (store, state) = (Memory::with_config(r#"{"Network": "10.3.0.0/30"}"#), tempdir().expect("a directory"));
+    let node = Start { wait_for_config: true, ..Start::new("a", &state) }.run(&store);
+    let cluster = node.until(|cluster| !cluster.problems.is_empty()).await;
+    assert!(cluster.problems[0].contains("a better one is waited for") && cluster.own.is_none(), "{:?}", cluster.problems);
+    store.set_config(CONFIG);
+    node.own().await;
+    assert!(node.now().problems.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_good_config_outlives_a_bad_one_and_none() {
     let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
     let node = Start::new("a", &state).run(&store);
