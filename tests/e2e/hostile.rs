@@ -1,6 +1,7 @@
 //! Plugins that trap, hang, grow, flood or answer with nonsense, dropped into a running daemon: each is contained and named, what runs goes on, and no packet is
 //! lost.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -151,6 +152,10 @@ fn stores() -> Result<()> {
             let named = plugin["violation"].as_str().is_some_and(|violation| violation.contains(what));
             ensure!(plugin["violations"].as_u64() > Some(0) && named && plugin["state"] == "active", "{plugin}");
             ensure!(plugin["granted"]["directory"].is_string() && plugin["limits"]["store_ms"] == 1500, "{plugin}");
+            let events = a.events()?;
+            let told: Vec<&String> = events.iter().filter(|event| event.contains(what)).collect();
+            let different: BTreeSet<&String> = told.iter().copied().collect();
+            ensure!(!told.is_empty() && told.len() == different.len(), "each is told once: {events:?}");
             Ok(())
         })?;
     }

@@ -39,7 +39,7 @@ pub enum Kind {
     Contested,
     /// A piece of network state is not as planned, or is again.
     State,
-    /// Something that a plugin planned was refused.
+    /// Something that a plugin planned, or asked for, was refused.
     Refused,
     /// A peer is reached by another way, or by none.
     Way,

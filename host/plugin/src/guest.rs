@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use twill_model::event::{Kind, Told, Weight};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -16,6 +17,7 @@ use crate::imports::clock::Clock;
 use crate::imports::log::Log;
 use crate::imports::wasi;
 use crate::limits::{Account, Limits};
+use crate::plugins::Tell;
 use crate::upstream::Client;
 
 /// How long a guest that computes without end steps aside each tick. A mere yield would let other tasks run, and neither timers nor
@@ -32,6 +34,8 @@ pub(crate) struct Guest {
     pub(crate) open_replies: usize,
     upstreams: Upstreams,
     counters: Arc<Counters>,
+    plugin: String,
+    tell: Option<Tell>,
     table: ResourceTable,
     wasi: WasiCtx,
 }
@@ -51,6 +55,7 @@ pub(crate) struct Nursery {
     pub(crate) surroundings: Surroundings,
     pub(crate) upstreams: Upstreams,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) tell: Option<Tell>,
 }
 
 impl Nursery {
@@ -64,6 +69,8 @@ impl Nursery {
             open_replies: 0,
             upstreams: self.upstreams.clone(),
             counters: self.counters.clone(),
+            plugin: self.plugin.clone(),
+            tell: self.tell.clone(),
             table: ResourceTable::new(),
             wasi: wasi::empty(self.world, self.surroundings, &log),
             log,
@@ -103,9 +110,15 @@ impl Guest {
         granted
     }
 
-    /// Counts something that the plugin was not to do.
+    /// Counts something that the plugin was not to do, and tells it if that is news.
     pub(crate) fn violated(&self, what: &str) {
-        self.counters.violated(what);
+        if self.counters.violated(what)
+            && let Some(tell) = &self.tell
+        {
+            let plugin = self.plugin.as_str();
+            let told = Told::new(Kind::Refused, format!("{plugin}: {what}; it got nothing")).about(plugin).because(what);
+            tell(Weight::Warn, told.did("gave it nothing and counted it"));
+        }
     }
 
     /// The open bodies of HTTP answers.

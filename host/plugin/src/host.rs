@@ -13,6 +13,7 @@ use crate::folder::Linked;
 use crate::grants::{Grants, Surroundings, World};
 use crate::guest::{Guest, Nursery};
 use crate::limit_table::LimitTable;
+use crate::plugins::Tell;
 use crate::upstream::Client;
 use crate::wit::backend::{Backend, BackendPre};
 use crate::wit::store::{Store, StorePre};
@@ -24,6 +25,8 @@ pub(crate) struct Host {
     ticker: Ticker,
     limits: LimitTable,
     surroundings: Surroundings,
+    /// Where events go.
+    tell: Option<Tell>,
     stores: Linker<Guest>,
     backends: Linker<Guest>,
 }
@@ -38,7 +41,12 @@ impl Host {
         Store::add_to_linker::<_, HasSelf<_>>(&mut stores, |guest| guest).map_err(failed)?;
         Backend::add_to_linker::<_, HasSelf<_>>(&mut backends, |guest| guest).map_err(failed)?;
         let ticker = Ticker::start(&engine)?;
-        Ok(Host { cache: Cache::open(cache, &engine), engine, ticker, limits, surroundings, stores, backends })
+        Ok(Host { cache: Cache::open(cache, &engine), engine, ticker, limits, surroundings, tell: None, stores, backends })
+    }
+
+    /// The same; what plugins ask for and were not granted is told to `tell`.
+    pub(crate) fn telling(self, tell: Option<Tell>) -> Host {
+        Host { tell, ..self }
     }
 
     /// Joins a component's imports to the host.
@@ -54,6 +62,17 @@ impl Host {
         let clients = grants.upstreams.iter().map(|(name, upstream)| (name.clone(), Arc::new(Client::new(upstream.clone()))));
         let upstreams = Arc::new(clients.collect());
         let (engine, ticker, limits) = (self.engine.clone(), self.ticker.clone(), self.limits.of(&plugin));
-        Nursery { engine, ticker, limits, plugin, world, grants, surroundings: self.surroundings, upstreams, counters }
+        Nursery {
+            engine,
+            ticker,
+            limits,
+            plugin,
+            world,
+            grants,
+            surroundings: self.surroundings,
+            upstreams,
+            counters,
+            tell: self.tell.clone(),
+        }
     }
 }

@@ -138,7 +138,7 @@ impl Plugins {
     }
 
     async fn open_with(settings: PluginSettings, surroundings: Surroundings, tell: Option<Tell>) -> Result<Plugins, PluginError> {
-        let host = Arc::new(Host::new(&settings.cache, settings.limits.clone(), surroundings)?);
+        let host = Arc::new(Host::new(&settings.cache, settings.limits.clone(), surroundings)?.telling(tell.clone()));
         let shared = Shared {
             kept: Arc::new(Kept::open(settings.kept.as_deref())),
             settings,
