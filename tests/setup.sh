@@ -108,7 +108,7 @@ case "${1:-build}" in
     build) rust; wasm ;;
     lab)
         need ip=iproute2 nft=nftables ping=iputils-ping unshare=util-linux ps=procps etcd=etcd-server etcdctl=etcd-client chromium=chromium promtool=prometheus
-        need redis-server=redis-server webdis=webdis gzip=gzip iptables=iptables ethtool=ethtool tshark=tshark
+        need redis-server=redis-server webdis=webdis gzip=gzip iptables=iptables ethtool=ethtool tshark=tshark minisign=minisign
         # A library: nodes whose clocks are wrong.
         ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || install libfaketime
         # Containers of the lab hold nothing but this program.

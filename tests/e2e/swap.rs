@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::harness::{Test, long};
+use lab::harness::{Need, Test, long};
+use lab::process::run;
 use lab::{Lab, Launch, Node, Pod, Trickle, artifacts, wait_until};
 use sha2::{Digest, Sha256};
 
@@ -18,6 +19,7 @@ pub const TESTS: &[Test] = &[
     ),
     Test::new("swap: an operator goes back and on again, also over a restart", goes_back),
     Test::new("swap: a plan that makes a link anew waits for --allow-disruption", disruption),
+    Test::new("swap: a daemon that was given a key uses signed files alone", signed).needs(&[Need::Program("minisign")]),
     Test::new("swap: a locked daemon uses the approved files alone", locked),
 ];
 
@@ -285,4 +287,48 @@ fn locked() -> Result<()> {
         ensure!(status == 503 && body.contains("swap"), "{status} {body}");
         Ok(())
     })
+}
+
+fn signed() -> Result<()> {
+    let lab = Lab::new("signed")?;
+    lab.config(&format!(r#"{{"Network":"{NETWORK}","Backend":{{"Type":"swap"}}}}"#))?;
+    let (a, b) = (lab.node("a")?, lab.node("b")?);
+    let (old, new) = (Build::old()?, Build::new()?);
+    let key = |node: &Node, name: &str| node.dir("lib").join(name);
+    for name in ["ours", "theirs"] {
+        run(a.command("minisign")?.args(["-GW", "-p"]).arg(key(&a, &format!("{name}.pub"))).arg("-s").arg(key(&a, name)))?;
+    }
+    let sign = |file: &str, by: &str| {
+        run(a.command("minisign")?.arg("-SWm").arg(a.plugin_folder().join(file)).arg("-s").arg(key(&a, by))).map(drop)
+    };
+    let store = std::fs::read(artifacts::plugins().join("store-file.wasm"))?;
+    for (file, bytes) in [("store-file.wasm", &store), ("old.wasm", &old.bytes)] {
+        a.drop_plugin(file, bytes)?;
+        sign(file, "ours")?;
+    }
+    a.start(Launch::now().flags(&Node::PLUGIN_FLAGS).flags(&["--plugin-key", "/var/lib/ours.pub"]))?;
+    b.drop_plugin("old.wasm", &old.bytes)?;
+    b.start(Launch::now().flags(&Node::PLUGIN_FLAGS))?;
+    [&a, &b].iter().try_for_each(|node| node.ready(SOON))?;
+    lab.wait_for_routes(&[&a, &b], SOON)?;
+    let pods = [a.pod("p1")?, b.pod("p1")?];
+    pods[0].reaches(&pods[1], SOON)?;
+    let stream = flowing(&pods[0], &pods[1])?;
+    in_charge(&a, &old)?;
+    // Those that came with twill are nobody's here.
+    let unsigned = a.api("plugins")?.to_string();
+    ensure!(unsigned.contains("it is not signed: backend-udp.wasm.minisig cannot be read"), "{unsigned}");
+    a.drop_plugin("new.wasm", &new.bytes)?;
+    told(&a, "new.wasm", "it is not signed")?;
+    sign("new.wasm", "theirs")?;
+    told(&a, "new.wasm", "is not one of these bytes by a key that --plugin-key names")?;
+    in_charge(&a, &old)?;
+    sign("new.wasm", "ours")?;
+    in_charge(&a, &new)?;
+    // What was in use before needs no signature for the way back.
+    a.remove_plugin("old.wasm")?;
+    a.twill(&["plugin", "rollback", PLUGIN])?;
+    in_charge(&a, &old)?;
+    goes_on(&stream)?;
+    stream.stop()?.nothing_lost()
 }

@@ -28,7 +28,7 @@ pub mod trial;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use twill_plugin::{Grants, Inspected, LimitTable, PluginError, PluginSettings, Plugins, Refusals, Surroundings};
+use twill_plugin::{Grants, Inspected, Keys, LimitTable, PluginError, PluginSettings, Plugins, Refusals, Surroundings};
 
 pub use report::{Finding, Outcome, Report};
 
@@ -82,8 +82,14 @@ pub enum CheckError {
 /// The file cannot be read, or the host does not run. A file that does not fit is no error: it is inspected as refused.
 pub async fn load(file: &Path, cache: &Path, surroundings: Surroundings) -> Result<(Plugins, Inspected), CheckError> {
     std::fs::File::open(file).map_err(|cause| CheckError::File { path: file.into(), cause })?;
-    let settings =
-        PluginSettings { folders: vec![file.into()], cache: cache.into(), limits: LimitTable::default(), lock: None, kept: None };
+    let settings = PluginSettings {
+        folders: vec![file.into()],
+        cache: cache.into(),
+        limits: LimitTable::default(),
+        lock: None,
+        kept: None,
+        keys: Keys::default(),
+    };
     let plugins = Plugins::open_in(settings, surroundings).await?;
     let gone = || CheckError::File { path: file.into(), cause: std::io::ErrorKind::NotFound.into() };
     let inspected = plugins.inspect().into_iter().next().ok_or_else(gone)?;

@@ -56,7 +56,14 @@ impl StoreSettings {
             etcd: EtcdSettings::default(),
             upstreams: UpstreamSettings::default(),
             store_options: "{}".into(),
-            plugins: PluginFlags { plugin_dir, cache_dir, plugin_limit: Vec::new(), locked: false, plugin_lock: PathBuf::new() },
+            plugins: PluginFlags {
+                plugin_dir,
+                cache_dir,
+                plugin_limit: Vec::new(),
+                locked: false,
+                plugin_lock: PathBuf::new(),
+                plugin_key: Vec::new(),
+            },
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::error::PluginError;
 use crate::grants::{Grants, World, check_imports, world_of};
 use crate::guest::{Guest, Nursery};
 use crate::host::Host;
+use crate::signature::Keys;
 use crate::wit::backend::BackendPre;
 use crate::wit::store::StorePre;
 use crate::wit::types::About;
@@ -153,17 +154,25 @@ pub(crate) fn read(path: &Path) -> Result<(Vec<u8>, String), String> {
     Ok((bytes, digest))
 }
 
-/// The file as it is now: the known one when it has not changed, else loaded.
-pub(crate) async fn load_one(host: Arc<Host>, path: PathBuf, known: Vec<Arc<File>>) -> Arc<File> {
+fn read_signed(path: &Path, keys: &Keys) -> Result<(Vec<u8>, String), String> {
+    let (bytes, digest) = read(path)?;
+    keys.check(path, &bytes)?;
+    Ok((bytes, digest))
+}
+
+/// The file as it is now: the known one when it has not changed, else loaded, if one of the keys has signed it.
+pub(crate) async fn load_one(host: Arc<Host>, path: PathBuf, keys: Keys, known: Vec<Arc<File>>) -> Arc<File> {
     let before = known.iter().find(|one| one.path == path).cloned();
     let (file, old) = (path.clone(), before.as_ref().and_then(|before| before.stamp()));
     let read = tokio::task::spawn_blocking(move || {
         // Taken before the reading: a change amid it leaves another stamp.
         let stamp = Stamp::of(&file);
-        if stamp.is_some() && stamp == old { None } else { Some((read(&file), stamp.and_then(Stamp::settled))) }
+        if stamp.is_some() && stamp == old { None } else { Some((read_signed(&file, &keys), stamp.and_then(Stamp::settled))) }
     });
     let (read, stamp) = match (read.await, before.clone()) {
         (Ok(None), Some(same)) => return same,
+        // A signature may come later, and leaves the file as it is: it is looked at again.
+        (Ok(Some((Err(reason), _))), _) => (Err(reason), None),
         (Ok(Some(read)), _) => read,
         (Ok(None), None) => (Err("it went away".into()), None),
         (Err(ended), _) => (Err(format!("reading it did not end: {ended}")), None),

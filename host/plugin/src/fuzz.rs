@@ -15,6 +15,7 @@ use crate::folder;
 use crate::grants::Surroundings;
 use crate::host::Host;
 use crate::limit_table::LimitTable;
+use crate::signature::Keys;
 use crate::wit::{backend_api as api, types};
 
 /// Text that is nearly right more often than chance would have it.
@@ -147,7 +148,7 @@ proptest! {
 fn load(runtime: &tokio::runtime::Runtime, host: &Arc<Host>, folder: &std::path::Path, bytes: &[u8]) -> bool {
     let path = folder.join("x.wasm");
     std::fs::write(&path, bytes).expect("written");
-    runtime.block_on(folder::load_one(host.clone(), path, Vec::new())).plugin.is_ok()
+    runtime.block_on(folder::load_one(host.clone(), path, Keys::default(), Vec::new())).plugin.is_ok()
 }
 
 /// A whole plugin, where the build has left one.

@@ -21,6 +21,7 @@ use crate::host::Host;
 use crate::kept::Kept;
 use crate::limit_table::LimitTable;
 use crate::limits::Limits;
+use crate::signature::Keys;
 use crate::status;
 use crate::store::{Opened, Pair, Setup, StoreHandle, ask_instance};
 use crate::swap::{Look, Notes, full_name};
@@ -39,6 +40,8 @@ pub struct PluginSettings {
     pub lock: Option<PathBuf>,
     /// Folder for copies of the files in use, so that there is a way back; none keeps no copies.
     pub kept: Option<PathBuf>,
+    /// Keys one of which must have signed a file before it comes into use; none: no signature is asked for.
+    pub keys: Keys,
 }
 
 /// A store plugin that could be opened.

@@ -19,6 +19,7 @@ use crate::grants::{Grants, World};
 use crate::kept::Build;
 use crate::lock::Lock;
 use crate::plugins::{Active, Name, Shared, plugin_name};
+use crate::signature::Keys;
 use crate::store::{Opened, Pair, ask_instance};
 
 /// What a look through the folders is for.
@@ -257,7 +258,7 @@ impl Shared {
         }
         let before = past.before.ok_or_else(|| refused("there is no version before".into()))?;
         let copy = self.kept.copy_of(&before).ok_or_else(|| refused(format!("the file of {} is not kept any more", before.version)))?;
-        let file = folder::load_one(self.host.clone(), copy, self.known()).await;
+        let file = folder::load_one(self.host.clone(), copy, Keys::default(), self.known()).await;
         if file.digest != before.digest {
             return Err(refused(format!("the kept file of {} was changed", before.version)));
         }
@@ -284,13 +285,14 @@ impl Shared {
 
     /// Loads what is not loaded yet, each file on a thread of its own.
     async fn load_all(&self) -> Result<Vec<Arc<File>>, PluginError> {
-        let mut paths = self.kept.extra();
-        paths.extend(folder::files(&self.settings.folders)?);
+        // What was kept was in use before, and is known by its digest: it has no signature beside it.
+        let kept = self.kept.extra().into_iter().map(|path| (path, Keys::default()));
+        let found = folder::files(&self.settings.folders)?.into_iter().map(|path| (path, self.settings.keys.clone()));
         let known = self.known();
         let mut loading = JoinSet::new();
-        for (place, path) in paths.into_iter().enumerate() {
+        for (place, (path, keys)) in kept.chain(found).enumerate() {
             let (host, known) = (self.host.clone(), known.clone());
-            loading.spawn(async move { (place, folder::load_one(host, path, known).await) });
+            loading.spawn(async move { (place, folder::load_one(host, path, keys, known).await) });
         }
         let mut files = loading.join_all().await;
         files.sort_by_key(|(place, _)| *place);

@@ -144,7 +144,8 @@ fn drain(inotify: &mut Inotify) -> io::Result<Seen> {
                 for event in events {
                     let folder =
                         EventMask::IGNORED | EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::Q_OVERFLOW | EventMask::UNMOUNT;
-                    let plugin = event.name.is_some_and(|name| Path::new(name).extension().is_some_and(|end| end == "wasm"));
+                    let plugin =
+                        event.name.is_some_and(|name| Path::new(name).extension().is_some_and(|end| end == "wasm" || end == "minisig"));
                     let now = if event.mask.intersects(folder) {
                         Seen::Folder
                     } else if plugin {
@@ -196,6 +197,7 @@ mod tests {
         let mut watch = Watch::new(vec![home.path().to_owned()]);
         let took = seen(&mut watch, || write(home.path().join("a.wasm"))).await.expect("seen");
         assert!(took >= QUIET, "{took:?}");
+        assert!(seen(&mut watch, || write(home.path().join("a.wasm.minisig"))).await.is_some(), "a signature");
         assert!(seen(&mut watch, || std::fs::remove_file(home.path().join("a.wasm")).expect("removed")).await.is_some());
     }
 

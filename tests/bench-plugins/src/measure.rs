@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest, Sha256};
 use twill_backend_udp::plan as native;
-use twill_plugin::{LimitTable, PluginSettings, Plugins, Refusals};
+use twill_plugin::{Keys, LimitTable, PluginSettings, Plugins, Refusals};
 use twill_reconcile::plan::{self, Memory};
 use twill_reconcile::ports::Planner;
 
@@ -39,8 +39,14 @@ impl Home {
     }
 
     async fn open(&self, cache: &Path) -> Result<Plugins> {
-        let settings =
-            PluginSettings { folders: vec![self.plugins()], cache: cache.into(), limits: LimitTable::default(), lock: None, kept: None };
+        let settings = PluginSettings {
+            folders: vec![self.plugins()],
+            cache: cache.into(),
+            limits: LimitTable::default(),
+            lock: None,
+            kept: None,
+            keys: Keys::default(),
+        };
         Ok(Plugins::open(settings).await?)
     }
 

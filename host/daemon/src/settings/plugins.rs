@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use twill_plugin::{BadLimit, LimitTable, PluginSettings};
+use twill_plugin::{Keys, LimitTable, PluginSettings};
 
 /// Settings of the plugin host.
 #[derive(Debug, Clone, Args)]
@@ -33,6 +33,11 @@ pub struct PluginFlags {
     /// The lock file.
     #[arg(long, env = "TWILL_PLUGIN_LOCK", value_name = "FILE", default_value = "/etc/twill/plugins.lock")]
     pub plugin_lock: PathBuf,
+    /// Use only plugin files that are signed by this key, a file that `minisign -G` has written; may be given several times, for several keys.
+    ///
+    /// The signature of backend-x.wasm is backend-x.wasm.minisig beside it, as `minisign -Sm backend-x.wasm` writes it. That holds for the plugins that came with twill too.
+    #[arg(long, env = "TWILL_PLUGIN_KEY", value_name = "FILE", value_delimiter = ':')]
+    pub plugin_key: Vec<PathBuf>,
 }
 
 impl PluginFlags {
@@ -53,10 +58,11 @@ impl PluginFlags {
     /// What the plugin room is opened with; copies of files in use go to `kept`.
     ///
     /// # Errors
-    /// A limit that is none.
-    pub fn host(&self, kept: Option<PathBuf>) -> Result<PluginSettings, BadLimit> {
-        let limits = LimitTable::parse(self.plugin_limit.iter().map(String::as_str))?;
+    /// In words: a limit that is none, a key that is none.
+    pub fn host(&self, kept: Option<PathBuf>) -> Result<PluginSettings, String> {
+        let limits = LimitTable::parse(self.plugin_limit.iter().map(String::as_str)).map_err(|error| error.to_string())?;
+        let keys = Keys::read(&self.plugin_key).map_err(|error| error.to_string())?;
         let lock = self.locked.then(|| self.plugin_lock.clone());
-        Ok(PluginSettings { folders: self.folders(), cache: self.cache_dir.clone(), limits, lock, kept })
+        Ok(PluginSettings { folders: self.folders(), cache: self.cache_dir.clone(), limits, lock, kept, keys })
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use twill_model::node::{Node, Underlay};
 use twill_model::status::PluginStatus;
 use twill_model::{Addresses, Lease, Lifetime, NodeId, Prefixes, Way};
-use twill_plugin::{LimitTable, PluginSettings, Plugins};
+use twill_plugin::{Keys, LimitTable, PluginSettings, Plugins};
 use twill_reconcile::ports::{Context, Network};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -37,7 +37,14 @@ impl Home {
 
     pub fn settings(&self) -> PluginSettings {
         let folders = vec![self.path("plugins"), self.path("more"), self.path("missing")];
-        PluginSettings { folders, cache: self.path("cache"), limits: LimitTable::default(), lock: None, kept: Some(self.path("kept")) }
+        PluginSettings {
+            folders,
+            cache: self.path("cache"),
+            limits: LimitTable::default(),
+            lock: None,
+            kept: Some(self.path("kept")),
+            keys: Keys::default(),
+        }
     }
 
     pub async fn open(&self) -> Plugins {
