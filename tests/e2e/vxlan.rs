@@ -1,12 +1,13 @@
 //! The vxlan backend: pods reach each other in both families over devices, entries and routes in flannel's shape, which are kept so.
 
 use std::net::Ipv6Addr;
+use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use lab::harness::Test;
 use lab::process::run;
 use lab::transfer::transfer;
-use lab::{Lab, Node, wait_until};
+use lab::{Lab, Node, Pod, wait_until};
 use serde_json::Value;
 
 use crate::families::{V4, V6, answers, cluster, give_v6, lines, machines, pods, published, start};
@@ -23,6 +24,7 @@ pub const TESTS: &[Test] = &[
     Test::new("vxlan: with direct routing only peers behind a router are tunnelled to", direct_routing),
     Test::new("vxlan: a restart keeps device and MAC, and loses no packet", restart),
     Test::new("vxlan: a device that flannel left is taken over without a lost packet", take_over),
+    Test::new("vxlan: the devices of both families that flannel left are taken over without a lost packet", take_over_both),
 ];
 
 /// What differs between the families.
@@ -221,34 +223,88 @@ fn take_over() -> Result<()> {
     Ok(())
 }
 
+/// The same with both families: neither device is made anew, and pods reach each other by both all the while.
+fn take_over_both() -> Result<()> {
+    let (lab, nodes, [p, q]) = cluster(&config(&format!("{V4},{V6}"), ""), ["a", "b"])?;
+    let [a, b] = &nodes;
+    let (from, to) = (give_v6(a, &p)?, give_v6(b, &q)?);
+    answers(|| p.net().command("ping"), &[], to)?;
+    a.kill()?;
+    let (own, peer) = (published(&lab, a)?, published(&lab, b)?);
+    for side in [SIDE_V4, SIDE_V6] {
+        flannels_device(a, &own, &peer, side)?;
+    }
+    no_trace_of_twill(&lab, a, own.clone())?;
+    let before = [index(a, "flannel.1")?, index(a, "flannel-v6.1")?];
+    let streams = [flowing(&p, &q)?, flowing(&q, &p)?];
+    let pings = [(&p, to), (&q, from)].map(|(pod, to)| pings_all_the_while(pod, to));
+    a.start(lab::Launch::now())?;
+    a.ready(SOON)?;
+    [SIDE_V4, SIDE_V6].into_iter().try_for_each(|side| in_shape(&lab, &nodes.each_ref(), side))?;
+    for pings in pings {
+        let told = String::from_utf8_lossy(&pings?.wait_with_output()?.stdout).into_owned();
+        ensure!(told.contains(" 0% packet loss"), "{told}");
+    }
+    for stream in streams {
+        stream.stop()?.nothing_lost()?;
+    }
+    ensure!([index(a, "flannel.1")?, index(a, "flannel-v6.1")?] == before, "a device was made anew");
+    let now = published(&lab, a)?;
+    for side in [SIDE_V4, SIDE_V6] {
+        ensure!(mac(&now, side)? == mac(&own, side)?, "another MAC is published: {now}");
+    }
+    ensure!(now["subnets"] == own["subnets"], "{own} became {now}");
+    Ok(())
+}
+
+/// Four seconds of an echo each ten milliseconds.
+fn pings_all_the_while(from: &Pod, to: Ipv6Addr) -> Result<Child> {
+    let words = ["-6", "-n", "-q", "-i0.01", "-c400", "-W2"];
+    Ok(from.net().command("ping")?.args(words).arg(to.to_string()).stdout(Stdio::piped()).spawn()?)
+}
+
 /// Makes of a node with twill one whose flanneld was stopped: device, address, routes and entries by plain `ip` with flannel's attributes, those of a peer
 /// that had left among them, a lease without an owner's id, and no trace of twill. Returns the device's MAC.
 fn become_flannels(lab: &Lab, a: &Node, b: &Node) -> Result<String> {
     a.kill()?;
     let (own, peer) = (published(lab, a)?, published(lab, b)?);
-    let (mac_own, mac_peer) = (mac(&own, SIDE_V4)?, mac(&peer, SIDE_V4)?);
-    let (base, subnet) = (a.subnet()?.replace("/24", ""), b.subnet()?);
-    let gateway = subnet.replace("/24", "");
-    a.ip("link delete flannel.1")?;
-    a.ip(&format!("link add flannel.1 mtu 1450 address {mac_own} type vxlan id 1 dev eth0 local {} dstport 8472 nolearning", a.address()))?;
-    a.ip(&format!("address add {base}/32 dev flannel.1"))?;
-    a.ip("link set flannel.1 up")?;
-    for (gateway, mac, outer) in
-        [(gateway.as_str(), mac_peer.as_str(), b.address().to_string()), ("10.50.250.0", "02:00:00:00:00:99", "192.168.50.250".into())]
-    {
-        a.ip(&format!("neigh add {gateway} dev flannel.1 lladdr {mac} nud permanent"))?;
-        run(a.net().command("bridge")?.args(["fdb", "add", mac, "dev", "flannel.1", "dst", &outer, "self", "permanent"]))?;
-        a.ip(&format!("route add {gateway}/24 via {gateway} dev flannel.1 onlink"))?;
-    }
+    flannels_device(a, &own, &peer, SIDE_V4)?;
+    flannels_entries(a, SIDE_V4, ["10.50.250.0/24", "02:00:00:00:00:99", "192.168.50.250"])?;
     a.ip("route add 10.50.251.0/24 dev eth0")?;
+    let mac = mac(&own, SIDE_V4)?;
+    no_trace_of_twill(lab, a, own)?;
+    Ok(mac)
+}
+
+/// The device of one family as flannel makes it (spec, section 4.1), with what leads to one peer.
+fn flannels_device(a: &Node, own: &Value, peer: &Value, side: Side) -> Result<()> {
+    let Side { link, ip, mtu, key, .. } = side;
+    let (mac_own, local) = (mac(own, side)?, text(&own["public"][key])?);
+    a.ip(&format!("link delete {link}"))?;
+    a.ip(&format!("link add {link} mtu {mtu} address {mac_own} type vxlan id 1 dev eth0 local {local} dstport 8472 nolearning"))?;
+    a.ip(&format!("{ip} address add {}/{} dev {link}", base(own, side)?, side.host))?;
+    a.ip(&format!("link set {link} up"))?;
+    flannels_entries(a, side, [text(&peer["subnets"][key])?, &mac(peer, side)?, text(&peer["public"][key])?])
+}
+
+fn flannels_entries(a: &Node, Side { link, ip, .. }: Side, [subnet, mac, outer]: [&str; 3]) -> Result<()> {
+    let gateway = subnet.split('/').next().context("no base address")?;
+    a.ip(&format!("{ip} neigh add {gateway} dev {link} lladdr {mac} nud permanent"))?;
+    run(a.net().command("bridge")?.args(["fdb", "add", mac, "dev", link, "dst", outer, "self", "permanent"]))?;
+    a.ip(&format!("{ip} route add {subnet} via {gateway} dev {link} onlink")).map(drop)
+}
+
+/// Nothing is remembered on the node, and nobody's id is on its lease.
+fn no_trace_of_twill(lab: &Lab, a: &Node, mut lease: Value) -> Result<()> {
     for entry in std::fs::read_dir(a.dir("lib"))? {
         std::fs::remove_dir_all(entry?.path())?;
     }
-    let file = lab.store().join(format!("{}.lease", a.subnet()?.replace('/', "-")));
-    let mut lease = own;
+    let subnets = text(&lease["subnets"]["v4"])?.to_owned();
+    let of_it = |name: &str| name.starts_with(&subnets.replace('/', "-")) && name.ends_with(".lease");
+    let names = std::fs::read_dir(lab.store())?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let file = names.into_iter().find(|name| of_it(name)).with_context(|| format!("no lease of {subnets}"))?;
     lease["node"] = Value::Null;
-    std::fs::write(&file, lease.to_string())?;
-    Ok(mac_own)
+    Ok(std::fs::write(lab.store().join(file), lease.to_string())?)
 }
 
 /// Waits until every node's kernel holds just what flannel would have made for the others.
