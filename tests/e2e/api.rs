@@ -171,7 +171,7 @@ fn drain() -> Result<()> {
     b.wait_for_no_lease(&subnet, SOON)?;
     ensure!(a.get("/readyz")?.0 == 503 && a.twill(&["status"])?.contains("drained"), "a node that is being drained is not ready");
     let report = stream.stop()?;
-    let last = report.arrivals.keys().last().copied().unwrap_or_default();
+    let last = report.last.unwrap_or_default();
     ensure!(last > 100 && report.lost.iter().all(|lost| *lost > last), "packets were lost before the peer stopped sending: {report}");
     let status = a.wait_for_end(SOON)?;
     ensure!(status.success() && !a.has_link("flannel0"), "{status}: {}", a.ip("link")?);

@@ -56,6 +56,7 @@ mod story;
 mod swap;
 mod udp_families;
 mod vxlan;
+mod walk;
 mod wire;
 
 use std::process::ExitCode;

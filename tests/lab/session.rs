@@ -65,6 +65,11 @@ impl Session {
         Ok(Session { name: name.into(), stop, client })
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Ends it. An error when it broke.
     pub fn close(self) -> Result<Used> {
         self.stop.store(true, Ordering::Relaxed);
