@@ -29,7 +29,8 @@ fn commanded() -> Result<()> {
     ensure!(told.contains("1 of 1 pairs moved"), "{told}");
     wait_for_all(&[a, b], "vxlan")?;
     let status = b.twill(&["backend", "status"])?;
-    ensure!(status.contains("backend vxlan: 1 of 1 pairs moved") && status.contains("receives by vxlan, udp"), "{status}");
+    ensure!(status.contains("backend vxlan: 1 of 1 pairs moved, from this node") && status.contains("receives by vxlan, udp"), "{status}");
+    ensure!(status.contains("2 of 2 nodes of the cluster receive by vxlan first"), "{status}");
     // Another node than the one that gave the order can take it back.
     let told = b.twill(&["backend", "abort", "--no-wait"])?;
     ensure!(told.contains("backend udp for 2 nodes"), "{told}");

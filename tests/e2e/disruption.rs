@@ -5,6 +5,7 @@ use lab::harness::Test;
 use lab::{Lab, Launch, Node, wait_until};
 use serde_json::Value;
 
+use crate::change::path;
 use crate::families::{V4, cluster, published};
 use crate::story::{SOON, flowing, goes_on};
 
@@ -45,10 +46,18 @@ fn port() -> Result<()> {
     for node in [&a, &b] {
         held_back(node, "its port 8472 becomes 4790")?;
     }
-    // A peer that joins meanwhile is served: only the config waits, nothing else.
+    // A peer that joins meanwhile is on the new port at once, so nobody sends to it in vain, and all are told why.
     let c = lab.node("c")?;
     c.start(Launch::now())?;
-    a.wait_for_lease(wait_until("a subnet of c", SOON, || c.subnet())?, SOON)?;
+    c.ready(SOON)?;
+    for (from, to, [theirs, own]) in [(&a, &c, [4790, 8472]), (&c, &a, [8472, 4790])] {
+        wait_until("the reason", SOON, || {
+            let path = path(from, to)?;
+            let why = format!("vxlan: the peer receives VXLAN on port {theirs}, this node on port {own}");
+            ensure!(path["way"].is_null() && path["reason"] == why.as_str(), "{path}");
+            Ok(())
+        })?;
+    }
     for stream in streams {
         goes_on(&stream)?;
         stream.stop()?.nothing_lost()?;

@@ -9,6 +9,7 @@ use twill_guest::backend::{
     Way,
 };
 use twill_guest::family::{Family, base, each_shared, families};
+use twill_guest::options::Options;
 
 use crate::options::Settings;
 use crate::vtep::{Vtep, own_mac};
@@ -59,6 +60,7 @@ pub fn send_to(context: &Context, peer: &Lease, over: &Way, road: Road) -> Resul
         if settings.direct && family.hop(road) == Hop::OnLink {
             return Ok(vec![Item::Route(Route::via(subnet.into(), Some(outer.into()), Device::Underlay))]);
         }
+        same_port(over, &settings)?;
         Ok(through_link(family, subnet, outer, vtep.mac))
     })
 }
@@ -106,6 +108,14 @@ fn same_network(peer: &Vtep, own: &Settings) -> Result<(), Refusal> {
             Err(Refusal::Unsuitable(format!("the peer is in the VXLAN with VNI {theirs}, this node in that with VNI {}", own.vni)))
         }
         _ => Ok(()),
+    }
+}
+
+/// A device sends to the port that it receives on. Flannel's lease does not say the port; a way with options of ours does.
+fn same_port(over: &Way, own: &Settings) -> Result<(), Refusal> {
+    match Options::parse("the peer's options", &over.options)?.number("Port", 0..=65_535, 0)? {
+        theirs if theirs == 0 || theirs == u32::from(own.port) => Ok(()),
+        theirs => Err(Refusal::Unsuitable(format!("the peer receives VXLAN on port {theirs}, this node on port {}", own.port))),
     }
 }
 

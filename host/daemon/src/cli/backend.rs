@@ -125,7 +125,11 @@ async fn status(instance: &InstanceSettings) -> Result<String, Exit> {
 /// How far the change is, seen from here.
 fn told(node: &NodeStatus, paths: &[PathStatus], leases: &[LeaseStatus]) -> String {
     let backend = node.backend.as_deref().unwrap_or("none");
-    let mut lines = vec![format!("backend {backend}: {}", counts(paths))];
+    let mut lines = vec![format!(
+        "backend {backend}: {}, from this node; each other node's `twill backend status` says the same of its own",
+        counts(paths)
+    )];
+    lines.extend(behind(backend, leases));
     if let Some(own) = leases.iter().find(|lease| lease.own) {
         let ways: Vec<&str> = own.ways.iter().map(|way| way.backend.as_str()).collect();
         lines.push(format!("this node receives by {}", ways.join(", ")));
@@ -140,6 +144,20 @@ fn told(node: &NodeStatus, paths: &[PathStatus], leases: &[LeaseStatus]) -> Stri
         lines.push(format!("  {} at {}: {} on {way}; {why}", path.subnets, path.public, word(path.state)));
     }
     lines.join("\n") + "\n"
+}
+
+/// Nodes of the whole cluster that do not receive by the config's backend first: what their leases say.
+fn behind(backend: &str, leases: &[LeaseStatus]) -> Option<String> {
+    let all: Vec<&LeaseStatus> = leases.iter().filter(|lease| !lease.ways.is_empty()).collect();
+    let other = |lease: &&&LeaseStatus| lease.ways.first().is_some_and(|way| way.type_in(backend) != backend);
+    let name = |lease: &&LeaseStatus| {
+        let ways: Vec<&str> = lease.ways.iter().map(|way| way.type_in(backend)).collect();
+        format!("{} at {} by {}", lease.subnets, lease.public, ways.join(", "))
+    };
+    let behind: Vec<String> = all.iter().filter(other).map(name).collect();
+    let ready = all.len() - behind.len();
+    let told = format!("{ready} of {} nodes of the cluster receive by {backend} first", all.len());
+    (!all.is_empty()).then(|| if behind.is_empty() { told } else { format!("{told}, not {}", behind.join("; ")) })
 }
 
 fn counts(paths: &[PathStatus]) -> String {
@@ -187,6 +205,7 @@ pub fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use twill_model::{Addresses, Lifetime, Prefixes, Way};
 
     #[test]
     fn options_are_read_as_json_where_they_are() {
@@ -201,5 +220,26 @@ mod tests {
         let path = |state| PathStatus { state, ..PathStatus::default() };
         assert_eq!(counts(&[path(PathState::Moved), path(PathState::Held)]), "1 of 2 pairs moved, 1 held");
         assert_eq!(counts(&[]), "0 of 0 pairs moved");
+    }
+
+    #[test]
+    fn nodes_that_are_behind_are_named() {
+        let way = |backend: &&str| Way { backend: (*backend).into(), options: "{}".into(), data_v4: None, data_v6: None };
+        let lease = |ways: &[&str]| LeaseStatus {
+            subnets: Prefixes::default(),
+            public: Addresses::default(),
+            node: None,
+            ways: ways.iter().map(way).collect(),
+            way: None,
+            reason: None,
+            own: false,
+            life: Lifetime::Unknown,
+            seen_ms: 0,
+        };
+        assert_eq!(behind("vxlan", &[]), None);
+        let told = behind("vxlan", &[lease(&["vxlan", "udp"]), lease(&[])]);
+        assert_eq!(told.as_deref(), Some("1 of 1 nodes of the cluster receive by vxlan first"), "a reservation is no node");
+        let told = behind("vxlan", &[lease(&["vxlan"]), lease(&["udp", "vxlan"])]).unwrap_or_default();
+        assert!(told.starts_with("1 of 2 nodes") && told.ends_with("by udp, vxlan"), "{told}");
     }
 }

@@ -94,6 +94,32 @@ fn place(way: &Way) -> (String, String) {
     (way.backend.clone(), way.options.clone())
 }
 
+/// What was asked for last. A plugin may have its reasons not to give what is wished for, and they may pass: it is asked again and again, at growing intervals.
+#[derive(Debug, Default)]
+struct Asked {
+    wanted: Option<Vec<Way>>,
+    wait: Duration,
+    next: Option<Instant>,
+}
+
+/// The first interval, doubled each time up to the longest.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+impl Asked {
+    /// True when these ways, which are not all published, are to be asked for now; none is nothing to ask for.
+    fn is_due(&mut self, wanted: Option<Vec<Way>>, now: Instant) -> bool {
+        let same = self.wanted == wanted;
+        if wanted.is_none() || (same && self.next.is_some_and(|next| now < next)) {
+            self.wanted = wanted;
+            return false;
+        }
+        self.wait = if same { (self.wait * 2).min(LONGEST_WAIT) } else { FIRST_WAIT };
+        (self.wanted, self.next) = (wanted, Some(now + self.wait));
+        true
+    }
+}
+
 /// What is followed.
 pub struct Watched {
     /// The record of use.
@@ -112,7 +138,7 @@ impl Watched {
     /// Runs until `shutdown`: notes what is used, and has the lease published anew when the ways that it should list are others.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut counted: BTreeMap<LinkName, u64> = BTreeMap::new();
-        let mut asked: Option<Vec<Way>> = None;
+        let mut asked = Asked::default();
         loop {
             let cluster = self.cluster.borrow_and_update().clone();
             if let Some(mine) = cluster.own.as_ref().filter(|own| own.ways.len() > 1) {
@@ -122,11 +148,9 @@ impl Watched {
                 self.keeper.wish_changed();
             }
             let wanted = self.wanted(&cluster);
-            // Asked once for each wish: a plugin may have its reasons not to give what is wished for.
-            if wanted.is_some() && wanted != asked {
+            if asked.is_due(wanted, Instant::now()) {
                 self.keeper.wish_changed();
             }
-            asked = wanted;
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 changed = self.cluster.changed() => if changed.is_err() { return },
@@ -174,5 +198,22 @@ impl Watched {
                 self.usage.note(way);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_wish_is_asked_again_at_growing_intervals_and_another_one_at_once() {
+        let (mut asked, start) = (Asked::default(), Instant::now());
+        let way = |backend: &str| vec![Way { backend: backend.into(), options: "{}".into(), data_v4: None, data_v6: None }];
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let due: Vec<u64> = (0..700).filter(|second| asked.is_due(Some(way("vxlan")), after(*second))).collect();
+        assert_eq!(due, [0, 5, 15, 35, 75, 155, 315, 615]);
+        assert!(asked.is_due(Some(way("udp")), after(700)), "another wish");
+        assert!(!asked.is_due(None, after(701)) && asked.is_due(Some(way("udp")), after(702)), "it was fulfilled, and is there again");
+        assert!(!asked.is_due(Some(way("udp")), after(703)));
     }
 }

@@ -100,6 +100,18 @@ fn another_vni_is_another_network() {
 }
 
 #[test]
+fn a_peer_that_receives_on_another_port_is_not_sent_to() {
+    let at = |options: &str| lease_v4(2, way(options, Some(PEER_V4), None));
+    let told = unsuitable(send(&v4("{}"), &at(r#"{"VNI":1,"Port":4790}"#), ROUTED));
+    assert_eq!(told, "the peer receives VXLAN on port 4790, this node on port 8472");
+    let own = v4(r#"{"Port":4790}"#);
+    assert!(send(&own, &at(r#"{"VNI":1,"Port":4790}"#), ROUTED).is_ok());
+    assert!(send(&own, &at("{}"), ROUTED).is_ok(), "flannel does not say its port: it is the config's");
+    let direct = v4(r#"{"DirectRouting":true}"#);
+    assert!(send(&direct, &at(r#"{"Port":4790}"#), ON_LINK).is_ok(), "a plain route needs no port");
+}
+
+#[test]
 fn what_is_missing_costs_only_its_family() {
     let mut lame = peer();
     lame.ways[0].data_v6 = None;
