@@ -31,6 +31,10 @@ fn larger_pods() -> Result<()> {
     use_backend(&lab, r#"{"Type":"vxlan"}"#)?;
     wait_for_all(&[a, b], "vxlan")?;
     ensure!(a.subnet_env("FLANNEL_MTU")? == "1450", "new pods must get what fits");
+    for (node, pod) in [(a, &q), (b, &p)] {
+        let route = node.ip(&format!("route get {}", pod.address()))?;
+        ensure!(route.contains("dev flannel.1 ") && route.contains("mtu 1450"), "{route}");
+    }
     // Told what fits: the kernel answers with its MTU, and packets of that size pass whole.
     wait_until("word of the smaller MTU", SOON, || {
         let told = said(&whole("1472", "do")?);

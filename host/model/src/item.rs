@@ -335,6 +335,9 @@ impl<D: fmt::Display> fmt::Display for Item<D> {
                     write!(f, " via {via}")?;
                 }
                 write!(f, " dev {}", r.on)?;
+                if let Some(mtu) = r.mtu {
+                    write!(f, " mtu {mtu}")?;
+                }
                 if r.metric == 0 { Ok(()) } else { write!(f, " metric {}", r.metric) }
             }
             Item::Neighbour(n) => write!(f, "neighbour {} at {} on {}", n.address, n.mac, n.on),

@@ -11,7 +11,7 @@ use crate::Inputs;
 use crate::answers::fingerprint;
 use crate::plan::{Ask, Memory, Own, Planned, Roads, context, road_to};
 use crate::ports::Planner;
-use crate::ways::{choose, for_proof, is_tried, leaves_by, preferred};
+use crate::ways::{carry_mtu, choose, for_proof, is_tried, leaves_by, preferred};
 
 /// The way in use to a peer, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +88,7 @@ pub(crate) async fn plan_peer<P: Planner>(
                 Ok(items) => {
                     why = None;
                     taken.insert(&own_way.name);
+                    let items = carry_mtu(items, own_way.tighter(own));
                     usable.push(Usable { place: weighed.len(), items, linkless: own_way.linkless });
                     weighed.push(Weighed::usable(own_way, peer, &over, inputs));
                     break;

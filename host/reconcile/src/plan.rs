@@ -88,6 +88,15 @@ pub(crate) struct Own {
     pub way: Way,
     /// It makes no link: packets go bare over the underlay.
     pub linkless: bool,
+    /// The largest packet that it carries, in bytes; none while its backend has not said so.
+    pub mtu: Option<u32>,
+}
+
+impl Own {
+    /// What its routes have to say of its MTU beside these ways: pods may have been made for a wider one, and are told by the route.
+    pub fn tighter(&self, all: &[Own]) -> Option<u32> {
+        self.mtu.filter(|mtu| all.iter().any(|other| other.mtu > Some(*mtu)))
+    }
 }
 
 /// Plans for every own way and every peer.
@@ -95,14 +104,14 @@ pub async fn plan<P: Planner>(planner: &P, memory: &mut Memory, inputs: &Inputs,
     let mut planned = Planned { whole: true, ..Planned::default() };
     let now = Instant::now();
     let mut own: Vec<Own> =
-        memory.names.name(&inputs.mine.ways).into_iter().map(|(name, way)| Own { name, way, linkless: false }).collect();
+        memory.names.name(&inputs.mine.ways).into_iter().map(|(name, way)| Own { name, way, linkless: false, mtu: None }).collect();
     planned.own_ways = own.iter().map(|own| (own.name.clone(), own.way.clone())).collect();
     planned.primary = own.iter().find(|own| own.way.backend == inputs.backend).map(|own| own.name.clone());
     for own in &mut own {
         let primary = planned.primary.as_ref() == Some(&own.name);
         let ask = Ask { planner, inputs, name: &own.name, context: context(inputs, &own.way, primary) };
         let links = links(&planned);
-        ask.local(memory, &mut planned).await;
+        own.mtu = ask.local(memory, &mut planned).await;
         own.linkless = planned.whole && self::links(&planned) == links;
         for peer in &inputs.peers {
             ask.receiving(memory, peer, &mut planned).await;
@@ -163,26 +172,29 @@ impl<P: Planner> Ask<'_, P> {
         Origin { backend: self.name.to_owned(), lease }
     }
 
-    async fn local(&self, memory: &mut Memory, planned: &mut Planned) {
+    /// Adds what is there whoever the peers are. Answers with the MTU.
+    async fn local(&self, memory: &mut Memory, planned: &mut Planned) -> Option<u32> {
         let inputs = fingerprint(&(self.digest(), &self.context));
         let answer = self.planner.local(self.backend(), self.context.clone());
         match recall(&mut memory.local, &mut memory.failing, self.name.to_owned(), inputs, answer).await {
-            Recalled::Fresh(base) => self.add_base(&base, planned),
+            Recalled::Fresh(base) => Some(self.add_base(&base, planned)),
             Recalled::LastGood(base, why) => {
-                self.add_base(&base, planned);
                 self.note_stale(None, &why, planned);
+                Some(self.add_base(&base, planned))
             }
             Recalled::Nothing(why) => {
                 planned.whole = false;
                 self.note_stale(None, &why, planned);
+                None
             }
         }
     }
 
-    fn add_base(&self, base: &Base, planned: &mut Planned) {
+    fn add_base(&self, base: &Base, planned: &mut Planned) -> u32 {
         let origin = self.origin(None);
         planned.pod_mtu = Some(planned.pod_mtu.map_or(base.pod_mtu, |least| least.min(base.pod_mtu)));
         planned.items.extend(base.items.iter().map(|item| (origin.clone(), item.clone())));
+        base.pod_mtu
     }
 
     async fn receiving(&self, memory: &mut Memory, peer: &Lease, planned: &mut Planned) {
@@ -267,5 +279,23 @@ impl Memory {
         if inputs.complete {
             self.current.retain(|subnets, _| peers.contains(subnets));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_beside_a_wider_way_is_an_mtu_told() {
+        let own = |name: &str, mtu| {
+            let way = Way { backend: name.into(), options: "{}".into(), data_v4: None, data_v6: None };
+            Own { name: name.into(), way, linkless: false, mtu }
+        };
+        let told = |all: &[Own]| all.iter().map(|own| own.tighter(all)).collect::<Vec<_>>();
+        assert_eq!(told(&[own("vxlan", Some(1450))]), [None], "alone: the link says it");
+        assert_eq!(told(&[own("vxlan", Some(1450)), own("host-gw", Some(1500))]), [Some(1450), None]);
+        assert_eq!(told(&[own("vxlan", Some(1450)), own("vxlan~2", Some(1450))]), [None, None]);
+        assert_eq!(told(&[own("vxlan", Some(1450)), own("udp", None)]), [None, None], "not known is not wider");
     }
 }

@@ -145,8 +145,8 @@ impl View<'_> {
     fn found_instead(&self, item: &HostItem) -> Option<String> {
         match item {
             Item::Route(wanted) => {
-                let there = self.observed.routes.iter().find(|there| there.route.to == wanted.to)?;
-                Some(route_words(there.route.to, there.route.via, &there.route.on))
+                let there = self.observed.routes.iter().find(|there| (there.route.to, there.route.metric) == (wanted.to, wanted.metric))?;
+                Some(words(&Item::Route(there.route.clone())))
             }
             Item::Link(wanted) => {
                 let there = self.observed.link(&wanted.on)?;

@@ -85,6 +85,15 @@ pub fn for_proof(items: Vec<Item>, place: usize) -> Vec<Item> {
     items.into_iter().map(beside).collect()
 }
 
+/// The items of a way whose routes carry the way's MTU, so that the kernel tells senders what fits; one that a backend planned and is smaller stays.
+pub fn carry_mtu(items: Vec<Item>, mtu: Option<u32>) -> Vec<Item> {
+    let carry = |item| match item {
+        Item::Route(route) => Item::Route(Route { mtu: route.mtu.into_iter().chain(mtu).min(), ..route }),
+        other => other,
+    };
+    items.into_iter().map(carry).collect()
+}
+
 /// The link by which `items` send to `subnet`, with the route's MTU; none when they do not.
 pub fn leaves_by(items: &[Item], subnet: IpNet) -> Option<(Device, Option<u32>)> {
     let route = items.iter().find_map(|item| match item {
@@ -136,6 +145,19 @@ mod tests {
         let order = |config| preferred(&peer, config).into_iter().map(|way| way.backend + &way.options).collect::<Vec<_>>();
         assert_eq!(order("vxlan"), ["vxlan8", "vxlan1", "udp{}"]);
         assert_eq!(order("host-gw"), ["udp{}", "vxlan8", "vxlan1"]);
+    }
+
+    #[test]
+    fn routes_carry_the_ways_mtu_and_a_smaller_one_of_their_own_stays() {
+        let route = |mtu| {
+            let on = Device::Link("v4".into());
+            Item::Route(Route { to: crate::testing::net("10.1.2.0/24"), via: None, on, onlink: false, scope_global: false, mtu, metric: 0 })
+        };
+        assert_eq!(carry_mtu(vec![route(None)], Some(1450)), [route(Some(1450))]);
+        assert_eq!(carry_mtu(vec![route(Some(1400))], Some(1450)), [route(Some(1400))]);
+        assert_eq!(carry_mtu(vec![route(Some(1500))], Some(1450)), [route(Some(1450))]);
+        assert_eq!(carry_mtu(vec![route(None)], None), [route(None)]);
+        assert!(route(Some(1450)).to_string().ends_with(" mtu 1450"), "it is told");
     }
 
     #[test]
