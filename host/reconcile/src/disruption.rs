@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use twill_model::item::{Device, Item, Link};
+use twill_model::item::{Device, Item, Link, LinkKind};
 
 /// A link that is made anew, and the packets of that moment with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,14 +22,29 @@ impl fmt::Display for Remade {
     }
 }
 
-/// The links of `before` that `after` has under the same handle and name, and that must be made anew for it. A link of another name is made beside the old one.
-pub fn remade(before: &[Item], after: &[Item]) -> Vec<Remade> {
-    let same = |there: &Link<Device>| links(after).find(|wanted| wanted.on == there.on && wanted.name == there.name);
-    links(before).filter_map(|there| Some(Remade { link: name(there), why: there.kind.remake(&same(there)?.kind)? })).collect()
+/// A link in a plan: what it is found again by in another plan, its name for people, its kind.
+#[derive(Debug)]
+pub(crate) struct Placed<'a, P> {
+    pub place: P,
+    pub shown: String,
+    pub kind: &'a LinkKind,
 }
 
-fn links(items: &[Item]) -> impl Iterator<Item = &Link<Device>> {
-    items.iter().filter_map(|item| if let Item::Link(link) = item { Some(link) } else { None })
+/// The links of one backend's answer `before` that `after` has under the same handle and name, and that must be made anew for it. A link of another name is made
+/// beside the old one.
+pub fn remade(before: &[Item], after: &[Item]) -> Vec<Remade> {
+    made_anew(&of_answer(before), &of_answer(after))
+}
+
+/// The links of `before` that have the same place in `after`, and cannot become what they are there while they run.
+pub(crate) fn made_anew<P: PartialEq>(before: &[Placed<'_, P>], after: &[Placed<'_, P>]) -> Vec<Remade> {
+    let wanted = |there: &Placed<'_, P>| after.iter().find(|wanted| wanted.place == there.place).map(|wanted| wanted.kind);
+    before.iter().filter_map(|there| Some(Remade { link: there.shown.clone(), why: there.kind.remake(wanted(there)?)? })).collect()
+}
+
+fn of_answer(items: &[Item]) -> Vec<Placed<'_, (&Device, &str)>> {
+    let links = items.iter().filter_map(|item| if let Item::Link(link) = item { Some(link) } else { None });
+    links.map(|link| Placed { place: (&link.on, link.name.as_str()), shown: name(link), kind: &link.kind }).collect()
 }
 
 fn name(link: &Link<Device>) -> String {
@@ -40,7 +55,6 @@ fn name(link: &Link<Device>) -> String {
 mod tests {
     use super::*;
     use twill_model::Addresses;
-    use twill_model::item::LinkKind;
 
     fn vxlan(vni: u32, port: u16, mtu: u32) -> Item {
         let kind = LinkKind::Vxlan { vni, port, local: [192, 0, 2, 1].into(), learning: false, gbp: false };

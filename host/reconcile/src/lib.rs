@@ -10,6 +10,7 @@ pub mod diff;
 pub mod disruption;
 pub mod drain;
 pub mod failures;
+pub(crate) mod keep;
 pub mod links;
 pub mod memory;
 pub mod pass;
@@ -22,6 +23,7 @@ pub mod rules;
 pub mod run;
 pub mod sysctl;
 pub mod targets;
+pub(crate) mod tell;
 #[cfg(test)]
 mod testing;
 pub mod trial;

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use twill_model::Prefixes;
-use twill_model::event::{Kind, Told, Weight};
 use twill_model::item::LinkName;
 use twill_model::state::{Desired, HostItem, HostKey, Observed, Step, Sysctl};
 use twill_model::status::WorkStatus;
@@ -13,13 +12,15 @@ use twill_model::status::WorkStatus;
 use crate::diff::{Ownership, diff, present, rank};
 use crate::drain::{Breaks, Leaving};
 use crate::failures::Failures;
+use crate::keep::Keeping;
 use crate::links::Names;
 use crate::plan::{self, Memory, Planned, Roads};
 use crate::ports::{Forwarder, Forwarding, Kernel, Planner, Refused};
-use crate::repair::{ANOTHER_HAND, PAUSE, Repairs, Verdict, millis};
+use crate::repair::{Repairs, Verdict};
 use crate::rules::Rules;
 use crate::run::Wiring;
 use crate::targets::{hold_bases, targets};
+use crate::tell::Teller;
 use crate::trial::Basis;
 use crate::tunnel::{Draining, tables};
 use crate::union::{United, is_tunnel, unite};
@@ -40,12 +41,8 @@ pub struct Pass<P, K, F> {
     wiring: Wiring<P, K, F>,
     memory: Memory,
     names: Names,
-    /// The names as last written to disk.
-    kept: Names,
-    /// Why they could not be written.
-    unkept: Option<String>,
-    /// The ways in use as last written to disk.
-    kept_ways: BTreeMap<Prefixes, String>,
+    keeping: Keeping,
+    teller: Teller,
     roads: Roads,
     /// What the roads were looked up by; they are looked up again when it changes.
     roads_mark: u64,
@@ -60,7 +57,6 @@ pub struct Pass<P, K, F> {
     in_force: BTreeMap<LinkName, Forwarding>,
     /// The networks of this run, the newest last: what stands inside an old one is still ours to remove.
     networks: Vec<Prefixes>,
-    told: BTreeSet<String>,
     /// What the last round came to.
     last: Option<Round>,
     work: WorkStatus,
@@ -78,15 +74,13 @@ struct Round {
 impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
     /// The first pass of a daemon.
     pub fn new(wiring: Wiring<P, K, F>) -> Self {
-        let names = wiring.names.load();
-        let ways = wiring.names.ways().load();
+        let keeping = Keeping::load(wiring.names.clone());
         Pass {
+            memory: Memory { current: keeping.ways().clone(), ..Memory::default() },
+            names: keeping.names().clone(),
+            keeping,
+            teller: Teller::new(wiring.tell.clone()),
             wiring,
-            memory: Memory { current: ways.clone(), ..Memory::default() },
-            kept_ways: ways,
-            kept: names.clone(),
-            unkept: None,
-            names,
             roads: Roads::new(),
             roads_mark: 0,
             repairs: Repairs::default(),
@@ -97,7 +91,6 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
             draining: Draining::default(),
             in_force: BTreeMap::new(),
             networks: Vec::new(),
-            told: BTreeSet::new(),
             last: None,
             work: WorkStatus::default(),
         }
@@ -134,7 +127,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         self.work.changes += u64::from(rules.written);
         self.work.repairs += u64::from(rules.repaired);
         outcome.work = self.work;
-        self.tell_problems(&outcome.problems);
+        self.teller.problems(&outcome.problems);
         let wake = self.wake(&round.planned, started);
         self.last = Some(round);
         (outcome, wake)
@@ -167,14 +160,14 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         self.look_up_roads(inputs, &observed).await;
         let planner = self.wiring.planner.as_of_now();
         let mut planned = plan::plan(&planner, &mut self.memory, inputs, &self.roads).await;
-        self.tell_moves(&planned);
+        self.teller.moves(self.keeping.ways(), &planned);
         self.keep_ways();
         let items = std::mem::take(&mut planned.items);
         let primary = planned.primary.as_deref();
         let mut united = unite(items, primary, inputs, self.wiring.settings.source_check, &observed, &mut self.names);
         hold_bases(&mut united.desired, &planned.bare_bases);
         united.desired.sysctls = sysctl::wanted(&united.desired, inputs, &self.wiring.settings);
-        self.keep_names();
+        self.keeping.keep_names(&self.names);
         let links = self.names.ours().cloned().collect();
         let held = self.held(&united.desired);
         let own = Ownership { protocol: self.wiring.settings.protocol, networks: &self.networks, links: &links, held: &held };
@@ -207,7 +200,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         }
         self.work.changes += done as u64;
         self.work.repairs += repaired.len() as u64;
-        self.tell_repairs(&repaired, started);
+        self.teller.repairs(&repaired, started);
         done
     }
 
@@ -223,7 +216,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
                 match self.repairs.judge(&item, self.wiring.settings.repairs_per_minute, now) {
                     Verdict::Paused => return false,
                     Verdict::GiveUp => {
-                        self.tell_fight(&item);
+                        self.teller.fight(&item, self.wiring.settings.repairs_per_minute);
                         return false;
                     }
                     Verdict::Repair => repaired.push(item.to_string()),
@@ -261,9 +254,8 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
     }
 
     async fn make(&mut self, item: &HostItem) -> Result<(), Refused> {
-        if let (HostItem::Link(link), Some(why)) = (item, &self.unkept) {
-            // `twill down` would not find it again.
-            return Err(Refused { act: format!("make link {}", link.on), cause: why.clone() });
+        if let (HostItem::Link(link), Some(why)) = (item, self.keeping.unkept()) {
+            return Err(Refused { act: format!("make link {}", link.on), cause: why.to_owned() });
         }
         if let (true, HostItem::Link(link)) = (is_tunnel(item), item) {
             self.wiring.forwarder.open(link.clone()).await?;
@@ -282,7 +274,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         }
         self.in_force.remove(&link.on);
         self.names.forget(&link.on);
-        self.keep_names();
+        self.keeping.keep_names(&self.names);
         Ok(())
     }
 
@@ -294,10 +286,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
             }
             Err(refused) => {
                 if self.failures.add(item.key(), &refused, now) {
-                    (self.wiring.tell)(
-                        Weight::Warn,
-                        Told::new(Kind::State, refused.to_string()).about(item).because(refused.cause.as_str()),
-                    );
+                    self.teller.refusal(item, &refused);
                 }
                 false
             }
@@ -372,48 +361,9 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         links.filter(|link| self.wiring.forwarder.holds(link)).map(|link| link.on.clone()).collect()
     }
 
-    fn keep_names(&mut self) {
-        if self.kept == self.names {
-            return;
-        }
-        match self.wiring.names.save(&self.names) {
-            Ok(()) => (self.kept, self.unkept) = (self.names.clone(), None),
-            Err(error) => self.unkept = Some(format!("its name cannot be kept in {}: {error}", self.wiring.names.0.display())),
-        }
-    }
-
     fn keep_ways(&mut self) {
-        if self.kept_ways == self.memory.current {
-            return;
-        }
-        match self.wiring.names.ways().save(&self.memory.current) {
-            Ok(()) => self.kept_ways = self.memory.current.clone(),
-            Err(error) => self.tell_once(Weight::Warn, format!("cannot keep the ways in use: {error}; a restart will choose them anew")),
-        }
-    }
-
-    /// Tells which peers are reached by another way from now on; in great numbers one sentence a way.
-    fn tell_moves(&self, planned: &Planned) {
-        let mut moves: BTreeMap<(&String, &String), Vec<(&Prefixes, &str)>> = BTreeMap::new();
-        for (peer, choice) in &planned.ways {
-            let before = self.kept_ways.get(peer);
-            if let (Some(before), Some(now)) = (before, &choice.way)
-                && before != now
-            {
-                moves.entry((before, now)).or_default().push((peer, &choice.reason));
-            }
-        }
-        for ((before, now), peers) in moves {
-            match peers.as_slice() {
-                [(peer, reason)] => {
-                    let told = Told::new(Kind::Way, format!("{peer} is reached by {now} instead of {before}: {reason}"));
-                    (self.wiring.tell)(Weight::Info, told.about(peer).because(*reason));
-                }
-                many => {
-                    let text = format!("{} peers are reached by {now} instead of {before}", many.len());
-                    (self.wiring.tell)(Weight::Info, Told::new(Kind::Way, text));
-                }
-            }
+        if let Err(error) = self.keeping.keep_ways(&self.memory.current) {
+            self.teller.once(format!("cannot keep the ways in use: {error}; a restart will choose them anew"));
         }
     }
 
@@ -422,40 +372,6 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         let timers = [self.leaving.next(started), self.draining.next(started), self.repairs.next(started)];
         let retries = [self.failures.next(started), self.unset.next(started), self.rules.next(started)];
         timers.into_iter().chain(retries).chain([planned.ask_again]).flatten().min()
-    }
-
-    fn tell_repairs(&self, repaired: &[String], started: Instant) {
-        if !repaired.is_empty() {
-            let took = millis(started.elapsed());
-            let what = repaired.join(", ");
-            let told = Told::new(Kind::Repair, format!("{what}: gone or replaced by another hand, made again in {took} ms"));
-            (self.wiring.tell)(Weight::Warn, told.about(what).because(ANOTHER_HAND).did("made it again").within(took));
-        }
-    }
-
-    fn tell_fight(&self, item: &HostItem) {
-        let limit = self.wiring.settings.repairs_per_minute;
-        let pause = PAUSE.as_secs();
-        let text = format!(
-            "{item} was repaired {limit} times within a minute and is left alone for {pause} s: something else on this host keeps changing it \
-             (look at systemd-networkd, NetworkManager and udev rules)"
-        );
-        let act = format!("left it alone for {pause} s");
-        (self.wiring.tell)(Weight::Error, Told::new(Kind::Contested, text).about(item).because(ANOTHER_HAND).did(act));
-    }
-
-    /// Tells each problem once, and again only after it was away.
-    fn tell_problems(&mut self, problems: &[String]) {
-        for problem in problems {
-            self.tell_once(Weight::Warn, problem.clone());
-        }
-        self.told.retain(|told| problems.contains(told));
-    }
-
-    fn tell_once(&mut self, weight: Weight, sentence: String) {
-        if self.told.insert(sentence.clone()) {
-            (self.wiring.tell)(weight, Told::new(Kind::State, sentence));
-        }
     }
 }
 

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::{mpsc, oneshot};
 use twill_model::Prefixes;
-use twill_model::item::Item;
+use twill_model::item::{Item, LinkName};
 use twill_model::state::{Desired, Observed, Origin};
 
+use crate::disruption::{Placed, made_anew};
 use crate::links::Names;
 use crate::peer::Choice;
 use crate::plan::{self, Decided, Planned, Roads};
@@ -96,14 +97,15 @@ fn same(a: &RefusedItem, b: &RefusedItem) -> bool {
 }
 
 fn disruptions(before: &Desired, after: &Desired) -> Vec<String> {
-    let links = before.items.iter().filter_map(|(key, (item, _))| if let Item::Link(link) = item { Some((key, link)) } else { None });
-    links
-        .filter_map(|(key, link)| match after.items.get(key) {
-            None => Some(format!("link {} would be removed", link.on)),
-            Some((Item::Link(other), _)) => Some(format!("link {} would be made anew: {}", link.on, link.kind.remake(&other.kind)?)),
-            Some(_) => None,
-        })
-        .collect()
+    let (before, after) = (links(before), links(after));
+    let gone = before.iter().filter(|there| !after.iter().any(|other| other.place == there.place));
+    let gone = gone.map(|link| format!("link {} is removed", link.shown));
+    gone.chain(made_anew(&before, &after).iter().map(ToString::to_string)).collect()
+}
+
+fn links(desired: &Desired) -> Vec<Placed<'_, &LinkName>> {
+    let links = desired.items.values().filter_map(|(item, _)| if let Item::Link(link) = item { Some(link) } else { None });
+    links.map(|link| Placed { place: &link.on, shown: link.on.to_string(), kind: &link.kind }).collect()
 }
 
 fn changes(before: &Desired, after: &Desired) -> Vec<String> {
@@ -219,9 +221,9 @@ mod tests {
                 link.kind = LinkKind::Tunnel { port: 8286, local: lease(1).public };
             }
         }
-        assert!(disruptions(&before, &after)[0].starts_with("link flannel0 would be made anew: "), "{:?}", disruptions(&before, &after));
+        assert!(disruptions(&before, &after)[0].starts_with("link flannel0 is made anew: "), "{:?}", disruptions(&before, &after));
         after.items.retain(|_, (item, _)| *item.on() != link_name("flannel0"));
-        assert_eq!(disruptions(&before, &after), ["link flannel0 would be removed"]);
+        assert_eq!(disruptions(&before, &after), ["link flannel0 is removed"]);
     }
 
     #[test]

@@ -1,0 +1,90 @@
+//! What passes tell the operator: each problem once, moves of peers, repairs, fights with another hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use twill_model::Prefixes;
+use twill_model::event::{Kind, Told, Weight};
+use twill_model::state::HostItem;
+
+use crate::plan::Planned;
+use crate::ports::Refused;
+use crate::repair::{ANOTHER_HAND, PAUSE, millis};
+use crate::run::Tell;
+
+/// Tells, and remembers what was told.
+pub(crate) struct Teller {
+    tell: Tell,
+    told: BTreeSet<String>,
+}
+
+impl Teller {
+    pub fn new(tell: Tell) -> Teller {
+        Teller { tell, told: BTreeSet::new() }
+    }
+
+    /// Tells which peers are reached by another way than `before` from now on; in great numbers one sentence a way.
+    pub fn moves(&self, before: &BTreeMap<Prefixes, String>, planned: &Planned) {
+        let mut moves: BTreeMap<(&String, &String), Vec<(&Prefixes, &str)>> = BTreeMap::new();
+        for (peer, choice) in &planned.ways {
+            if let (Some(before), Some(now)) = (before.get(peer), &choice.way)
+                && before != now
+            {
+                moves.entry((before, now)).or_default().push((peer, &choice.reason));
+            }
+        }
+        for ((before, now), peers) in moves {
+            match peers.as_slice() {
+                [(peer, reason)] => {
+                    let told = Told::new(Kind::Way, format!("{peer} is reached by {now} instead of {before}: {reason}"));
+                    (self.tell)(Weight::Info, told.about(peer).because(*reason));
+                }
+                many => {
+                    let text = format!("{} peers are reached by {now} instead of {before}", many.len());
+                    (self.tell)(Weight::Info, Told::new(Kind::Way, text));
+                }
+            }
+        }
+    }
+
+    /// Tells what another hand took away or changed, and that it is there again.
+    pub fn repairs(&self, repaired: &[String], started: Instant) {
+        if !repaired.is_empty() {
+            let took = millis(started.elapsed());
+            let what = repaired.join(", ");
+            let told = Told::new(Kind::Repair, format!("{what}: gone or replaced by another hand, made again in {took} ms"));
+            (self.tell)(Weight::Warn, told.about(what).because(ANOTHER_HAND).did("made it again").within(took));
+        }
+    }
+
+    /// Tells that an item is left alone, since another hand changes it again and again.
+    pub fn fight(&self, item: &HostItem, limit: usize) {
+        let pause = PAUSE.as_secs();
+        let text = format!(
+            "{item} was repaired {limit} times within a minute and is left alone for {pause} s: something else on this host keeps changing it \
+             (look at systemd-networkd, NetworkManager and udev rules)"
+        );
+        let act = format!("left it alone for {pause} s");
+        (self.tell)(Weight::Error, Told::new(Kind::Contested, text).about(item).because(ANOTHER_HAND).did(act));
+    }
+
+    /// Tells that the kernel refuses an item.
+    pub fn refusal(&self, item: &HostItem, refused: &Refused) {
+        (self.tell)(Weight::Warn, Told::new(Kind::State, refused.to_string()).about(item).because(refused.cause.as_str()));
+    }
+
+    /// Tells each problem once, and again only after it was away.
+    pub fn problems(&mut self, problems: &[String]) {
+        for problem in problems {
+            self.once(problem.clone());
+        }
+        self.told.retain(|told| problems.contains(told));
+    }
+
+    /// Tells a sentence, unless it was told and is still true.
+    pub fn once(&mut self, sentence: String) {
+        if self.told.insert(sentence.clone()) {
+            (self.tell)(Weight::Warn, Told::new(Kind::State, sentence));
+        }
+    }
+}
