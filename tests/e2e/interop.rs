@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lab::etcd::{Etcd, NEEDS, place};
+use lab::etcd::{Etcd, NEEDS, PREFIX, place};
 use lab::flannel::{Flannel, peers};
 use lab::harness::{Need, Test};
 use lab::process::run;
 use lab::{Lab, Node, wait_until};
+use serde_json::Value;
 
+use crate::change::wait_for_all;
 use crate::families::lines;
 use crate::story::{SOON, all_pairs, flowing, goes_on};
 
@@ -26,6 +28,8 @@ pub const TESTS: &[Test] = &[
     Test::new("interop: flannel's shape, twill, flannel's shape, twill in turns, on host-gw", || in_turns(Kind::Shaped, "host-gw"))
         .needs(NEEDS),
     Test::new("interop: flannel's shape, twill, flannel's shape, twill in turns, on udp", || in_turns(Kind::Shaped, "udp")).needs(NEEDS),
+    Test::new("interop: a node rolled back to flannel's shape after a change: what twill published of it is ignored", rolled_back)
+        .needs(NEEDS),
     Test::new("interop: a real flanneld among twill's nodes, on vxlan", || mixed(Kind::Real, "vxlan")).needs(REAL),
     Test::new("interop: a real flanneld among twill's nodes, on host-gw", || mixed(Kind::Real, "host-gw")).needs(REAL),
     Test::new("interop: a real flanneld among twill's nodes, on udp", || mixed(Kind::Real, "udp")).needs(REAL),
@@ -211,6 +215,58 @@ fn in_turns(kind: Kind, backend: &'static str) -> Result<()> {
         if backend != "udp" {
             report.nothing_lost()?;
         }
+    }
+    Ok(())
+}
+
+/// twill published two ways of the node, then flannel is on it again with a device of its own: the record of ours no longer agrees with the lease, which alone counts.
+fn rolled_back() -> Result<()> {
+    let lab = Lab::new("back")?;
+    let etcd = Etcd::with_config(&lab, &config("udp"))?;
+    let [n, b] = etcd.cluster(&lab, ["n", "b"])?;
+    let subnet = n.subnet()?;
+    etcd.config(&config("vxlan"))?;
+    wait_for_all(&[&n, &b], "vxlan")?;
+    let of_n = || -> Result<Value> {
+        let leases = b.api("leases")?;
+        let found = leases.as_array().into_iter().flatten().find(|lease| lease["subnets"]["v4"] == subnet.as_str());
+        found.cloned().with_context(|| format!("no lease of {subnet}: {leases}"))
+    };
+    let before = of_n()?;
+    ensure!(before["node"].is_string() && before["ways"].as_array().is_some_and(|ways| ways.len() == 2), "{before}");
+    let own_mac = device_mac(&n, "vxlan")?.context("no MAC")?;
+    n.stop()?;
+    n.twill(&["down"])?;
+    let flannel = Flannel::start(&n, &etcd, "vxlan", &subnet)?;
+    let mac = flannel.mac()?;
+    let record = format!("{PREFIX}/twill/nodes/{}", subnet.replace('/', "-"));
+    ensure!(mac != own_mac && etcd.value(&record)?.contains("udp"), "the record of before is gone, or agrees: {}", etcd.value(&record)?);
+    wait_until("a lease of flannel's", SOON, || {
+        let lease = of_n()?;
+        let ways = lease["ways"].as_array().context("no ways")?;
+        ensure!(lease["node"].is_null() && ways.len() == 1 && ways[0].to_string().contains(&mac), "{lease}");
+        Ok(())
+    })?;
+    let base = subnet.replace("/24", "");
+    wait_until("the neighbour of flannel's device", SOON, || {
+        let (neighbour, route) = (b.ip(&format!("neigh show {base} dev flannel.1"))?, b.ip(&format!("route show {subnet}"))?);
+        ensure!(neighbour.contains(&mac) && route.contains("dev flannel.1 "), "{neighbour}\n{route}");
+        Ok(())
+    })?;
+    flannel.learn()?;
+    let (p, q) = (n.pod("p")?, b.pod("p")?);
+    all_pairs(&[n.pod("r")?, b.pod("r")?])?;
+    let streams = [flowing(&p, &q)?, flowing(&q, &p)?];
+    // From now on flannel's type goes first, whatever the config says.
+    etcd.config(&config("host-gw"))?;
+    wait_until("word of who holds the change back", SOON, || {
+        let status = b.twill(&["backend", "status"])?;
+        ensure!(status.contains("vxlan is published first: 1 real flannel nodes know no other"), "{status}");
+        Ok(())
+    })?;
+    for stream in streams {
+        goes_on(&stream)?;
+        stream.stop()?.nothing_lost()?;
     }
     Ok(())
 }

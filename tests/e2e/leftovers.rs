@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use lab::harness::Test;
 use lab::{Lab, Launch, Node, wait_until};
 
+use crate::change::wait_for_all;
 use crate::families::{V4, V6, machines, start};
 use crate::kernel_state::{Facts, differences, facts, rules};
 use crate::story::SOON;
@@ -13,6 +14,10 @@ pub const TESTS: &[Test] = &[
     Test::new("leftovers: after `twill down` the kernel is as before the first start: udp", whole_udp),
     Test::new("leftovers: the same: vxlan in both families", whole_vxlan),
     Test::new("leftovers: the same: host-gw in both families", whole_host_gw),
+    Test::new(
+        "leftovers: the same after two changes of backend: all ways go, and the filters of reverse paths are as before",
+        after_changes,
+    ),
     Test::new("leftovers: links, routes and rules are found without what twill kept on disk: udp", lost_udp),
     Test::new("leftovers: the same: vxlan", lost_vxlan),
     Test::new("leftovers: what is another instance's stays", two_instances),
@@ -61,6 +66,30 @@ fn whole(backend: &str, families: &str) -> Result<()> {
     let again = a.twill(&["down"])?;
     ensure!(!again.contains("removed"), "a second `down` found something: {again}");
     Ok(())
+}
+
+fn after_changes() -> Result<()> {
+    let (lab, [a, b]) = machines(&format!(r#"{{{V4},"Backend":{{"Type":"udp"}}}}"#), ["a", "b"])?;
+    for (conf, mode) in [("all", "1"), ("default", "0"), ("eth0", "1")] {
+        a.net().sysctl(&format!("net.ipv4.conf.{conf}.rp_filter"), mode)?;
+    }
+    let (before, rules_before) = (facts(&a)?, rules(&a)?);
+    for node in [&a, &b] {
+        node.start(Launch::now().flags(&["--ip-masq"]))?;
+    }
+    a.ready(SOON)?;
+    b.ready(SOON)?;
+    for way in ["vxlan", "host-gw"] {
+        lab.config(&format!(r#"{{{V4},"Backend":{{"Type":"{way}"}}}}"#))?;
+        wait_for_all(&[&a, &b], way)?;
+    }
+    // Three ways are received on, two of them by links, and packets may come back otherwise than they went.
+    ensure!(a.has_link("flannel0") && a.has_link("flannel.1"), "{}", a.ip("-br link")?);
+    let changed = differences(&before, &facts(&a)?);
+    let filter = |place: &str| changed.keys().any(|(kind, what)| kind == "sysctl" && what.contains(place) && what.contains("rp_filter"));
+    ensure!(filter("eth0") && filter("flannel0"), "nothing was to be put back: {changed:#?}");
+    down(&a, &[])?;
+    as_before(&a, &before, &rules_before)
 }
 
 fn lost_udp() -> Result<()> {
