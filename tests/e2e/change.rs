@@ -87,6 +87,7 @@ impl Traffic {
 
     /// Some more of it arrives.
     pub fn goes_on(&self) -> Result<()> {
+        self.sessions.iter().try_for_each(|session| session.goes_on(20))?;
         self.streams.iter().try_for_each(goes_on)
     }
 

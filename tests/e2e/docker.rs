@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::harness::{Need, Test};
-use lab::{Docker, Lab, Launch, Node, wait_until};
+use lab::{Docker, Lab, Launch, Node, Session, wait_until};
 
+use crate::change::{control, use_backend, wait_for_all};
 use crate::iptables::by_hand;
 use crate::story::SOON;
 
@@ -17,6 +18,9 @@ pub const TESTS: &[Test] = &[
     Test::new("docker: containers of two daemons over udp, masqueraded, through restarts", udp).with_containers().needs(NEEDS),
     Test::new("docker: containers of two daemons over vxlan, masqueraded, through restarts", vxlan).with_containers().needs(NEEDS),
     Test::new("docker: containers of two daemons over host-gw, masqueraded, through restarts", host_gw).with_containers().needs(NEEDS),
+    Test::new("docker: published ports and connections between containers go on while the backend changes", changes)
+        .with_containers()
+        .needs(NEEDS),
 ];
 
 const NEEDS: &[Need] =
@@ -32,6 +36,56 @@ fn vxlan() -> Result<()> {
 
 fn host_gw() -> Result<()> {
     story("host-gw")
+}
+
+/// The longest that a record on a connection may take while ways change.
+const STALL: Duration = Duration::from_millis(200);
+/// The node's port that Docker publishes port 81 of a container by.
+const PUBLISHED: u16 = 8081;
+
+fn changes() -> Result<()> {
+    let lab = Lab::new("changes")?;
+    lab.network("10.50.0.0/16")?;
+    let nodes = [lab.node("a")?, lab.node("b")?];
+    for node in &nodes {
+        node.rp_filter(1)?;
+        node.start(Launch::now().flags(&["--ip-masq"]))?;
+    }
+    nodes.iter().try_for_each(|node| node.ready(SOON))?;
+    lab.wait_for_routes(&nodes.each_ref(), SOON)?;
+    let dockers = [Docker::start(&nodes[0])?, Docker::start(&nodes[1])?];
+    dockers[0].serve("box-a")?;
+    dockers[1].serve("box-b")?;
+    let (a, b) = (dockers[0].net("box-a")?, dockers[1].net("box-b")?);
+    let address = dockers[0].address("box-a")?;
+    wait_until("box-b to reach box-a", SOON, || dockers[1].fetch("box-b", &format!("http://{address}/name")).map(drop))?;
+    let listen = || a.inside(|| Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 81))?));
+    let session = |name: &str, from, target| Session::to(name, from, listen()?, target);
+    let sessions = [
+        session("from outside by the published port", lab.switch(), (nodes[0].address(), PUBLISHED))?,
+        session("from the other node by the published port", nodes[1].net(), (nodes[0].address(), PUBLISHED))?,
+        session("from a container by the published port of the other node", &b, (nodes[0].address(), PUBLISHED))?,
+        session("from container to container", &b, (address, 81))?,
+        session("from a node to the other's container", nodes[1].net(), (address, 81))?,
+    ];
+    let control = control(nodes[0].net())?;
+    for (way, device) in [("vxlan", "flannel.1"), ("host-gw", "eth0"), ("udp", "flannel0")] {
+        use_backend(&lab, &format!(r#"{{"Type":"{way}"}}"#))?;
+        wait_for_all(&nodes.each_ref(), way)?;
+        let route = nodes[1].ip(&format!("route get {address}"))?;
+        ensure!(route.contains(&format!("dev {device} ")), "{route}");
+        // A connection that begins now finds its way too.
+        session("begun meanwhile", lab.switch(), (nodes[0].address(), PUBLISHED))?.close()?;
+        sessions.iter().try_for_each(|session| session.goes_on(100))?;
+    }
+    let control = control.close()?;
+    for session in sessions {
+        let name = session.name().to_owned();
+        let used = session.close()?;
+        println!("{name}: {used}");
+        used.never_stalled(STALL, &control)?;
+    }
+    Ok(())
 }
 
 fn story(backend: &str) -> Result<()> {

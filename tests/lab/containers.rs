@@ -16,6 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::artifacts;
+use crate::netns::NetNs;
 use crate::node::Node;
 use crate::process::run;
 use crate::wait::wait_until;
@@ -128,14 +129,14 @@ impl<'a> Docker<'a> {
         Ok(())
     }
 
-    /// A container that serves, on port 80, its name at `/name` and its client's address at `/cgi-bin/client`; published as the node's port 8080. It is
-    /// started again with the daemon.
+    /// A container that serves, on port 80, its name at `/name` and its client's address at `/cgi-bin/client`; published as the node's port 8080.
+    /// Port 81, where the image has nobody, is published as 8081. It is started again with the daemon.
     pub fn serve(&self, name: &str) -> Result<()> {
         let image = image(name)?;
         let mut import = self.node.command("/bin/sh")?;
         run(import.args(["-c", "tar -C \"$0\" -c . | docker import - lab >/dev/null"]).arg(image))?;
         // As first process of its namespace it would take no notice of a gentler signal.
-        let options = ["run", "-d", "--restart=always", "--stop-signal=KILL", "-p", "8080:80", "--name", name, "lab"];
+        let options = ["run", "-d", "--restart=always", "--stop-signal=KILL", "-p", "8080:80", "-p", "8081:81", "--name", name, "lab"];
         self.docker(&[&options[..], &["/bin/httpd", "-f", "-p", "0.0.0.0:80", "-h", "/www"]].concat()).map(drop)
     }
 
@@ -143,6 +144,12 @@ impl<'a> Docker<'a> {
     pub fn address(&self, name: &str) -> Result<Ipv4Addr> {
         let address = self.docker(&["inspect", "-f", "{{.NetworkSettings.IPAddress}}", name])?;
         address.trim().parse().with_context(|| format!("container {name} has no address: {address:?}"))
+    }
+
+    /// A container's network namespace.
+    pub fn net(&self, name: &str) -> Result<NetNs> {
+        let pid = self.docker(&["inspect", "-f", "{{.State.Pid}}", name])?;
+        NetNs::of_process(name, pid.trim().parse().with_context(|| format!("container {name} has no process: {pid:?}"))?)
     }
 
     /// What a container gets by HTTP.

@@ -28,6 +28,12 @@ impl NetNs {
         Ok(ns)
     }
 
+    /// That of a running process, such as a container's.
+    pub fn of_process(name: &str, pid: u32) -> Result<NetNs> {
+        let path = format!("/proc/{pid}/ns/net");
+        Ok(NetNs { name: name.into(), file: File::open(&path).with_context(|| format!("cannot open {path}"))? })
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -4,13 +4,14 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::netns::NetNs;
+use crate::wait::wait_until;
 
 /// The pause between two records.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -22,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Session {
     name: String,
     stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
     client: JoinHandle<Result<Used>>,
 }
 
@@ -46,28 +48,39 @@ impl Session {
 
     /// Opens one from `from` to `target`, where `listener` is met, whatever translates addresses on the way.
     pub fn to(name: &str, from: &NetNs, listener: TcpListener, target: (Ipv4Addr, u16)) -> Result<Session> {
+        let stream =
+            from.inside(|| Ok(TcpStream::connect_timeout(&target.into(), PATIENCE)?)).with_context(|| format!("{name}: cannot connect"))?;
+        let (mut echo, _) = listener.accept()?;
+        drop(listener);
+        echo.set_nodelay(true)?;
         std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept()?;
-            stream.set_nodelay(true)?;
             let mut record = [0; 8];
-            while stream.read_exact(&mut record).is_ok() {
-                stream.write_all(&record)?;
+            while echo.read_exact(&mut record).is_ok() {
+                echo.write_all(&record)?;
             }
             Ok::<_, std::io::Error>(())
         });
-        let stream =
-            from.inside(|| Ok(TcpStream::connect_timeout(&target.into(), PATIENCE)?)).with_context(|| format!("{name}: cannot connect"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let stop = Arc::new(AtomicBool::new(false));
-        let ended = stop.clone();
-        let client = std::thread::spawn(move || use_it(stream, &ended));
-        Ok(Session { name: name.into(), stop, client })
+        let done = Arc::new(AtomicU64::new(0));
+        let (ended, shown) = (stop.clone(), done.clone());
+        let client = std::thread::spawn(move || use_it(stream, &ended, &shown));
+        Ok(Session { name: name.into(), stop, done, client })
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Waits until so many more records came back.
+    pub fn goes_on(&self, records: u64) -> Result<()> {
+        let before = self.done.load(Ordering::Relaxed);
+        wait_until(&format!("{} to go on", self.name), PATIENCE, || {
+            let done = self.done.load(Ordering::Relaxed) - before;
+            Ok(ensure!(done >= records, "{done} of {records} more records came back"))
+        })
     }
 
     /// Ends it. An error when it broke.
@@ -92,7 +105,7 @@ impl fmt::Display for Used {
     }
 }
 
-fn use_it(mut stream: TcpStream, stop: &AtomicBool) -> Result<Used> {
+fn use_it(mut stream: TcpStream, stop: &AtomicBool, done: &AtomicU64) -> Result<Used> {
     let mut used = Used { records: 0, longest: Duration::ZERO, again: 0 };
     while !stop.load(Ordering::Relaxed) {
         let begun = Instant::now();
@@ -102,6 +115,7 @@ fn use_it(mut stream: TcpStream, stop: &AtomicBool) -> Result<Used> {
         stream.read_exact(&mut back)?;
         ensure!(back == sent, "another record came back");
         used.records += 1;
+        done.store(used.records, Ordering::Relaxed);
         used.longest = used.longest.max(begun.elapsed());
         std::thread::sleep(PAUSE);
     }
