@@ -3,6 +3,7 @@
 //! Each subject is a file with a function that measures and prints a table. A bar that is missed makes the exit code 1. `twill-bench WORD` runs the subjects whose
 //! names hold the word, `--quick` in few and short rounds.
 
+mod page;
 mod path;
 mod peers;
 mod plot;
@@ -19,8 +20,14 @@ use lab::{artifacts, daemon, world};
 type Subject = (&'static str, fn() -> Result<bool>);
 
 /// The subjects.
-const SUBJECTS: &[Subject] =
-    &[("start", start::measure), ("peers", peers::measure), ("path-veth", path::over_veth), ("path-card", path::over_card)];
+const SUBJECTS: &[Subject] = &[
+    ("start", start::measure),
+    ("peers", peers::measure),
+    ("page-leases", page::leases),
+    ("page-followers", page::followers),
+    ("path-veth", path::over_veth),
+    ("path-card", path::over_card),
+];
 
 /// Set for the processes inside, when `--quick` was said.
 const QUICK: &str = "TWILL_BENCH_QUICK";
@@ -53,7 +60,7 @@ fn run() -> Result<ExitCode> {
             word => wanted = word.into(),
         }
     }
-    let (mut code, mut paths) = (ExitCode::SUCCESS, 0);
+    let (mut code, mut paths, mut pages) = (ExitCode::SUCCESS, 0, 0);
     for (name, _) in SUBJECTS.iter().filter(|(name, _)| name.contains(&wanted)) {
         // Each in a world of its own, so that none sees another's leftovers.
         let mut command = world::again(&format!("bench-{name}"))?;
@@ -65,10 +72,14 @@ fn run() -> Result<ExitCode> {
             code = ExitCode::FAILURE;
         }
         paths += usize::from(name.starts_with("path"));
+        pages += usize::from(name.starts_with("page"));
     }
     // Few short rounds are nothing to publish.
     if paths == 2 && !quick {
         report::write()?;
+    }
+    if pages == 2 && !quick {
+        page::write()?;
     }
     Ok(code)
 }

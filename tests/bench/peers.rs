@@ -1,10 +1,11 @@
 //! What a node costs that has many peers and nothing to do: resident memory, and processor time while all is quiet.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::cluster::READY;
-use lab::{Lab, Launch, wait_until};
+use lab::{Lab, Launch, Node, wait_until};
 use serde_json::Value;
 
 use crate::table::Table;
@@ -17,23 +18,12 @@ const PERMILLE: f64 = 1.0;
 /// Lets a node learn of more and more peers, whose leases are files in the store as their daemons would have written them.
 pub fn measure() -> Result<bool> {
     let lab = Lab::new("peers")?;
-    lab.network("10.32.0.0/11")?;
-    let node = lab.node("a")?;
-    node.start(Launch::now())?;
-    node.ready(READY)?;
-    let like = own_lease(&lab)?;
+    let node = alone(&lab)?;
     let mut table = Table::new("a node with many peers that are quiet");
     let mut known = 0;
     for (peers, bar) in STEPS {
-        for number in known..peers {
-            write(&lab, &like, number)?;
-        }
+        learn(&lab, &node, known..peers)?;
         known = peers;
-        wait_until(&format!("{peers} peers to be known"), Duration::from_secs(120), || {
-            let paths = node.api("leases")?.as_array().map_or(0, |leases| leases.iter().filter(|lease| lease["way"].is_string()).count());
-            ensure!(paths >= peers, "{paths} are");
-            Ok(())
-        })?;
         let length = Duration::from_secs(if crate::is_quick() { 3 } else { 15 });
         // What the news of so many peers set off is over before quiet is measured.
         std::thread::sleep(length / 3);
@@ -45,6 +35,29 @@ pub fn measure() -> Result<bool> {
     }
     print!("{table}");
     Ok(table.all_met())
+}
+
+/// A node whose network has room for thousands.
+pub fn alone(lab: &Lab) -> Result<Node> {
+    lab.network("10.32.0.0/11")?;
+    let node = lab.node("a")?;
+    node.start(Launch::now())?;
+    node.ready(READY)?;
+    Ok(node)
+}
+
+/// Has the node learn of peers of these numbers.
+pub fn learn(lab: &Lab, node: &Node, numbers: Range<usize>) -> Result<()> {
+    let like = own_lease(lab)?;
+    let peers = numbers.end;
+    for number in numbers {
+        write(lab, &like, number)?;
+    }
+    wait_until(&format!("{peers} peers to be known"), Duration::from_secs(120), || {
+        let paths = node.api("leases")?.as_array().map_or(0, |leases| leases.iter().filter(|lease| lease["way"].is_string()).count());
+        ensure!(paths >= peers, "{paths} are");
+        Ok(())
+    })
 }
 
 fn own_lease(lab: &Lab) -> Result<Value> {

@@ -25,6 +25,7 @@ mod etcd_faults;
 mod expiry;
 mod families;
 mod farewell;
+mod faults;
 mod firewall;
 mod flannel;
 mod guide;
@@ -114,6 +115,7 @@ fn main() -> ExitCode {
         api::TESTS,
         metrics::TESTS,
         doctor::TESTS,
+        faults::TESTS,
         idle::TESTS,
     ];
     run(&subjects.concat())

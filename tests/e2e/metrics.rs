@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use lab::harness::Test;
 use lab::process::{outcome, run, said};
 use lab::wait_until;
+use serde_json::Value;
 
 use crate::story::{SOON, cluster};
 
@@ -14,6 +15,7 @@ use crate::story::{SOON, cluster};
 pub const TESTS: &[Test] = &[
     Test::new("metrics: promtool finds nothing wrong with what a daemon tells", linted),
     Test::new("metrics: promtool takes the alert rules, and each fires when it should", rules),
+    Test::new("metrics: promtool takes every expression of the Grafana dashboard", expressions),
     Test::new("metrics: a real Prometheus scrapes them and answers questions by them", scraped),
 ];
 
@@ -42,6 +44,23 @@ fn rules() -> Result<()> {
     run(Command::new("promtool").args(["check", "rules"]).arg(dist("prometheus/twill.rules.yml")))?;
     let tested = run(Command::new("promtool").args(["test", "rules"]).arg(dist("prometheus/twill.rules.test.yml")))?;
     ensure!(tested.contains("SUCCESS"), "{tested}");
+    Ok(())
+}
+
+fn expressions() -> Result<()> {
+    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(dist("grafana/twill.json"))?)?;
+    let panels = dashboard["panels"].as_array().context("panels")?.iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    // Grafana fills in its variables; recording rules are a form in which promtool reads any expression.
+    let filled = targets.filter_map(|target| Some(target["expr"].as_str()?.replace("$node", ".*").replace("$__rate_interval", "1m")));
+    let rules: Vec<Value> =
+        filled.enumerate().map(|(place, expr)| serde_json::json!({ "record": format!("panel:{place}"), "expr": expr })).collect();
+    ensure!(rules.len() >= 20 && !rules.iter().any(|rule| rule.to_string().contains('$')), "{rules:#?}");
+    let file = Path::new(lab::world::ROOT).join("panels.json");
+    // JSON is YAML.
+    std::fs::write(&file, serde_json::json!({ "groups": [{ "name": "panels", "rules": rules }] }).to_string())?;
+    let told = run(Command::new("promtool").args(["check", "rules"]).arg(&file))?;
+    ensure!(told.contains("SUCCESS"), "{told}");
     Ok(())
 }
 

@@ -34,16 +34,19 @@ const PLUGIN: &str = "backend-swap";
 
 /// A build of the backend "swap", and the MTU by which its plan is known.
 pub struct Build {
-    bytes: Vec<u8>,
+    /// The file.
+    pub bytes: Vec<u8>,
     mtu: u32,
 }
 
 impl Build {
-    fn old() -> Result<Build> {
+    /// The older one.
+    pub fn old() -> Result<Build> {
         Build::read("swap-backend-old.wasm", 1400)
     }
 
-    fn new() -> Result<Build> {
+    /// The newer one.
+    pub fn new() -> Result<Build> {
         Build::read("swap-backend-new.wasm", 1300)
     }
 
@@ -51,7 +54,8 @@ impl Build {
         Ok(Build { bytes: test_plugin(file)?, mtu })
     }
 
-    fn digest(&self) -> String {
+    /// The digest by which it is told from others.
+    pub fn digest(&self) -> String {
         Sha256::digest(&self.bytes).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }

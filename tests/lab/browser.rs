@@ -58,6 +58,11 @@ impl Browser {
         self.ask(json!({ "follow": text })).map(drop)
     }
 
+    /// Follows a link by its text within what `place` selects.
+    pub fn follow_in(&mut self, place: &str, text: &str) -> Result<()> {
+        self.ask(json!({ "follow": text, "inside": place })).map(drop)
+    }
+
     /// Waits until the page shows the text.
     pub fn see(&mut self, text: &str) -> Result<()> {
         self.ask(json!({ "see": text })).map(drop)
@@ -71,6 +76,17 @@ impl Browser {
     /// Waits until nothing that `place` selects shows the text.
     pub fn miss_in(&mut self, place: &str, text: &str) -> Result<()> {
         self.ask(json!({ "miss": text, "inside": place })).map(drop)
+    }
+
+    /// Loads a page anew; milliseconds until what `row` selects is drawn.
+    pub fn usable(&mut self, path: &str, row: &str) -> Result<f64> {
+        self.ask(json!({ "usable": path, "row": row }))?.as_f64().context("no time")
+    }
+
+    /// Scrolls down so many pixels a frame for a second and a half; the frames' lengths in milliseconds.
+    pub fn scroll(&mut self, pixels: u32) -> Result<Vec<f64>> {
+        let frames = self.ask(json!({ "scroll": pixels }))?;
+        Ok(frames.as_array().context("no frames")?.iter().filter_map(Value::as_f64).collect())
     }
 
     /// Fails when the page was loaded anew since it was opened.

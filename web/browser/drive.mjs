@@ -27,9 +27,9 @@ const commands = {
     await page.evaluate(() => (window.opened = true));
     await page.locator("main h1").first().waitFor({ timeout: within_ms });
   },
-  /** Follows a link by its text, without loading the page anew. */
-  async follow({ follow, within_ms = 20_000 }) {
-    await page.getByRole("link", { name: follow }).first().click({ timeout: within_ms });
+  /** Follows a link by its text, within the place that `inside` selects, without loading the page anew. */
+  async follow({ follow, inside = "body", within_ms = 20_000 }) {
+    await page.locator(inside).getByRole("link", { name: follow }).first().click({ timeout: within_ms });
   },
   /** Waits until a text is to be seen, within the place that `inside` selects. */
   async see({ see, inside = "main", within_ms = 20_000 }) {
@@ -65,6 +65,12 @@ const commands = {
   /** True when the page is wider than the window. */
   async overflow() {
     return page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
+  },
+  /** Loads a page anew and waits until what `row` selects is there: how long that took, in milliseconds since the request. */
+  async usable({ usable, row, within_ms = 20_000 }) {
+    await page.goto(base + usable, { waitUntil: "commit" });
+    const found = await page.waitForFunction((row) => document.querySelector(row) && performance.now(), row, { timeout: within_ms, polling: "raf" });
+    return found.jsonValue();
   },
   /** Scrolls down `scroll` pixels a frame for a second and a half; the frames' lengths in milliseconds. */
   async scroll({ scroll }) {

@@ -105,6 +105,8 @@ export interface PathStatus {
   state: PathState;
   reason: string | null;
   leg: string | null;
+  /** The same in a few words, while the path is down. */
+  stops_at: string | null;
   rtt_us: number | null;
   loss_permille: number | null;
   ways: WayStatus[];

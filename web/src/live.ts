@@ -3,6 +3,7 @@
 
 import { batch, computed, effect, signal } from "@preact/signals";
 import type { Change, Event, ItemStatus, LeaseStatus, NetworkStatus, NodeStatus, PathStatus, PluginStatus, Snapshot, TunnelStatus, WorkStatus } from "./api";
+import { holding } from "./hold";
 import { keep, sample, type Sample } from "./traffic";
 
 export const node = signal<NodeStatus | null>(null);
@@ -49,12 +50,11 @@ let heardAt = Date.now();
 const SILENCE_MS = 12_000;
 const RETRY_MS = 2_000;
 
-/** `fresh` is false for what was already there when the stream began: the counters in it may be of any age. */
-function apply(change: Change, fresh: boolean): void {
+/** `cameMs` is when it came, by the reader's clock; `fresh` is false for what was already there when the stream began: the counters in it may be of any age. */
+function apply(change: Change, fresh: boolean, cameMs: number): void {
   batch(() => {
-    heardAt = Date.now();
-    skew = change.at_ms - heardAt;
-    now.value = change.at_ms;
+    skew = change.at_ms - cameMs;
+    now.value = Date.now() + skew;
     link.value = { live: true };
     if (change.node) node.value = change.node;
     if (change.network) network.value = change.network;
@@ -68,6 +68,9 @@ function apply(change: Change, fresh: boolean): void {
     if (fresh) samples.value = keep(samples.value, sample(tunnels.value, change.at_ms));
   });
 }
+
+/** What the stream sends, read and applied when there is time for it. */
+const take = holding<[string, boolean, number]>((all) => batch(() => all.forEach(([text, fresh, atMs]) => apply(JSON.parse(text) as Change, fresh, atMs))));
 
 function lost(): void {
   if (link.value.live) link.value = { live: false, sinceMs: heardAt };
@@ -92,7 +95,10 @@ export function follow(): void {
 
 function open(): EventSource {
   const source = new EventSource("/api/v1/stream");
-  const read = (fresh: boolean) => (message: MessageEvent<string>) => apply(JSON.parse(message.data) as Change, fresh);
+  const read = (fresh: boolean) => (message: MessageEvent<string>) => {
+    heardAt = Date.now();
+    take([message.data, fresh, heardAt]);
+  };
   source.addEventListener("snapshot", read(false));
   source.addEventListener("change", read(true));
   source.addEventListener("error", lost);

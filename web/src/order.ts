@@ -18,6 +18,19 @@ function compare(a: Rank, b: Rank): number {
 /** A text that sorts addresses and prefixes by their value, IPv4 before IPv6; other texts come last, as they are. */
 export function addressRank(text: string | undefined): string {
   if (text === undefined) return "9";
+  const known = ranks.get(text);
+  if (known !== undefined) return known;
+  if (ranks.size > MOST_RANKS) ranks.clear();
+  const rank = rankOf(text);
+  ranks.set(text, rank);
+  return rank;
+}
+
+/** Ranks that were computed before: a list of thousands is sorted anew whenever one of its rows changes. */
+const ranks = new Map<string, string>();
+const MOST_RANKS = 50_000;
+
+function rankOf(text: string): string {
   const [address = "", length = ""] = text.split("/");
   const tail = `/${length.padStart(3, "0")}`;
   if (/^\d+(\.\d+){3}$/.test(address)) return `4${address.split(".").map((part) => part.padStart(3, "0")).join(".")}${tail}`;

@@ -59,7 +59,7 @@ export function progress(paths: readonly PathStatus[]): Progress | null {
 }
 
 /** Each text with how often it is there, most first. */
-function tally(texts: readonly string[]): [string, number][] {
+export function tally(texts: readonly string[]): [string, number][] {
   const counts = new Map<string, number>();
   for (const text of texts) counts.set(text, (counts.get(text) ?? 0) + 1);
   return [...counts].sort((a, b) => b[1] - a[1]);

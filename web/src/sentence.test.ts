@@ -50,6 +50,11 @@ describe("paths", () => {
     const silent = path({ state: "down", leg: "from here to 192.0.2.11 by vxlan", reason: "no echo came back" });
     expect(tell({ ...well(), paths: [silent] })).toEqual(["bad", "The path to 10.123.12.0/24 by vxlan carries no traffic: from here to 192.0.2.11 by vxlan."]);
     expect(tell({ ...well(), paths: [silent, silent, path({})] })[1]).toBe("2 of 3 paths carry no traffic.");
+    const at = (stops_at: string) => path({ state: "down", stops_at });
+    expect(tell({ ...well(), paths: [at("the host"), at("the host"), path({})] })[1]).toBe("2 of 3 paths carry no traffic: they stop at the host.");
+    expect(tell({ ...well(), paths: [at("the host"), at("the host"), at("UDP port 8472")] })[1]).toBe(
+      "3 of 3 paths carry no traffic: they stop at the host (2), UDP port 8472 (1).",
+    );
   });
 });
 
@@ -87,6 +92,12 @@ describe("when something is wrong", () => {
   it("counts peers without a way", () => {
     const leases = [peer({ way: null }), peer({ way: null }), peer({})];
     expect(tell({ ...well(), leases })[1]).toBe("2 of 3 peers have no way from here.");
+  });
+  it("does not count as drift what the node named already", () => {
+    const state = sample.state.filter((item) => item.standing === "failed");
+    const snapshot = { ...well(), state };
+    snapshot.node.problems = ["net/ipv4/ip_forward cannot be set: read-only file system"];
+    expect(tell(snapshot)).toEqual(["warn", "Net/ipv4/ip_forward cannot be set: read-only file system."]);
   });
   it("tells why the kernel refused", () => {
     const state = sample.state.filter((item) => item.standing === "failed");

@@ -1,9 +1,9 @@
 // What is true, in words: the sentence that the overview opens with, and those below it. Worst first, the cause before the figure.
 
-import type { PluginState, Snapshot } from "./api";
+import type { PathStatus, PluginState, Snapshot } from "./api";
 import { ago, count, families, plural, sentenceCase } from "./format";
 import { sorted } from "./order";
-import { progress } from "./paths";
+import { progress, tally } from "./paths";
 import { drifts, type Tone } from "./words";
 
 export interface Account {
@@ -70,9 +70,17 @@ function down({ paths }: Snapshot): Finding[] {
   const silent = paths.filter((path) => path.state === "down" && path.way !== null);
   const [first] = silent;
   if (!first) return [];
-  if (silent.length > 1) return [{ tone: "bad", text: `${silent.length} of ${plural(paths.length, "path")} carry no traffic.` }];
+  if (silent.length > 1) return [{ tone: "bad", text: `${silent.length} of ${plural(paths.length, "path")} carry no traffic${where(silent)}.` }];
   const why = [first.leg, first.reason].find((text) => text !== null);
   return [{ tone: "bad", text: sentenceCase(`The path to ${families(first.subnets)[0]} by ${first.way} carries no traffic${why ? `: ${why}` : ""}`) }];
+}
+
+/** The legs at which paths stop, with how many each. */
+function where(silent: PathStatus[]): string {
+  const legs = tally(silent.flatMap(({ stops_at }) => stops_at ?? [])).slice(0, 3);
+  const [only] = legs;
+  if (!only) return "";
+  return `: they stop at ${legs.length === 1 ? only[0] : legs.map(([leg, n]) => `${leg} (${n})`).join(", ")}`;
 }
 
 /** Peers that stay on another way than the one that is wanted. */
@@ -83,8 +91,8 @@ function held({ paths }: Snapshot): Finding[] {
   return [{ tone: "warn", text: sentenceCase(`${plural(change.held, "path")} of ${change.total} ${change.held === 1 ? "stays" : "stay"} on ${change.from.join(" and ")}: ${reason}`) }];
 }
 
-function drift({ state }: Snapshot): Finding[] {
-  const items = state.filter(drifts);
+function drift({ node, state }: Snapshot): Finding[] {
+  const items = state.filter((item) => drifts(item) && !node.problems.some((text) => text.includes(item.what)));
   const failed = items.filter((item) => item.standing === "failed");
   const [first] = failed.length ? failed : items;
   if (!first) return [];
@@ -112,9 +120,14 @@ function well({ leases, paths }: Snapshot): Finding {
   const peers = leases.filter((lease) => !lease.own).length;
   if (peers === 0) return { tone: "ok", text: "This node is ready, and alone so far." };
   const proved = paths.filter((path) => path.ways.some((way) => way.in_use && way.verdict === "proved")).length;
-  if (proved === peers) return { tone: "ok", text: peers === 1 ? "The one path carries traffic." : `All ${plural(peers, "path")} carry traffic.` };
-  const subject = peers === 1 ? "The one peer has" : `All ${plural(peers, "peer")} have`;
+  if (proved === peers) return { tone: "ok", text: peers === 1 ? "The one path carries traffic." : `${every(peers, "path")} carry traffic.` };
+  const subject = peers === 1 ? "The one peer has" : `${every(peers, "peer")} have`;
   return { tone: "ok", text: `${subject} a way, and all is in place.` };
+}
+
+/** "Both paths", "All 3 paths". */
+function every(n: number, noun: string): string {
+  return n === 2 ? `Both ${noun}s` : `All ${plural(n, noun)}`;
 }
 
 /** What is worth knowing when nothing is wrong. */

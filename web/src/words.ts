@@ -25,6 +25,12 @@ export function standing(item: ItemStatus): Word {
   }
 }
 
+/** What there should be, or is, without the kind that stands beside it. */
+export function bare(item: ItemStatus): string {
+  const words = item.desired ?? item.observed ?? "";
+  return words.replace(new RegExp(`^${item.kind}( entry)? `, "i"), "");
+}
+
 /** Worst first. */
 export function standingRank(item: ItemStatus): number {
   return { failed: 0, missing: 1, refused: 2, leaving: 3, present: 4 }[item.standing];

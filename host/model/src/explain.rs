@@ -73,6 +73,14 @@ fn nobodys(snapshot: &Snapshot, address: IpAddr) -> Step {
     step("lease", Health::Broken, says)
 }
 
+/// Packets flow without the store; what is told of the lease may be old.
+fn store(snapshot: &Snapshot) -> Option<Step> {
+    let store = &snapshot.node.store;
+    let why = store.error.as_deref().map_or_else(String::new, |error| format!(": {error}"));
+    let away = !store.name.is_empty() && !store.reachable;
+    away.then(|| step("store", Health::Doubtful, format!("{} does not answer{why}; what follows is as it was last read", store.name)))
+}
+
 fn held(lease: &LeaseStatus) -> Step {
     let life = match lease.life {
         Lifetime::Reserved => "for ever (reserved)".into(),
@@ -97,7 +105,8 @@ fn at_home(snapshot: &Snapshot, lease: &LeaseStatus) -> Vec<Step> {
 
 fn abroad(snapshot: &Snapshot, lease: &LeaseStatus, address: IpAddr) -> Vec<Step> {
     let path = snapshot.paths.iter().find(|path| path.subnets == lease.subnets);
-    let mut steps = vec![held(lease), node(lease), published(lease)];
+    let mut steps: Vec<Step> = store(snapshot).into_iter().collect();
+    steps.extend([held(lease), node(lease), published(lease)]);
     steps.extend(path.map(way));
     let name = path.and_then(|path| path.way.clone());
     if let Some(name) = &name {
@@ -119,6 +128,7 @@ fn abroad(snapshot: &Snapshot, lease: &LeaseStatus, address: IpAddr) -> Vec<Step
         );
     }
     steps.extend(snapshot.state.iter().filter(|item| item.kind == "rules").map(item));
+    steps.extend(snapshot.state.iter().filter(|item| item.kind == "firewall").map(firewall));
     steps.extend(path.and_then(proof));
     steps.extend(drops(snapshot));
     steps
@@ -182,10 +192,16 @@ fn item(item: &ItemStatus) -> Step {
     }
 }
 
+/// A chain of somebody else's that drops what pods send.
+fn firewall(item: &ItemStatus) -> Step {
+    let says = item.reason.clone().unwrap_or_else(|| format!("{} drops pods' packets", item.what));
+    step("firewall", Health::Broken, says)
+}
+
 fn proof(path: &PathStatus) -> Option<Step> {
     let used = path.ways.iter().find(|way| way.in_use)?;
     let counts = format!("{} of {} echoes came back", used.answered, used.sent);
-    let leg = path.leg.as_deref().map_or_else(String::new, |leg| format!("; broken {leg}"));
+    let leg = path.leg.as_deref().map_or_else(String::new, |leg| format!("; {leg}"));
     Some(match used.verdict {
         Verdict::Proved => {
             let rtt = used.rtt_us.map_or_else(String::new, |rtt| format!(", {:.2} ms there and back", f64::from(rtt) / 1000.0));
@@ -272,6 +288,17 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_is_away_is_told_and_breaks_nothing() {
+        let mut away = snapshot();
+        away.node.store.name = "store-etcd".into();
+        away.node.store.error = Some("connection refused".into());
+        let explained = explain(&away, "10.1.2.7".parse().expect("an address"));
+        assert_eq!((explained.steps[0].what.as_str(), explained.steps[0].health), ("store", Health::Doubtful));
+        assert!(explained.steps[0].says.contains("connection refused"));
+        assert_eq!(explained.broken, None);
+    }
+
+    #[test]
     fn the_first_broken_leg_is_marked() {
         assert_eq!(broken(&snapshot(), "10.1.9.7").as_deref(), Some("lease"));
         assert_eq!(broken(&snapshot(), "8.8.8.8").as_deref(), Some("lease"));
@@ -283,6 +310,9 @@ mod tests {
         let mut gone = snapshot();
         gone.state.retain(|item| item.kind != "route");
         assert_eq!(broken(&gone, "10.1.2.7").as_deref(), Some("route"));
+        let mut closed = snapshot();
+        closed.state.push(item("firewall", "chain forward of table inet guard", "host", Standing::Missing));
+        assert_eq!(broken(&closed, "10.1.2.7").as_deref(), Some("firewall"));
         let mut silent = snapshot();
         silent.paths[0].ways[0].verdict = Verdict::Failed;
         silent.paths[0].state = PathState::Down;

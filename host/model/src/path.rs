@@ -57,6 +57,9 @@ pub struct PathStatus {
     /// The leg that does not work, in words ("from here to the peer by vxlan"), as far as it could be told.
     #[serde(default)]
     pub leg: Option<String>,
+    /// The same in a few words, for a map: "the route", "UDP port 8472", "the host". Only while the path is down.
+    #[serde(default)]
+    pub stops_at: Option<String>,
     /// Round trip over the way in use, in microseconds, smoothed.
     #[serde(default)]
     pub rtt_us: Option<u32>,

@@ -10,6 +10,7 @@
 pub mod checksum;
 pub mod packet;
 pub mod prober;
+pub mod road;
 pub mod run;
 pub mod sockets;
 pub mod track;

@@ -26,8 +26,8 @@ const PMTUDISC_PROBE: libc::c_int = 3;
 /// All sockets. To be used inside a tokio runtime, in the network namespace that it was opened in.
 #[derive(Debug)]
 pub struct Sockets {
-    v4: Option<AsyncFd<Socket>>,
-    v6: Option<AsyncFd<Socket>>,
+    v4: Option<Hearing>,
+    v6: Option<Hearing>,
     senders: HashMap<(LinkName, IpAddr, Kind), Socket>,
 }
 
@@ -78,41 +78,61 @@ impl Sockets {
     /// The next answer, and who gave it. Cancel-safe.
     pub async fn hear(&self) -> (IpAddr, Answer) {
         tokio::select! {
-            heard = hear(self.v4.as_ref(), packet::read_v4) => heard,
-            heard = hear(self.v6.as_ref(), packet::read_v6) => heard,
+            heard = hear(self.v4.as_ref()) => heard,
+            heard = hear(self.v6.as_ref()) => heard,
         }
     }
 }
 
-async fn hear(socket: Option<&AsyncFd<Socket>>, read: impl Fn(&[u8]) -> Option<Answer>) -> (IpAddr, Answer) {
-    let Some(socket) = socket else { return std::future::pending().await };
-    let mut buffer = vec![0; 65_535];
-    loop {
-        let Ok(mut ready) = socket.readable().await else { return std::future::pending().await };
-        let received = ready.try_io(|socket| Ok(recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer)?));
-        // What the queue lost counts as unanswered, and other errors are told of earlier packets.
-        let Ok(Ok((length, from))) = received else { continue };
-        let from = from.and_then(|from| {
-            let v4 = from.as_sockaddr_in().map(|from| IpAddr::V4(from.ip()));
-            v4.or_else(|| from.as_sockaddr_in6().map(|from| IpAddr::V6(from.ip())))
-        });
-        if let (Some(from), Some(answer)) = (from, read(&buffer[..length])) {
-            return (from, answer);
+/// A socket that hears the answers of one family.
+#[derive(Debug)]
+pub(crate) struct Hearing {
+    socket: AsyncFd<Socket>,
+    read: fn(&[u8]) -> Option<Answer>,
+}
+
+impl Hearing {
+    /// The next answer, and who gave it. Cancel-safe.
+    pub(crate) async fn next(&self) -> (IpAddr, Answer) {
+        let mut buffer = vec![0; 65_535];
+        loop {
+            let Ok(mut ready) = self.socket.readable().await else { return std::future::pending().await };
+            let received = ready.try_io(|socket| Ok(recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer)?));
+            // What the queue lost counts as unanswered, and other errors are told of earlier packets.
+            let Ok(Ok((length, from))) = received else { continue };
+            let from = from.and_then(|from| {
+                let v4 = from.as_sockaddr_in().map(|from| IpAddr::V4(from.ip()));
+                v4.or_else(|| from.as_sockaddr_in6().map(|from| IpAddr::V6(from.ip())))
+            });
+            if let (Some(from), Some(answer)) = (from, (self.read)(&buffer[..length])) {
+                return (from, answer);
+            }
         }
     }
 }
 
-fn hearing(domain: Domain, protocol: Protocol) -> io::Result<AsyncFd<Socket>> {
+async fn hear(socket: Option<&Hearing>) -> (IpAddr, Answer) {
+    match socket {
+        Some(socket) => socket.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Opens a socket that hears the answers of one family.
+pub(crate) fn hearing(domain: Domain, protocol: Protocol) -> io::Result<Hearing> {
     let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
     socket.set_nonblocking(true)?;
-    if domain == Domain::IPV4 {
+    let read = if domain == Domain::IPV4 {
         let but_answers: u32 = !(1 << 0 | 1 << 3);
         set(&socket, SOL_RAW, ICMP_FILTER, &but_answers)?;
+        packet::read_v4
     } else {
         set(&socket, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &icmpv6_filter(&[1, 129]))?;
-    }
+        packet::read_v6
+    };
     // SAFETY: the socket is owned by the AsyncFd, so its descriptor stays open and the same for as long as it is registered.
-    unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)
+    let socket = unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)?;
+    Ok(Hearing { socket, read })
 }
 
 /// A filter that lets these types in.

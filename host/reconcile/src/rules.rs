@@ -115,6 +115,7 @@ impl Rules {
         };
         let mut items: Vec<ItemStatus> = wanted.tables.iter().map(|table| status(table.family)).collect();
         items.extend(found.into_iter().flat_map(beside));
+        items.extend(found.into_iter().flat_map(|found| &found.obstacles).map(|obstacle| in_the_way(obstacle)));
         let mut problems: Vec<String> = failure.map(ToString::to_string).into_iter().collect();
         problems.extend(found.into_iter().flat_map(|found| found.obstacles.clone()));
         if failure.is_none() && found.is_some_and(|found| !found.is(wanted)) {
@@ -165,6 +166,20 @@ fn beside(found: &Filter) -> Vec<ItemStatus> {
         false => line(&entrance.what, Some("one rule"), None, Standing::Missing),
     });
     entrances.chain(found.left_over.iter().map(|what| line(what, None, Some("left over"), Standing::Leaving))).collect()
+}
+
+/// A chain of somebody else's that drops pods' packets: nothing of ours, and yet packets stop there.
+fn in_the_way(obstacle: &str) -> ItemStatus {
+    ItemStatus {
+        kind: "firewall".into(),
+        what: obstacle.split_once(" drops ").map_or(obstacle, |(chain, _)| chain).into(),
+        desired: Some("lets pods' packets pass".into()),
+        observed: Some("drops them".into()),
+        standing: Standing::Missing,
+        backend: "host".into(),
+        lease: None,
+        reason: Some(obstacle.into()),
+    }
 }
 
 /// "8 rules in forward, postrouting".

@@ -95,8 +95,11 @@ async fn a_filter_that_cannot_be_had_is_a_problem_and_tried_later() {
 #[tokio::test]
 async fn what_stands_in_the_way_is_passed_on() {
     let mut lab = Lab::new();
-    lock(&lab.kernel.filter).obstacles = vec!["chain FORWARD drops".into()];
-    assert_eq!(lab.pass(&ruleset("10.1.0.0/16")).await.problems, ["chain FORWARD drops"]);
+    lock(&lab.kernel.filter).obstacles = vec!["chain FORWARD drops packets".into()];
+    let report = lab.pass(&ruleset("10.1.0.0/16")).await;
+    assert_eq!(report.problems, ["chain FORWARD drops packets"]);
+    let item = report.items.iter().find(|item| item.kind == "firewall").expect("it is an item too");
+    assert_eq!((item.what.as_str(), item.standing), ("chain FORWARD", Standing::Missing));
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
 // One lease: who holds it, by which ways its node is reached, and what stands on this node for its sake.
 
 import type { LeaseStatus, Way } from "../api";
-import { families, volume } from "../format";
+import { families, short, volume } from "../format";
 import { leases, state, tunnels } from "../live";
 import { Row } from "../parts/list";
 import { Ago, Fact, Life, Lines, Tag } from "../parts/tag";
 import { counters } from "../peers";
 import { pathAddress } from "../route";
-import { standing, way } from "../words";
+import { bare, standing, way } from "../words";
 
 export function LeasePage({ name }: { name: string }) {
   const lease = leases.value.find((lease) => families(lease.subnets).some((prefix) => prefix.replace("/", "-") === name));
@@ -36,7 +36,7 @@ function Facts({ lease }: { lease: LeaseStatus }) {
       <Fact name="Subnets"><Lines of={families(lease.subnets)} /></Fact>
       <Fact name="Public address"><Lines of={families(lease.public)} /></Fact>
       <Fact name="Lives on for"><Life lease={lease} /></Fact>
-      <Fact name="Node"><span class="m">{lease.node ?? "a flannel node, which has no id"}</span></Fact>
+      <Fact name="Node"><span class={lease.node ? "m" : ""} title={lease.node ?? undefined}>{lease.node ? short(lease.node, 13) : "a flannel node, which has no id"}</span></Fact>
       {traffic && !lease.own && <Fact name="Sent">{volume(traffic.sent_bytes)}</Fact>}
       {traffic && !lease.own && <Fact name="Received">{volume(traffic.received_bytes)}</Fact>}
       {traffic && !lease.own && <Fact name="Last heard">{heardMs === null ? "not yet" : <Ago atMs={heardMs} />}</Fact>}
@@ -62,7 +62,7 @@ function Items({ lease }: { lease: LeaseStatus }) {
       <ul class="rows">
         {items.map((item) => (
           <Row key={`${item.kind} ${item.what}`} state={standing(item)}>
-            {item.kind} <code>{item.desired ?? item.observed}</code> <span class="soft">{item.reason}</span>
+            {item.kind} <code>{bare(item)}</code> <span class="soft">{item.reason}</span>
           </Row>
         ))}
       </ul>

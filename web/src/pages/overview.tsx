@@ -1,6 +1,6 @@
 // The overview: what is true in one sentence, then this node, a change under way, its paths, traffic, plugins and the newest events.
 
-import { count, duration, families, spent } from "../format";
+import { count, duration, families, plural, spent } from "../format";
 import { events, network, node, now, paths, plugins, snapshot, tunnels } from "../live";
 import { sorted } from "../order";
 import { ChangeCard } from "../parts/change";
@@ -146,11 +146,12 @@ function Heard({ heardMs, traffic }: Path) {
 }
 
 function Plugins() {
-  const list = sorted(plugins.value, (plugin) => pluginRank(plugin.state));
+  const idle = plugins.value.filter((plugin) => plugin.state === "idle").length;
+  const list = sorted(plugins.value.filter((plugin) => plugin.state !== "idle"), (plugin) => pluginRank(plugin.state));
   return (
     <section class="card">
       <h2>Plugins <a href="/plugins">Details</a></h2>
-      {list.length === 0 && <p class="empty">No plugin found. Name their folder with <code>twill run --plugin-dir FOLDER</code>.</p>}
+      {plugins.value.length === 0 && <p class="empty">No plugin found. Name their folder with <code>twill run --plugin-dir FOLDER</code>.</p>}
       <ul class="rows">
         {list.map((plugin) => (
           <Row key={plugin.file} state={pluginState(plugin.state)}>
@@ -158,6 +159,7 @@ function Plugins() {
           </Row>
         ))}
       </ul>
+      {idle > 0 && <p class="soft rest">{plural(idle, "more plugin")} {idle === 1 ? "is" : "are"} there and not needed now.</p>}
     </section>
   );
 }

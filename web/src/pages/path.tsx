@@ -1,7 +1,7 @@
 // The path to one peer, leg by leg: what is known of each of its ways, what this node has in place for it, and what was said of it lately.
 
 import type { ItemStatus, PathStatus, WayStatus } from "../api";
-import { bitrate, count, families, sentenceCase, spent, volume } from "../format";
+import { bitrate, count, families, sentenceCase, short, spent, volume } from "../format";
 import { events, now, paths, samples, state, tunnels } from "../live";
 import { matches, sorted } from "../order";
 import { Row } from "../parts/list";
@@ -12,14 +12,14 @@ import { pathNamed } from "../paths";
 import { counters } from "../peers";
 import { leaseAddress } from "../route";
 import { peerRates } from "../traffic";
-import { drifts, pathState, standing, standingRank, verdict } from "../words";
+import { bare, drifts, pathState, standing, standingRank, verdict } from "../words";
 import { loss } from "./paths";
 
 export function PathPage({ name }: { name: string }) {
   const path = pathNamed(paths.value, name);
   if (!path) return <Gone name={name} />;
   const subnets = families(path.subnets);
-  const items = sorted(state.value.filter((item) => families(item.lease).some((prefix) => subnets.includes(prefix))), standingRank);
+  const items = sorted(state.value.filter((item) => takesPart(item, path, subnets)), standingRank);
   return (
     <>
       <section class="card">
@@ -45,12 +45,18 @@ export function PathPage({ name }: { name: string }) {
   );
 }
 
+/** What packets to the peer pass on this node: what is there for it alone, the link of its way, and chains of others that drop them. */
+function takesPart(item: ItemStatus, path: PathStatus, subnets: string[]): boolean {
+  const its = families(item.lease).some((prefix) => subnets.includes(prefix));
+  return its || item.kind === "firewall" || (item.kind === "link" && item.backend === path.way);
+}
+
 /** What is so, in one sentence. */
 export function sentence(path: PathStatus): string {
-  const why = path.reason ?? path.leg;
+  const why = path.state === "down" ? (path.leg ?? path.reason) : (path.reason ?? path.leg);
   const because = why ? `: ${why}` : "";
   if (path.way === null) return sentenceCase(`Nothing can be sent there${because}`);
-  if (path.state === "down") return sentenceCase(`Nothing comes back over ${path.way}${because}`);
+  if (path.state === "down") return sentenceCase(`Pods' packets do not arrive over ${path.way}${because}`);
   if (path.way !== path.wanted && path.wanted !== null) return sentenceCase(`It is reached by ${path.way} and not by ${path.wanted}${because}`);
   if (path.state === "proving") return `It is reached by ${path.way}; the first echo is under way.`;
   return `It is reached by ${path.way}, and answers.`;
@@ -63,10 +69,10 @@ function Facts({ path }: { path: PathStatus }) {
       <Fact name="Subnets"><Lines of={families(path.subnets)} /></Fact>
       <Fact name="Public address"><Lines of={families(path.public)} /></Fact>
       <Fact name="Round trip">{path.rtt_us === null ? "not measured yet" : spent(path.rtt_us)}</Fact>
-      <Fact name="Loss of the last echoes">{path.loss_permille === null ? "not measured yet" : loss(path.loss_permille)}</Fact>
+      <Fact name="Loss, last echoes">{path.loss_permille === null ? "not measured yet" : loss(path.loss_permille)}</Fact>
       <Fact name="Largest packet proved">{used?.proved_bytes ? `${count(used.proved_bytes)} bytes` : "none yet"}</Fact>
       <Fact name="Last proof">{used?.proved_ms ? <Ago atMs={used.proved_ms} /> : "none yet"}</Fact>
-      <Fact name="Node"><a class="m" href={leaseAddress(families(path.subnets)[0])}>{path.node ?? "a flannel node"}</a></Fact>
+      <Fact name="Node"><a class="m" title={path.node ?? undefined} href={leaseAddress(families(path.subnets)[0])}>{path.node ? short(path.node, 13) : "a flannel node"}</a></Fact>
     </dl>
   );
 }
@@ -79,13 +85,13 @@ function Legs({ path, items }: { path: PathStatus; items: ItemStatus[] }) {
     <ol class="rows legs">
       {items.map((item) => (
         <li key={`${item.kind} ${item.what}`} class={item === broken ? "broken" : ""}>
-          <span>{item.kind} <code>{item.desired ?? item.observed}</code> {item.reason && <span class="soft">{item.reason}</span>}</span>
+          <span>{item.kind} <code>{bare(item)}</code> {item.reason && <span class="soft">{item.reason}</span>}</span>
           <Tag {...standing(item)} />
         </li>
       ))}
       {items.length === 0 && <li><span class="soft">nothing is in place for this peer alone: its packets take what is there for all</span></li>}
       <li class={!broken && path.state === "down" ? "broken" : ""}>
-        <span>{(path.state === "down" && path.leg) || "the road to the peer, the peer, and the road back"}</span>
+        <span>{(path.state === "down" && !broken && path.leg) || "the road to the peer, the peer, and the road back"}</span>
         {used ? <Tag {...verdict(used)} /> : <Tag word="no way" tone="bad" />}
       </li>
     </ol>

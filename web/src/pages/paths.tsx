@@ -42,7 +42,7 @@ const COLUMNS: Column<Path>[] = [
 ];
 
 function why(path: Path): string {
-  return path.reason ?? path.leg ?? "";
+  return (path.state === "down" ? (path.leg ?? path.reason) : (path.reason ?? path.leg)) ?? "";
 }
 
 /** What goes to and comes from a peer now; the kernel's own ways are not counted. */
@@ -58,7 +58,7 @@ export function PathsPage() {
     <>
       <ChangeCard />
       <section class="card">
-        <h1>Paths <small>{worse === 0 ? "from this node to its peers" : `${plural(worse, "path")} not as they should be, worst first`}</small></h1>
+        <h1>Paths <small>{worse === 0 ? "from this node to its peers" : `${plural(worse, "path")} not as ${worse === 1 ? "it" : "they"} should be, worst first`}</small></h1>
         {all.length > 0 && <Map paths={all} />}
         {all.length > MOST && <p class="soft wide">The picture shows the {MOST} worst of {count(all.length)} paths.</p>}
         <Table

@@ -7,13 +7,13 @@ import { addressRank } from "../order";
 import { type Column, Table } from "../parts/table";
 import { Tag } from "../parts/tag";
 import { leaseAddress, parameter } from "../route";
-import { drifts, standing, standingRank } from "../words";
+import { bare, drifts, standing, standingRank } from "../words";
 
 const COLUMNS: Column<ItemStatus>[] = [
   { key: "what", title: "What", look: "m", rank: (item) => addressRank(item.what), cell: what },
   { key: "kind", title: "Kind", look: "wide", rank: (item) => item.kind, cell: (item) => item.kind },
   { key: "standing", title: "Standing", rank: standingRank, cell: (item) => <Tag {...standing(item)} /> },
-  { key: "desired", title: "Should be", look: "m wide", cell: (item) => item.desired ?? <span class="plain faint">nothing any more</span> },
+  { key: "desired", title: "Should be", look: "m wide", cell: (item) => (item.desired === null ? null : bare(item)) ?? <span class="plain faint">nothing any more</span> },
   { key: "observed", title: "Is", look: "m wide", cell: observed },
   { key: "from", title: "Planned by", look: "wide", rank: (item) => item.backend, cell: planner },
 ];
@@ -21,7 +21,7 @@ const COLUMNS: Column<ItemStatus>[] = [
 /** The name of the item; on a phone, the columns that do not fit as well. */
 function what(item: ItemStatus) {
   const difference = `should be ${item.desired ?? "gone"}, is ${item.observed ?? "nothing"}`;
-  const words = item.observed === item.desired ? item.desired : difference;
+  const words = item.observed === item.desired ? bare(item) : difference;
   return (
     <>
       {item.what}

@@ -8,37 +8,43 @@ import { pathState } from "../words";
 
 /** How many peers a circle holds so that their names can be read; worse paths come first. */
 export const MOST = 24;
-const [WIDTH, HEIGHT, RADIUS] = [640, 400, 150];
+const [WIDTH, RADIUS] = [760, 150];
+
+/** One or two peers need no circle: they stand beside this node. */
+const height = (total: number) => (total > 2 ? 400 : 150);
 
 /** Where the peer at `index` of `total` stands. */
 function place(index: number, total: number): { x: number; y: number } {
-  const angle = (2 * Math.PI * index) / total - Math.PI / 2;
-  return { x: WIDTH / 2 + 1.32 * RADIUS * Math.cos(angle), y: HEIGHT / 2 + RADIUS * Math.sin(angle) };
+  const angle = (2 * Math.PI * index) / total - (total > 2 ? Math.PI / 2 : 0);
+  return { x: WIDTH / 2 + 1.32 * RADIUS * Math.cos(angle), y: height(total) / 2 + RADIUS * Math.sin(angle) };
 }
 
 export function Map({ paths }: { paths: readonly PathStatus[] }) {
   const shown = paths.slice(0, MOST);
+  const middle = height(shown.length) / 2;
   return (
-    <svg class="map" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="group" aria-label="Paths from this node to its peers">
-      {shown.map((path, i) => <Spoke key={families(path.subnets).join()} path={path} {...place(i, shown.length)} />)}
-      <circle class="centre" cx={WIDTH / 2} cy={HEIGHT / 2} r="30" />
-      <text class="self" x={WIDTH / 2} y={HEIGHT / 2 + 4}>{node.value?.hostname || "this node"}</text>
+    <svg class="map" viewBox={`0 0 ${WIDTH} ${2 * middle}`} role="group" aria-label="Paths from this node to its peers">
+      {shown.map((path, i) => <Spoke key={families(path.subnets).join()} path={path} middle={middle} {...place(i, shown.length)} />)}
+      <circle class="centre" cx={WIDTH / 2} cy={middle} r="30" />
+      <text class="self" x={WIDTH / 2} y={middle + 4}>{node.value?.hostname || "this node"}</text>
     </svg>
   );
 }
 
-function Spoke({ path, x, y }: { path: PathStatus; x: number; y: number }) {
+function Spoke({ path, middle, x, y }: { path: PathStatus; middle: number; x: number; y: number }) {
   const { word, tone } = pathState(path.state);
   const [subnet] = families(path.subnets);
   const right = x >= WIDTH / 2;
-  const label = [families(path.public)[0], path.way ?? "no way", word, path.rtt_us === null ? "" : spent(path.rtt_us)].filter(Boolean).join(", ");
+  const stops = path.stops_at ? `stops at ${path.stops_at}` : "";
+  const trip = path.rtt_us === null || stops ? "" : spent(path.rtt_us);
+  const label = [families(path.public)[0], path.way ?? "no way", word, stops, trip].filter(Boolean).join(", ");
   return (
     <a href={pathAddress(subnet)} aria-label={label}>
       <title>{label}</title>
-      <path class={`spoke ${tone}`} d={`M${WIDTH / 2} ${HEIGHT / 2}L${x} ${y}`} />
+      <path class={`spoke ${tone}`} d={`M${WIDTH / 2} ${middle}L${x} ${y}`} />
       <circle class={`peer ${tone}`} cx={x} cy={y} r="6" />
       <text class={right ? "" : "left"} x={x + (right ? 12 : -12)} y={y}>{families(path.public)[0]}</text>
-      <text class={right ? "how" : "how left"} x={x + (right ? 12 : -12)} y={y + 14}>{path.way ?? "no way"} · {word}</text>
+      <text class={`how ${stops ? tone : ""} ${right ? "" : "left"}`} x={x + (right ? 12 : -12)} y={y + 14}>{stops || `${path.way ?? "no way"} · ${word}`}</text>
     </a>
   );
 }

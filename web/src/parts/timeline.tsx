@@ -25,8 +25,9 @@ export function Timeline({ events }: { events: readonly Event[] }) {
   );
 }
 
-/** Cause, act and time taken, where they are known. */
-function told({ cause, act, took_ms }: Event): string {
+/** Cause, act and time taken, where they are known and the text does not say so already. */
+function told({ text, cause, act, took_ms }: Event): string {
   const took = took_ms === undefined ? "" : ` in ${took_ms}\u00a0ms`;
-  return [cause && `cause: ${cause}`, act && `${act}${took}`].filter(Boolean).join("; ");
+  const news = (words: string | undefined) => words !== undefined && !text.includes(words);
+  return [news(cause) && `cause: ${cause}`, (news(act) || took) && `${act}${took}`].filter(Boolean).join("; ");
 }

@@ -1,7 +1,7 @@
 // Traffic of all tunnels: now, over the last minutes, and what was dropped.
 
 import { bitrate, count, duration, plural, volume } from "../format";
-import { samples, tunnels } from "../live";
+import { node, samples, tunnels } from "../live";
 import { add } from "../peers";
 import { drops, line, rates } from "../traffic";
 
@@ -15,7 +15,7 @@ export function TrafficCard() {
     <section class="card">
       <h2>Traffic <small>through twill's tunnels</small></h2>
       {tunnels.value.length === 0 ? (
-        <p class="empty">No tunnel yet. It comes with the first lease; ways that the kernel forwards by itself have no counters here.</p>
+        <p class="empty">{nothing()}</p>
       ) : (
         <>
           <Chart />
@@ -28,6 +28,14 @@ export function TrafficCard() {
       )}
     </section>
   );
+}
+
+/** Why there is no tunnel to count. */
+function nothing(): string {
+  const backend = node.value?.subnets ? node.value.backend : null;
+  return backend && backend !== "udp"
+    ? `The kernel carries this cluster's packets by itself (${backend}); only twill's own tunnels are counted here.`
+    : "No tunnel yet. It comes with the first lease.";
 }
 
 function Chart() {
@@ -58,5 +66,5 @@ function Chart() {
 function Drops() {
   const reasons = drops(tunnels.value);
   if (reasons.length === 0) return <p class="soft figures">No packet dropped.</p>;
-  return <p class="figures"><span class="word warn">dropped</span> {reasons.map(([reason, n]) => `${reason}: ${count(n)}`).join(" · ")} packets</p>;
+  return <p class="figures"><span class="word warn">packets dropped</span> {reasons.map(([reason, n]) => `${reason} ${count(n)}`).join(" · ")}</p>;
 }

@@ -35,6 +35,7 @@ use super::journal::Journal;
 use super::plugins::{self, Trials};
 use super::prober::prober;
 use super::report::Report;
+use super::roads;
 use super::show::Show;
 use super::snapshot::Constants;
 use super::subnet_file::{FileState, SubnetFile};
@@ -160,6 +161,7 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
             names: parts.settings.instance.state().join("links.json"),
         },
     };
+    let shown = snapshots.subscribe();
     let api = Api::new(snapshots.subscribe(), Arc::new(operator), parts.events.log());
     serve(&mut tasks, parts.socket, parts.port, api, &shutdown);
     tasks.spawn("systemd", notify::systemd(snapshots.subscribe(), shutdown.clone()));
@@ -174,12 +176,14 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
         state: file,
     };
     let (probing, findings) = prober(outcome.subscribe(), parts.settings.ways.vxlan_tx_checksum, &parts.events, shutdown.clone());
+    let roads = watch::Sender::new(Arc::default());
     let show = Show {
         constants: constants(&parts.settings, &parts.store),
         node: parts.node.subscribe(),
         cluster: handle.cluster(),
         outcome: outcome.subscribe(),
         reports: findings.reports,
+        roads: roads.subscribe(),
         file: written,
         plugins: parts.plugins.clone(),
         tunnels: Arc::clone(&parts.tunnels),
@@ -230,6 +234,7 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     tasks.spawn("reconciler", run::run(wiring, reads, Arc::clone(&again), questions, outcome, shutdown.clone()));
     tasks.spawn("journal", journal.follow(handle.cluster(), shutdown.clone()));
     tasks.spawn("prober", probing);
+    tasks.spawn("roads", roads::ask(shown, roads, shutdown.clone()));
     tasks.spawn("ways", watched.run(shutdown.clone()));
     tasks.spawn("pokes", follow::pokes(parts.tunnels, parts.plugins.clone(), again, followed.clone()));
     tasks.spawn("hang-up", follow::plugin_folders(parts.plugins, followed.clone()));

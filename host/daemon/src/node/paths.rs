@@ -11,6 +11,8 @@ use twill_probe::track::Report;
 use twill_reconcile::peer::{Choice, Weighed};
 use twill_reconcile::view::Outcome;
 
+use super::legs::{Broken, Leg, Roads, silent};
+
 /// What paths are made from.
 pub struct Seen<'a> {
     /// The cluster.
@@ -19,18 +21,21 @@ pub struct Seen<'a> {
     pub outcome: &'a Outcome,
     /// What the prober found.
     pub reports: &'a BTreeMap<Pair, Report>,
+    /// Which hosts of peers that no way reaches answer on the underlay.
+    pub roads: &'a Roads,
     /// Now, by both clocks: the wall clock in milliseconds since the Unix epoch.
     pub now: (Instant, u64),
 }
 
 /// One path a peer, by subnet.
 pub fn paths(seen: &Seen) -> Vec<PathStatus> {
-    let mut paths: Vec<PathStatus> = seen.cluster.peers.iter().map(|peer| path(peer, seen)).collect();
+    let broken = Broken::of(&seen.outcome.items);
+    let mut paths: Vec<PathStatus> = seen.cluster.peers.iter().map(|peer| path(peer, seen, &broken)).collect();
     paths.sort_by_key(|path| path.subnets);
     paths
 }
 
-fn path(peer: &Lease, seen: &Seen) -> PathStatus {
+fn path(peer: &Lease, seen: &Seen, broken: &Broken) -> PathStatus {
     let status = PathStatus {
         subnets: peer.subnets,
         node: peer.node.as_ref().map(ToString::to_string),
@@ -41,13 +46,18 @@ fn path(peer: &Lease, seen: &Seen) -> PathStatus {
     let ways: Vec<WayStatus> = choice.ways.iter().map(|weighed| way(weighed, choice, seen)).collect();
     let used = ways.iter().find(|way| way.in_use);
     let report = choice.ways.iter().find(|weighed| Some(&weighed.name) == choice.way.as_ref()).and_then(|weighed| report(weighed, seen));
-    let state = state(choice, &ways);
+    // Echoes leave by the link of a way, whatever the routes say: what this node lacks is no less in the way of pods' packets.
+    let here = choice.way.as_deref().and_then(|way| broken.on_the_way(&peer.subnets, way));
+    let state = if here.is_some() { PathState::Down } else { state(choice, &ways) };
+    let small_came = report.and_then(|report| report.missing).is_some_and(|missing| missing.small_came);
+    let stopped = here.or_else(|| used.filter(|_| state == PathState::Down).map(|used| silent(used, small_came, peer, seen.roads)));
     PathStatus {
         way: choice.way.clone(),
         wanted: choice.ways.first().map(|first| first.name.clone()),
         state,
         reason: reason(choice, &ways, state),
-        leg: leg(choice, &ways, peer),
+        leg: leg(stopped.as_ref(), &ways, peer),
+        stops_at: stopped.map(|leg| leg.short),
         rtt_us: used.and_then(|used| used.rtt_us),
         loss_permille: report.and_then(|report| report.loss_permille),
         ways,
@@ -125,13 +135,14 @@ fn reason(choice: &Choice, ways: &[WayStatus], state: PathState) -> Option<Strin
     if told.is_empty() { Some(choice.reason.clone()).filter(|_| state != PathState::Proving) } else { Some(told.join("; ")) }
 }
 
-/// The leg that does not work, where another way answers: then the way back is good, and it is the way there.
-fn leg(choice: &Choice, ways: &[WayStatus], peer: &Lease) -> Option<String> {
-    let failed = ways.iter().find(|way| way.verdict == Verdict::Failed)?;
-    if ways.iter().any(|way| way.verdict == Verdict::Proved) {
-        return Some(format!("from here to {} by {}", peer.public, failed.way));
+/// The leg that does not work. Where another way answers, the way back is good, and it is the way there.
+fn leg(stopped: Option<&Leg>, ways: &[WayStatus], peer: &Lease) -> Option<String> {
+    if let Some(leg) = stopped {
+        return Some(leg.says.clone());
     }
-    choice.way.as_ref().map(|way| format!("between here and {}: no way answers, {way} is kept", peer.public))
+    let failed = ways.iter().find(|way| way.verdict == Verdict::Failed)?;
+    let proved = ways.iter().any(|way| way.verdict == Verdict::Proved);
+    proved.then(|| format!("from here to {} by {}", peer.public, failed.way))
 }
 
 #[cfg(test)]

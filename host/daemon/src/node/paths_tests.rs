@@ -1,3 +1,4 @@
+use twill_model::status::{ItemStatus, Standing};
 use twill_model::{Addresses, Lifetime, NodeId, Prefixes};
 use twill_probe::track::Missing;
 
@@ -23,7 +24,12 @@ fn weighed(name: &str, verdict: Verdict) -> Weighed {
 
 /// The path by these ways, of which `used` is in use.
 fn told(used: Option<&str>, ways: Vec<Weighed>) -> PathStatus {
-    let silent = Missing { rounds: 3, small_came: false, v4: true, v6: false, bytes: 1450 };
+    seen(used, ways, false, Vec::new(), &Roads::new())
+}
+
+/// The same with more that is known: small echoes come back, items of this node, hosts that answer.
+fn seen(used: Option<&str>, ways: Vec<Weighed>, small_came: bool, items: Vec<ItemStatus>, roads: &Roads) -> PathStatus {
+    let silent = Missing { rounds: 3, small_came, v4: !small_came, v6: false, bytes: 1450 };
     let report = |weighed: &Weighed| {
         let missing = (weighed.verdict == Verdict::Failed).then_some(silent);
         let now = Instant::now();
@@ -31,9 +37,9 @@ fn told(used: Option<&str>, ways: Vec<Weighed>) -> PathStatus {
     };
     let reports = ways.iter().filter_map(report).collect();
     let choice = Choice { way: used.map(str::to_owned), reason: "its first way".into(), ways };
-    let outcome = Outcome { ways: [(peer().subnets, choice)].into(), ..Outcome::default() };
+    let outcome = Outcome { items, ways: [(peer().subnets, choice)].into(), ..Outcome::default() };
     let cluster = Cluster { peers: vec![peer()], ..Cluster::default() };
-    paths(&Seen { cluster: &cluster, outcome: &outcome, reports: &reports, now: (Instant::now(), 1_000_000) }).remove(0)
+    paths(&Seen { cluster: &cluster, outcome: &outcome, reports: &reports, roads, now: (Instant::now(), 1_000_000) }).remove(0)
 }
 
 #[test]
@@ -54,5 +60,56 @@ fn a_path_tells_where_it_stands_and_what_holds_it_back() {
     let down = told(Some("udp"), vec![weighed("vxlan", Failed), weighed("udp", Failed)]);
     assert_eq!(down.state, PathState::Down);
     assert_eq!(down.leg.as_deref(), Some("between here and 192.0.2.2: no way answers, udp is kept"));
+    assert_eq!(down.stops_at.as_deref(), Some("the road or the peer"));
     assert_eq!(told(None, Vec::new()).state, PathState::Down);
+}
+
+fn item(kind: &str, backend: &str, standing: Standing, desired: &str) -> ItemStatus {
+    ItemStatus {
+        kind: kind.into(),
+        what: "10.1.2.0/24".into(),
+        desired: Some(desired.into()),
+        observed: None,
+        standing,
+        backend: backend.into(),
+        lease: (kind != "link").then(|| peer().subnets),
+        reason: None,
+    }
+}
+
+#[test]
+fn a_path_that_is_down_names_the_leg() {
+    use Verdict::{Failed, Proved};
+    let failed = || vec![weighed("vxlan", Failed)];
+    let short = |path: PathStatus| (path.state, path.stops_at.expect("a leg"), path.leg.expect("a sentence"));
+    let road = |answers: bool| Roads::from([("192.0.2.2".parse().expect("an address"), answers)]);
+
+    let (state, at, says) = short(seen(Some("vxlan"), failed(), false, Vec::new(), &road(true)));
+    assert_eq!((state, at.as_str()), (PathState::Down, "UDP port 8472"));
+    assert!(says.contains("the host answers") && says.contains("UDP port 8472 is filtered"), "{says}");
+    let (_, at, says) = short(seen(Some("vxlan"), failed(), false, Vec::new(), &road(false)));
+    assert_eq!(at, "the host");
+    assert!(says.contains("192.0.2.2 does not answer on the underlay either"), "{says}");
+    let (_, at, says) = short(seen(Some("vxlan"), failed(), true, Vec::new(), &road(true)));
+    assert_eq!(at, "the packet size");
+    assert!(says.contains("those of 1450 bytes do not") && says.contains("MTU"), "{says}");
+    let (_, at, _) = short(seen(Some("host-gw"), vec![weighed("host-gw", Failed)], false, Vec::new(), &road(true)));
+    assert_eq!(at, "packets of host-gw");
+
+    // Echoes leave by their link: they come back while the route is gone.
+    let proved = || vec![weighed("vxlan", Proved)];
+    let gone = vec![item("fdb", "vxlan", Standing::Missing, "fdb"), item("route", "vxlan", Standing::Missing, "10.1.2.0/24 via 10.1.2.0")];
+    let (state, at, says) = short(seen(Some("vxlan"), proved(), false, gone, &Roads::new()));
+    assert_eq!((state, at.as_str(), says.as_str()), (PathState::Down, "the route here", "on this node: the route 10.1.2.0/24 is missing"));
+    let (_, at, _) = short(seen(Some("vxlan"), proved(), false, vec![item("link", "vxlan", Standing::Failed, "link")], &Roads::new()));
+    assert_eq!(at, "the link here");
+    for harmless in [
+        item("route", "vxlan", Standing::Present, "10.1.2.0/24"),
+        item("route", "udp", Standing::Missing, "10.1.2.0/24"),
+        item("route", "vxlan", Standing::Missing, "10.1.2.0/24 metric 9 dev x"),
+        item("sysctl", "vxlan", Standing::Missing, "1"),
+    ] {
+        let path = seen(Some("vxlan"), proved(), false, vec![harmless.clone()], &Roads::new());
+        assert_eq!((path.state, path.stops_at), (PathState::Moved, None), "{harmless:?}");
+    }
 }

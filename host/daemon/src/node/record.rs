@@ -14,6 +14,8 @@ const MANY: usize = 5;
 #[derive(Debug, Default)]
 pub struct Record {
     reached: BTreeMap<Prefixes, bool>,
+    /// Where paths that are down stop.
+    stops: BTreeMap<Prefixes, String>,
     ready: Option<bool>,
 }
 
@@ -31,10 +33,27 @@ impl Record {
                 count => told.push(all(count, reached)),
             }
         }
+        told.extend(self.found_out(snapshot, &turned));
         if self.ready.replace(snapshot.node.ready).unwrap_or_default() != snapshot.node.ready {
             told.push(readiness(snapshot));
         }
         told
+    }
+
+    /// Paths that stay down, and of which it is known better now where they stop.
+    fn found_out(&mut self, snapshot: &Snapshot, turned: &[(&PathStatus, bool)]) -> Vec<(Weight, Told)> {
+        let stops: BTreeMap<Prefixes, String> =
+            snapshot.paths.iter().filter_map(|path| Some((path.subnets, path.stops_at.clone()?))).collect();
+        let before = std::mem::replace(&mut self.stops, stops);
+        let news = |path: &&PathStatus| {
+            let known = before.get(&path.subnets);
+            known.is_some()
+                && path.stops_at.is_some()
+                && known != path.stops_at.as_ref()
+                && !turned.iter().any(|(one, _)| one.subnets == path.subnets)
+        };
+        let found: Vec<&PathStatus> = snapshot.paths.iter().filter(news).collect();
+        if found.len() > MANY { Vec::new() } else { found.into_iter().map(|path| one(path, false)).collect() }
     }
 
     /// Whether a path works, if that is another answer than before.
@@ -51,13 +70,12 @@ impl Record {
 fn one(path: &PathStatus, reached: bool) -> (Weight, Told) {
     let PathStatus { subnets, public, .. } = path;
     let way = path.way.as_deref().unwrap_or("no way");
-    let reason = path.leg.clone().or_else(|| path.reason.clone()).unwrap_or_else(|| way.to_owned());
+    let reason = path.leg.clone().or_else(|| path.reason.clone());
     if reached {
-        return (
-            Weight::Info,
-            Told::new(Kind::Path, format!("{subnets} at {public} is reached by {way}")).about(subnets).because(format!("{way}: {reason}")),
-        );
+        let told = Told::new(Kind::Path, format!("{subnets} at {public} is reached by {way}")).about(subnets);
+        return (Weight::Info, if let Some(reason) = reason { told.because(reason) } else { told });
     }
+    let reason = reason.unwrap_or_else(|| way.to_owned());
     (Weight::Warn, Told::new(Kind::Path, format!("{subnets} at {public} is not reached: {reason}")).about(subnets).because(reason))
 }
 
@@ -100,6 +118,20 @@ mod tests {
         assert_eq!(told(&mut record, vec![path(2, PathState::Down)]), [(Weight::Warn, item.clone())]);
         assert_eq!(told(&mut record, vec![]), [], "that it left is told by the keeper");
         assert_eq!(told(&mut record, vec![path(2, PathState::Moved)]), [(Weight::Info, item)]);
+    }
+
+    #[test]
+    fn where_a_path_stops_is_told_again_when_more_is_known() {
+        let mut record = Record::default();
+        let down = |at: &str| PathStatus { stops_at: Some(at.into()), leg: Some(at.into()), ..path(2, PathState::Down) };
+        let cause = |record: &mut Record, path| {
+            let told = record.changes(&Snapshot { paths: vec![path], ..Snapshot::default() });
+            told.into_iter().map(|(_, told)| told.cause.unwrap_or_default()).collect::<Vec<_>>()
+        };
+        assert_eq!(cause(&mut record, down("the road or the peer")), ["the road or the peer"]);
+        assert_eq!(cause(&mut record, down("the host")), ["the host"]);
+        assert_eq!(cause(&mut record, down("the host")), [""; 0]);
+        assert_eq!(cause(&mut record, path(2, PathState::Moved)), [""]);
     }
 
     #[test]

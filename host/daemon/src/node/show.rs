@@ -16,6 +16,7 @@ use twill_reconcile::ports::Forwarder;
 use twill_reconcile::view::Outcome;
 
 use super::events::Events;
+use super::legs::Roads;
 use super::prober::Reports;
 use super::record::Record;
 use super::snapshot::{Constants, Now, Parts, snapshot};
@@ -39,6 +40,8 @@ pub struct Show {
     pub outcome: watch::Receiver<Arc<Outcome>>,
     /// What the prober found.
     pub reports: watch::Receiver<Reports>,
+    /// Which hosts of peers that no way reaches answer on the underlay.
+    pub roads: watch::Receiver<Arc<Roads>>,
     /// How subnet.env is.
     pub file: watch::Receiver<FileState>,
     /// The plugins.
@@ -66,6 +69,7 @@ impl Show {
                 changed = self.cluster.changed() => changed.is_ok(),
                 changed = self.outcome.changed() => changed.is_ok(),
                 changed = self.reports.changed() => changed.is_ok(),
+                changed = self.roads.changed() => changed.is_ok(),
                 changed = self.file.changed() => changed.is_ok(),
                 () = self.events.news.notified() => true,
                 _ = beat.tick() => {
@@ -92,11 +96,13 @@ impl Show {
         let cluster = self.cluster.borrow_and_update().clone();
         let outcome = self.outcome.borrow_and_update().clone();
         let reports = self.reports.borrow_and_update().clone();
+        let roads = self.roads.borrow_and_update().clone();
         let parts = Parts {
             node: &node,
             cluster: &cluster,
             outcome: &outcome,
             reports: &reports,
+            roads: &roads,
             plugins: self.plugins.status(),
             tunnels,
             events: self.events.list(),

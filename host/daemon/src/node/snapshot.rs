@@ -16,7 +16,9 @@ use twill_probe::track::Report;
 use twill_reconcile::view::Outcome;
 use twill_reconcile::ways::backend_of;
 
+use super::legs::Roads;
 use super::paths::Seen;
+use super::reach::cut_off;
 use super::subnet_file::FileState;
 
 /// What does not change while the daemon runs.
@@ -42,6 +44,8 @@ pub struct Parts<'a> {
     pub outcome: &'a Outcome,
     /// What the prober found.
     pub reports: &'a BTreeMap<Pair, Report>,
+    /// Which hosts of peers that no way reaches answer on the underlay.
+    pub roads: &'a Roads,
     /// The plugins.
     pub plugins: Vec<PluginStatus>,
     /// The tunnels' counters.
@@ -73,10 +77,11 @@ impl Now {
 /// The snapshot of this moment.
 pub fn snapshot(constants: &Constants, parts: Parts) -> Snapshot {
     let network = network_status(parts.cluster);
+    let paths = paths(&parts);
     Snapshot {
-        node: node_status(constants, &parts),
+        node: node_status(constants, &parts, cut_off(&paths, parts.roads)),
         leases: leases(&parts),
-        paths: paths(&parts),
+        paths,
         state: parts.outcome.items.clone(),
         plugins: parts.plugins,
         tunnels: parts.tunnels,
@@ -114,14 +119,17 @@ fn range_status<N: Prefix>(range: &Range<N>, taken: impl Iterator<Item = N>) -> 
 }
 
 fn paths(parts: &Parts) -> Vec<PathStatus> {
-    let Parts { cluster, outcome, reports, .. } = *parts;
-    super::paths::paths(&Seen { cluster, outcome, reports, now: (Instant::now(), parts.now.unix_ms) })
+    let Parts { cluster, outcome, reports, roads, .. } = *parts;
+    super::paths::paths(&Seen { cluster, outcome, reports, roads, now: (Instant::now(), parts.now.unix_ms) })
 }
 
-fn node_status(constants: &Constants, parts: &Parts) -> NodeStatus {
+fn node_status(constants: &Constants, parts: &Parts, cut_off: Option<String>) -> NodeStatus {
     let Parts { node, cluster, outcome, .. } = parts;
     let config = cluster.config.as_deref();
+    let in_place = cluster.own.is_some() && cluster.permit && !cluster.withdrawn && outcome.in_force && parts.file.written;
+    let ready = in_place && cut_off.is_none();
     let mut problems = cluster.problems.clone();
+    problems.extend(cut_off.filter(|_| in_place));
     problems.extend(parts.file.problem.iter().chain(&outcome.problems).cloned());
     NodeStatus {
         id: node.id.to_string(),
@@ -137,7 +145,7 @@ fn node_status(constants: &Constants, parts: &Parts) -> NodeStatus {
         pod_mtu: outcome.pod_mtu,
         backend: config.map(|config| config.backend.clone()),
         store: store_status(constants, cluster),
-        ready: cluster.own.is_some() && cluster.permit && !cluster.withdrawn && outcome.in_force && parts.file.written,
+        ready,
         problems,
         renewal_ms: cluster.renewal.map(|boot_ms| parts.now.unix(boot_ms)),
     }
@@ -221,6 +229,7 @@ mod tests {
             cluster: &cluster,
             outcome: &outcome,
             reports: &BTreeMap::new(),
+            roads: &Roads::new(),
             plugins: Vec::new(),
             tunnels: Vec::new(),
             events: Vec::new(),

@@ -157,7 +157,10 @@ fn faults(snapshot: &Snapshot, peer: &LeaseStatus) -> Vec<String> {
         format!("{} {} is {standing}{}", item.kind, item.what, why.map_or_else(String::new, |why| format!(": {why}")))
     }));
     if let Some(path) = snapshot.paths.iter().find(|path| path.subnets == peer.subnets) {
-        faults.extend(path.leg.iter().map(|leg| format!("what is sent {leg} does not arrive")));
+        faults.extend(path.leg.iter().map(|leg| match path.state {
+            PathState::Down => leg.clone(),
+            _ => format!("what is sent {leg} does not arrive"),
+        }));
         faults.extend(
             path.ways
                 .iter()

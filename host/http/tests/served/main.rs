@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod dist;
+mod grafana;
 mod load;
 #[path = "../sample/mod.rs"]
 mod sample;
