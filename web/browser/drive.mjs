@@ -72,6 +72,10 @@ const commands = {
     const found = await page.waitForFunction((row) => document.querySelector(row) && performance.now(), row, { timeout: within_ms, polling: "raf" });
     return found.jsonValue();
   },
+  /** A tall page with nothing on it, to hold others against: what this machine makes of frames. */
+  async blank() {
+    await page.goto("data:text/html,<title>blank</title><div style=height:200000px>");
+  },
   /** Scrolls down `scroll` pixels a frame for a second and a half; the frames' lengths in milliseconds. */
   async scroll({ scroll }) {
     return page.evaluate(
