@@ -26,7 +26,7 @@ fn chain() -> Result<()> {
     let lab = Lab::new("chain")?;
     lab.network(NETWORK)?;
     let nodes = [lab.node("a")?, lab.node("b")?];
-    let _routers = apart(&lab, &nodes)?;
+    let _routers = apart(&lab, &[&nodes[0]], &nodes[1], NARROW)?;
     nodes.iter().try_for_each(|node| node.start(Launch::now()))?;
     nodes.iter().try_for_each(|node| node.ready(SOON))?;
     lab.wait_for_routes(&[&nodes[0], &nodes[1]], SOON)?;
@@ -42,15 +42,15 @@ fn chain() -> Result<()> {
     Ok(())
 }
 
-/// Moves the second node behind two routers, with a narrower link between them.
-fn apart(lab: &Lab, nodes: &[Node; 2]) -> Result<[NetNs; 2]> {
+/// Moves a node behind two routers, with a link of that MTU between them, named "mid" on both. `near` are the nodes that stay and are to reach it.
+pub fn apart(lab: &Lab, near: &[&Node], far: &Node, mtu: usize) -> Result<[NetNs; 2]> {
     let routers = [NetNs::create("west")?, NetNs::create("east")?];
     routers.iter().try_for_each(|router| router.sysctl("net.ipv4.ip_forward", "1"))?;
     lab.switch().ip("link add to-west type veth peer name out netns west")?;
     lab.switch().ip("link set to-west master br0 up")?;
-    routers[0].ip(&format!("link add mid mtu {NARROW} type veth peer name mid mtu {NARROW} netns east"))?;
-    nodes[1].ip("link delete eth0")?;
-    routers[1].ip("link add out type veth peer name eth0 netns b")?;
+    routers[0].ip(&format!("link add mid mtu {mtu} type veth peer name mid mtu {mtu} netns east"))?;
+    far.ip("link delete eth0")?;
+    routers[1].ip(&format!("link add out type veth peer name eth0 netns {}", far.name()))?;
     let addresses =
         [(0, "192.168.50.253/24 dev out"), (0, "192.168.51.1/24 dev mid"), (1, "192.168.51.2/24 dev mid"), (1, "192.168.60.1/24 dev out")];
     for (router, address) in addresses {
@@ -62,10 +62,10 @@ fn apart(lab: &Lab, nodes: &[Node; 2]) -> Result<[NetNs; 2]> {
     }
     routers[0].ip("route add 192.168.60.0/24 via 192.168.51.2")?;
     routers[1].ip("route add 192.168.50.0/24 via 192.168.51.1")?;
-    nodes[0].ip("route add 192.168.60.0/24 via 192.168.50.253")?;
-    nodes[1].ip("address add 192.168.60.2/24 dev eth0")?;
-    nodes[1].ip("link set eth0 up")?;
-    nodes[1].ip("route add default via 192.168.60.1")?;
+    near.iter().try_for_each(|node| node.ip("route add 192.168.60.0/24 via 192.168.50.253").map(drop))?;
+    far.ip("address add 192.168.60.2/24 dev eth0")?;
+    far.ip("link set eth0 up")?;
+    far.ip("route add default via 192.168.60.1")?;
     Ok(routers)
 }
 

@@ -41,6 +41,7 @@ mod languages;
 mod leftovers;
 mod metrics;
 mod moves;
+mod narrow;
 mod on_etcd;
 mod pains;
 mod pains_rules;
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         leftovers::TESTS,
         reserve::TESTS,
         moves::TESTS,
+        narrow::TESTS,
         firewall::TESTS,
         iptables::TESTS,
         docker::TESTS,

@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lab::harness::Test;
 use lab::process::{outcome, said};
-use lab::{Pod, wait_until};
+use lab::transfer::transfer;
+use lab::{Lab, Launch, Pod, wait_until};
 
-use crate::story::{SOON, cluster};
+use crate::story::{NETWORK, SOON, cluster};
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
@@ -16,6 +17,7 @@ pub const TESTS: &[Test] = &[
     Test::new("path: a pod is told that an address is nobody's", unreachable),
     Test::new("path: a packet that is too big is answered with the size that fits", too_big),
     Test::new("path: a partition stops traffic, and it comes back when it heals", partition),
+    Test::new("path: two queues of the TUN device carry streams and pings", two_queues),
 ];
 
 fn hops() -> Result<()> {
@@ -72,6 +74,28 @@ fn partition() -> Result<()> {
     r.ping(&q)?;
     lab.heal(&a, &b)?;
     p.reaches(&q, SOON)
+}
+
+fn two_queues() -> Result<()> {
+    let lab = Lab::new("queues")?;
+    lab.network(NETWORK)?;
+    let nodes = [lab.node("a")?, lab.node("b")?];
+    // One node with two queues, one with as many as its cores are worth: both speak the same on the wire.
+    nodes[0].start(Launch::now().flags(&["--udp-queues", "2"]))?;
+    nodes[1].start(Launch::now())?;
+    nodes.iter().try_for_each(|node| node.ready(SOON))?;
+    lab.wait_for_routes(&[&nodes[0], &nodes[1]], SOON)?;
+    let [p, q] = [nodes[0].pod("p1")?, nodes[1].pod("p1")?];
+    p.reaches(&q, SOON)?;
+    let tunnels = nodes[0].api("tunnels")?;
+    ensure!(tunnels[0]["crossing"]["queues"] == 2, "{tunnels}");
+    std::thread::scope(|scope| {
+        let ways = [(&p, &q), (&q, &p), (&p, &q)].map(|(from, to)| scope.spawn(move || transfer(from, to, 10_000_000)));
+        ways.into_iter().try_for_each(|way| way.join().ok().context("a transfer panicked")?.map(drop))
+    })?;
+    let told = nodes[0].twill(&["tunnels"])?;
+    ensure!(told.contains("2 queues, offloads tso") && told.contains("super-packets ("), "{told}");
+    q.reaches(&p, SOON)
 }
 
 /// What ping prints, whether it succeeds or not.

@@ -4,8 +4,6 @@
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 
-use nix::poll::PollFlags;
-
 use crate::clock;
 use crate::coalesce::{self, Coalescer, Group};
 use crate::drops::DropReason;
@@ -44,11 +42,8 @@ pub fn run(ends: &Ends) {
                 continue;
             }
         }
-        let woken = signal.wait((ends.queue.as_fd(), PollFlags::empty()), [(socket.as_fd(), PollFlags::POLLIN)].into_iter());
-        if woken.device_gone {
-            return signal.lose();
-        }
-        if woken.socket_error {
+        // That the device was deleted shows in the pump of the way out, which ends this one.
+        if signal.wait(socket.as_fd()) {
             ends.read_reports(&ends.shared.table.load(), clock::boot_ms());
         }
     }

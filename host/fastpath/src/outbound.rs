@@ -5,8 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering::Relaxed;
 
-use nix::poll::PollFlags;
-
 use crate::clock;
 use crate::drops::DropReason;
 use crate::frames::Frames;
@@ -26,15 +24,9 @@ pub fn run(ends: &Ends) {
             ends.tally.crossings.add_batch();
             outbox.forward(&Turn::new(ends, &table), &mut frames, count);
         }
-        if !frames.is_full() {
-            let sockets = ends.sockets.iter().map(|socket| (socket.as_fd(), PollFlags::empty()));
-            let woken = signal.wait((ends.queue.as_fd(), PollFlags::POLLIN), sockets);
-            if woken.device_gone {
-                return signal.lose();
-            }
-            if woken.socket_error {
-                ends.read_reports(&ends.shared.table.load(), clock::boot_ms());
-            }
+        // What the network says of its datagrams is read by the pump of the way in, which sleeps on the socket.
+        if !frames.is_full() && signal.wait(ends.queue.as_fd()) {
+            return signal.lose();
         }
     }
 }

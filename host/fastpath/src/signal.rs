@@ -18,15 +18,6 @@ pub struct Signal {
     changed: Arc<Notify>,
 }
 
-/// What woke a pump.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Woken {
-    /// The device was deleted.
-    pub device_gone: bool,
-    /// The socket has something in its error queue.
-    pub socket_error: bool,
-}
-
 impl Signal {
     /// `changed` is told when the tunnel goes.
     pub fn new(changed: Arc<Notify>) -> nix::Result<Self> {
@@ -58,20 +49,13 @@ impl Signal {
         self.gone.load(Ordering::Acquire)
     }
 
-    /// Sleeps until the device or one of the sockets (at most two) has something of the events asked for, an error, or the pumps are to end.
-    pub fn wait<'a>(&'a self, device: (BorrowedFd<'a>, PollFlags), sockets: impl Iterator<Item = (BorrowedFd<'a>, PollFlags)>) -> Woken {
-        let end = PollFd::new(self.event.as_fd(), PollFlags::POLLIN);
-        let mut polled = [end.clone(), PollFd::new(device.0, device.1), end.clone(), end];
-        let mut count = 2;
-        for (place, (socket, events)) in polled[2..].iter_mut().zip(sockets) {
-            *place = PollFd::new(socket, events);
-            count += 1;
-        }
-        let polled = &mut polled[..count];
-        while poll(polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
+    /// Sleeps until there is something to read from `source`, or it has an error, or the pumps are to end. True when it has an error: a device was deleted, a
+    /// socket has something in its error queue. Just these two are waited for, since each costs a little at every wake-up.
+    pub fn wait(&self, source: BorrowedFd<'_>) -> bool {
+        let mut polled = [PollFd::new(self.event.as_fd(), PollFlags::POLLIN), PollFd::new(source, PollFlags::POLLIN)];
+        while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
         let error = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
-        let failed = |polled: &PollFd<'_>| polled.revents().is_some_and(|seen| seen.intersects(error));
-        Woken { device_gone: failed(&polled[1]), socket_error: polled[2..].iter().any(failed) }
+        polled[1].revents().is_some_and(|seen| seen.intersects(error))
     }
 
     /// Sleeps for `ms`, or until the pumps are to end: for errors that would otherwise repeat at once.

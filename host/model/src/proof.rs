@@ -22,7 +22,38 @@ pub struct Pair {
 }
 
 /// What was proved. A pair that is not in it is unknown.
-pub type Proofs = BTreeMap<Pair, Verdict>;
+pub type Proofs = BTreeMap<Pair, Proof>;
+
+/// What was proved of one way to one peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Proof {
+    /// Whether it works.
+    pub verdict: Verdict,
+    /// The longest IPv4 packet that its path carries, in bytes, where that is less than its link says.
+    #[serde(default)]
+    pub v4: Option<u32>,
+    /// The same for IPv6.
+    #[serde(default)]
+    pub v6: Option<u32>,
+}
+
+impl Proof {
+    /// The longest packet of that family that the path carries, where it is less than the link says.
+    pub fn fits(&self, is_v4: bool) -> Option<u32> {
+        if is_v4 { self.v4 } else { self.v6 }
+    }
+
+    /// True when the path carries less than the link says.
+    pub fn is_narrow(&self) -> bool {
+        self.v4.is_some() || self.v6.is_some()
+    }
+}
+
+impl From<Verdict> for Proof {
+    fn from(verdict: Verdict) -> Proof {
+        Proof { verdict, v4: None, v6: None }
+    }
+}
 
 /// The try of one address family.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,6 +4,8 @@
 //! [`prober`] decides (what to send when, what an answer or its lack means, when to try again), [`track`] keeps what is known of one pair, [`packet`] makes and reads
 //! the packets: all pure, the time is passed in. [`sockets`] is the only edge, and [`run`] joins them.
 //!
+//! Where small echoes come back and large ones do not, the size that does is measured ([`size`]), and the routes to the peer say it.
+//!
 //! The echo leaves by the new way and its answer comes back by whatever way the peer uses: so it proves just one direction, the one that is asked about. A peer
 //! needs nothing of twill's for it, its kernel answers, a flannel node's too.
 
@@ -12,5 +14,6 @@ pub mod packet;
 pub mod prober;
 pub mod road;
 pub mod run;
+pub mod size;
 pub mod sockets;
 pub mod track;

@@ -11,7 +11,7 @@ use twill_model::item::LinkName;
 use twill_model::proof::{Leg, Pair, Proofs, Target, Verdict};
 
 use crate::packet::Answer;
-use crate::track::{Datagrams, Report, SMALL, Size, Track};
+use crate::track::{Datagrams, Report, Size, Track};
 
 /// Packets a second at most.
 pub const RATE: u32 = 60;
@@ -98,8 +98,8 @@ impl Prober {
             self.number = self.number.wrapping_add(sizes.len() as u64);
             track.begin(&numbers, now);
             for ((leg, size), number) in sizes.into_iter().zip(numbers) {
+                let bytes = track.bytes(leg, size);
                 let leg = track.target.legs[leg].clone();
-                let bytes = if size == Size::Small { SMALL.min(leg.bytes) } else { leg.bytes };
                 let port = FIRST_PORT + (number % u64::from(PORTS)) as u16;
                 if size == Size::Datagram {
                     self.datagrams.insert((leg.to, port), number);
@@ -141,7 +141,7 @@ impl Prober {
     /// All verdicts that there are.
     pub fn proofs(&self) -> Proofs {
         let known = self.tracks.iter().filter(|(_, track)| track.report.verdict != Verdict::Unknown);
-        known.map(|(pair, track)| (pair.clone(), track.report.verdict)).collect()
+        known.map(|(pair, track)| (pair.clone(), track.proof())).collect()
     }
 
     /// What there is to tell, a pair each.

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 use twill_model::Prefixes;
+use twill_model::proof::Proof;
 
 use super::*;
+use crate::track::SMALL;
 
 fn leg(number: u8, checksum: bool) -> Leg {
     let to = IpAddr::from([10, 1, number, 0]);
@@ -15,7 +17,7 @@ fn target(number: u8) -> Target {
 }
 
 fn verdict(prober: &Prober, number: u8) -> Verdict {
-    prober.proofs().get(&target(number).pair).copied().unwrap_or_default()
+    prober.proofs().get(&target(number).pair).copied().unwrap_or_default().verdict
 }
 
 /// Goes on for a while in steps of 50 ms. `answers` says of each packet whether it is answered, after one step. Counts what was sent.
@@ -51,11 +53,27 @@ fn both_sizes_must_come_back() {
     let (mut prober, mut now) = prober(vec![target(2), target(3)]);
     go_on(&mut prober, &mut now, SECOND, |shot| shot.leg.to == IpAddr::from([10, 1, 2, 0]) || shot.size == Size::Small);
     assert_eq!((verdict(&prober, 2), verdict(&prober, 3)), (Verdict::Proved, Verdict::Unknown));
-    go_on(&mut prober, &mut now, SECOND * 4, |shot| shot.size == Size::Small);
+    go_on(&mut prober, &mut now, SECOND * 10, |shot| shot.size == Size::Small);
     assert_eq!(verdict(&prober, 3), Verdict::Failed);
     let report = &prober.reports()[&target(3).pair];
     assert_eq!(report.missing.expect("something is missing").words(), "small packets come back, those of 1450 bytes do not");
     assert_eq!(report.proved_bytes, Some(SMALL));
+}
+
+#[test]
+fn a_path_that_carries_less_than_its_link_is_measured_and_proved_for_that() {
+    let (mut prober, mut now) = prober(vec![target(2)]);
+    let proof = |prober: &Prober| prober.proofs().get(&target(2).pair).copied().unwrap_or_default();
+    go_on(&mut prober, &mut now, SECOND * 6, |shot| shot.bytes <= 1372);
+    assert_eq!(proof(&prober), Proof { v4: Some(1372), ..Verdict::Proved.into() });
+    let report = &prober.reports()[&target(2).pair];
+    let words = "packets of up to 1372 bytes come back, those of 1450 do not: the route says so";
+    assert_eq!((report.narrow.expect("it is narrow").words().as_str(), report.proved_bytes), (words, Some(1372)));
+    go_on(&mut prober, &mut now, SECOND * 12, |shot| shot.bytes <= 1000);
+    assert_eq!(proof(&prober).v4, Some(1000), "it shrank");
+    go_on(&mut prober, &mut now, CALM + SECOND, |_| true);
+    assert_eq!(proof(&prober), Verdict::Proved.into(), "it is wide again");
+    assert_eq!(prober.reports()[&target(2).pair].proved_bytes, Some(1450));
 }
 
 #[test]
@@ -137,6 +155,6 @@ proptest! {
     fn every_peer_is_reached_in_the_end(peers in 1u8..200) {
         let (mut prober, mut now) = prober((1..=peers).map(target).collect());
         go_on(&mut prober, &mut now, SECOND * 30, |_| true);
-        prop_assert_eq!(prober.proofs().values().filter(|verdict| **verdict == Verdict::Proved).count(), usize::from(peers));
+        prop_assert_eq!(prober.proofs().values().filter(|proof| proof.verdict == Verdict::Proved).count(), usize::from(peers));
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use twill_model::proof::{Leg, Target, Verdict};
+use twill_model::proof::{Leg, Proof, Target, Verdict};
+
+use crate::size::{Carries, Found};
 
 /// How long an answer may take.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -27,9 +29,9 @@ pub const SMALL: u32 = 84;
 pub enum Size {
     /// A small echo.
     Small,
-    /// An echo as large as the link carries.
-    Full,
-    /// A datagram as large as the link carries, to a port that nobody listens on.
+    /// An echo of so many bytes with its IP header: as large as the link carries, or one of those by which the size is measured.
+    Large(u32),
+    /// A datagram as large as the leg carries, to a port that nobody listens on.
     Datagram,
 }
 
@@ -68,6 +70,17 @@ pub struct Report {
     pub missing: Option<Missing>,
     /// Whether large datagrams arrive.
     pub datagrams: Datagrams,
+    /// The largest packets that come back, where those are smaller than the link's.
+    pub narrow: Option<Narrow>,
+}
+
+/// A path that carries less than the link says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Narrow {
+    /// What it carries, by address family.
+    pub fits: Proof,
+    /// What its link carries, in bytes.
+    pub wanted: u32,
 }
 
 /// What did not come back.
@@ -109,6 +122,8 @@ pub struct Track {
     /// What is known.
     pub report: Report,
     round: Option<Round>,
+    /// What each leg carries.
+    carries: Vec<Carries>,
     good: u32,
     bad: u32,
     back_off: Duration,
@@ -125,6 +140,7 @@ impl Track {
     /// Nothing is known yet; to be tried at once.
     pub fn new(target: Target, now: Instant) -> Track {
         Track {
+            carries: carries(&target),
             target,
             report: Report { next: Some(now), ..Report::default() },
             round: None,
@@ -142,6 +158,7 @@ impl Track {
     pub fn retarget(&mut self, target: Target, now: Instant) {
         if target.legs != self.target.legs {
             self.round = None;
+            self.carries = carries(&target);
             self.set_next(now);
         }
         if target.in_use && !self.target.in_use {
@@ -173,11 +190,29 @@ impl Track {
     /// What the next round sends.
     pub fn sizes(&self) -> Vec<(usize, Size)> {
         let asks = self.report.datagrams == Datagrams::Unknown;
-        let of = |(place, leg): (usize, &Leg)| {
+        let of = |(place, (leg, carries)): (usize, (&Leg, &Carries))| {
+            let small = std::iter::once((place, Size::Small));
+            let large = carries.sizes().into_iter().map(move |bytes| (place, Size::Large(bytes)));
             let datagram = (leg.checksum && asks).then_some((place, Size::Datagram));
-            [(place, Size::Small), (place, Size::Full)].into_iter().chain(datagram).collect::<Vec<_>>()
+            small.chain(large).chain(datagram).collect::<Vec<_>>()
         };
-        self.target.legs.iter().enumerate().flat_map(of).collect()
+        self.target.legs.iter().zip(&self.carries).enumerate().flat_map(of).collect()
+    }
+
+    /// Bytes of a packet of that size, with its IP header.
+    pub fn bytes(&self, leg: usize, size: Size) -> u32 {
+        let most = self.target.legs.get(leg).map_or(0, |leg| leg.bytes);
+        match size {
+            Size::Small => SMALL.min(most),
+            Size::Large(bytes) => bytes,
+            Size::Datagram => self.carries.get(leg).and_then(Carries::fits).unwrap_or(most),
+        }
+    }
+
+    /// What is proved so far.
+    pub fn proof(&self) -> Proof {
+        let fits = self.report.narrow.map(|narrow| narrow.fits).unwrap_or_default();
+        Proof { verdict: self.report.verdict, ..fits }
     }
 
     /// A round begins with these numbers, in the order of [`Track::sizes`].
@@ -217,14 +252,17 @@ impl Track {
         for _ in round.flying.iter().filter(|flying| !flying.came) {
             self.note_history(false);
         }
-        let whole = round.flying.iter().filter(|flying| flying.size != Size::Datagram).all(|flying| flying.came);
-        if whole {
-            self.doubt_datagrams(&round);
-            self.succeed(now, calm);
-        } else {
-            self.fail(&round, now);
+        let before = (before, self.report.narrow);
+        match self.judge(&round, now) {
+            Found::Works => {
+                self.doubt_datagrams(&round);
+                self.note_narrow();
+                self.succeed(now, calm);
+            }
+            Found::Undecided => self.set_next(now),
+            Found::Fails => self.fail(&round, now),
         }
-        self.report.verdict != before
+        (self.report.verdict, self.report.narrow) != before
     }
 
     /// The checksums of its link are made otherwise now: datagrams are tried again.
@@ -237,6 +275,34 @@ impl Track {
     pub fn accept_silence(&mut self, now: Instant) {
         self.silence_accepted = true;
         self.set_next(now);
+    }
+
+    /// What the round says of all legs together: the worst.
+    fn judge(&mut self, round: &Round, now: Instant) -> Found {
+        let mut worst = Found::Works;
+        for (place, carries) in self.carries.iter_mut().enumerate() {
+            let came = |size: Size| round.flying.iter().any(|flying| flying.leg == place && flying.size == size && flying.came);
+            let found = carries.judge(came(Size::Small), |bytes| came(Size::Large(bytes)), now);
+            worst = match (worst, found) {
+                (Found::Fails, _) | (_, Found::Fails) => Found::Fails,
+                (Found::Undecided, _) | (_, Found::Undecided) => Found::Undecided,
+                (Found::Works, Found::Works) => Found::Works,
+            };
+        }
+        worst
+    }
+
+    fn note_narrow(&mut self) {
+        let mut fits = Proof::default();
+        for (leg, carries) in self.target.legs.iter().zip(&self.carries) {
+            let place = if leg.to.is_ipv4() { &mut fits.v4 } else { &mut fits.v6 };
+            *place = carries.fits();
+        }
+        let wanted = self.target.legs.iter().map(|leg| leg.bytes).max().unwrap_or(0);
+        self.report.narrow = (fits != Proof::default()).then_some(Narrow { fits, wanted });
+        if self.report.narrow.is_some() {
+            self.report.proved_bytes = fits.v4.max(fits.v6);
+        }
     }
 
     fn doubt_datagrams(&mut self, round: &Round) {
@@ -306,6 +372,21 @@ impl Track {
         self.history = (bits << 1 | u32::from(came), (count + 1).min(32));
         let lost = self.history.1 - self.history.0.count_ones().min(self.history.1);
         self.report.loss_permille = u16::try_from(lost * 1000 / self.history.1).ok();
+    }
+}
+
+fn carries(target: &Target) -> Vec<Carries> {
+    target.legs.iter().map(|leg| Carries::new(leg.bytes, leg.to.is_ipv4())).collect()
+}
+
+impl Narrow {
+    /// In words, for people.
+    pub fn words(&self) -> String {
+        let of = |bytes: Option<u32>, family: &str| bytes.map(|bytes| format!("{bytes}{family}"));
+        let both = self.fits.v4.is_some() && self.fits.v6.is_some();
+        let family = |words: &'static str| if both { words } else { "" };
+        let sizes: Vec<String> = [of(self.fits.v4, family(" (IPv4)")), of(self.fits.v6, family(" (IPv6)"))].into_iter().flatten().collect();
+        format!("packets of up to {} bytes come back, those of {} do not: the route says so", sizes.join(" and "), self.wanted)
     }
 }
 

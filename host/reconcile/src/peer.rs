@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 use twill_model::item::{Device, Item};
-use twill_model::proof::{Pair, Verdict};
+use twill_model::proof::{Pair, Proof, Verdict};
 use twill_model::{Lease, Prefixes, Way};
 
 use crate::Inputs;
 use crate::answers::fingerprint;
 use crate::plan::{Ask, Memory, Own, Planned, Roads, context, road_to};
 use crate::ports::Planner;
-use crate::ways::{carry_mtu, choose, for_proof, is_tried, leaves_by, preferred};
+use crate::ways::{carry_mtu, choose, for_proof, is_tried, leaves_by, narrowed, preferred};
 
 /// The way in use to a peer, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Weighed {
     /// Where its proof is kept, if it can be used.
     pub pair: Option<Pair>,
     /// What was proved.
-    pub verdict: Verdict,
+    pub proof: Proof,
 }
 
 /// A way that is to be tried, links not yet named.
@@ -98,9 +98,9 @@ pub(crate) async fn plan_peer<P: Planner>(
         }
         weighed.extend(why.map(|(name, reason)| Weighed::unusable(name, reason)));
     }
-    let verdicts: Vec<Verdict> = usable.iter().map(|usable| weighed[usable.place].verdict).collect();
+    let proofs: Vec<Proof> = usable.iter().map(|usable| weighed[usable.place].proof).collect();
     let current = memory.current.get(&peer.subnets).and_then(|name| usable.iter().position(|usable| weighed[usable.place].name == *name));
-    let chosen = choose(&verdicts, current);
+    let chosen = choose(&proofs, current);
     let way = chosen.map(|chosen| weighed[usable[chosen].place].name.clone());
     if let Some(way) = &way {
         memory.current.insert(peer.subnets, way.clone());
@@ -114,10 +114,10 @@ pub(crate) async fn plan_peer<P: Planner>(
 
 /// Adds the items of the way in use, and of those that are tried beside it.
 fn add(usable: Vec<Usable>, chosen: usize, weighed: &[Weighed], peer: &Lease, planned: &mut Planned) {
-    let verdict = weighed[usable[chosen].place].verdict;
+    let proof = weighed[usable[chosen].place].proof;
     for (rank, Usable { place, items, linkless }) in usable.into_iter().enumerate() {
         let Weighed { name, pair: Some(pair), .. } = &weighed[place] else { continue };
-        if !is_tried(rank, chosen, verdict) {
+        if !is_tried(rank, chosen, proof) {
             continue;
         }
         let legs = peer.subnets.iter().filter_map(|subnet| leaves_by(&items, subnet).map(|(on, mtu)| (subnet, on, mtu)));
@@ -128,7 +128,7 @@ fn add(usable: Vec<Usable>, chosen: usize, weighed: &[Weighed], peer: &Lease, pl
             legs: legs.collect(),
             by_public: linkless && peer.node.is_none(),
         });
-        let items = if rank == chosen { items } else { for_proof(items, rank) };
+        let items = if rank == chosen { narrowed(items, peer.subnets, proof) } else { for_proof(items, rank) };
         let origin = twill_model::state::Origin { backend: name.clone(), lease: Some(peer.subnets) };
         planned.items.extend(items.into_iter().map(|item| (origin.clone(), item)));
     }
@@ -145,21 +145,22 @@ fn reason(weighed: &[Weighed], chosen: Option<usize>) -> String {
 
 impl Weighed {
     fn unusable(name: String, why: String) -> Weighed {
-        Weighed { name, unusable: Some(why), pair: None, verdict: Verdict::Unknown }
+        Weighed { name, unusable: Some(why), pair: None, proof: Proof::default() }
     }
 
     fn usable(own: &Own, peer: &Lease, over: &Way, inputs: &Inputs) -> Weighed {
         let pair = pair(peer.subnets, &own.name, over, peer);
-        let verdict = inputs.proofs.get(&pair).copied().unwrap_or_default();
-        Weighed { name: own.name.clone(), unusable: None, pair: Some(pair), verdict }
+        let proof = inputs.proofs.get(&pair).copied().unwrap_or_default();
+        Weighed { name: own.name.clone(), unusable: None, pair: Some(pair), proof }
     }
 
     /// What keeps it from being taken.
     fn words(&self) -> String {
-        let why = match (&self.unusable, self.verdict) {
+        let why = match (&self.unusable, self.proof.verdict) {
             (Some(why), _) => why.as_str(),
             (None, Verdict::Failed) => "the peer does not answer by it",
             (None, Verdict::Unknown) => "not proved yet",
+            (None, Verdict::Proved) if self.proof.is_narrow() => "its path carries less than its link",
             (None, Verdict::Proved) => "proved",
         };
         format!("{}: {why}", self.name)

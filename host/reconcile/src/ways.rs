@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 use twill_model::item::{Device, Item, PROOF_METRIC, PROOF_METRICS, Route};
-use twill_model::proof::Verdict;
-use twill_model::{Lease, Way};
+use twill_model::proof::{Proof, Verdict};
+use twill_model::{Lease, Prefixes, Way};
 
 /// The own ways with their names. A way is named after its backend; a second one of the same backend, with other options, gets "~2" after that. A way keeps
 /// its name as long as it is there, since links are known by it.
@@ -58,21 +58,38 @@ pub fn preferred(peer: &Lease, config: &str) -> Vec<Way> {
     ways
 }
 
-/// The way to take among the usable ones: the first that is proved. Where none is, nothing moves; where nothing is in use yet, the first that has not
-/// failed is taken at once, so that nobody waits for a proof who has nothing else.
-pub fn choose(verdicts: &[Verdict], current: Option<usize>) -> Option<usize> {
-    let first = |wanted: &dyn Fn(Verdict) -> bool| verdicts.iter().position(|verdict| wanted(*verdict));
-    let current = current.filter(|place| *place < verdicts.len());
-    first(&|verdict| verdict == Verdict::Proved)
+/// The way to take among the usable ones: the first that is proved, one whose path carries less than its link only where no other is. Where none is, nothing moves;
+/// where nothing is in use yet, the first that has not failed is taken at once, so that nobody waits for a proof who has nothing else.
+pub fn choose(proofs: &[Proof], current: Option<usize>) -> Option<usize> {
+    let first = |wanted: &dyn Fn(&Proof) -> bool| proofs.iter().position(wanted);
+    let current = current.filter(|place| *place < proofs.len());
+    let is_proved = |proof: &Proof| proof.verdict == Verdict::Proved;
+    first(&|proof| is_proved(proof) && !proof.is_narrow())
+        .or_else(|| first(&is_proved))
         .or(current)
-        .or_else(|| first(&|verdict| verdict != Verdict::Failed))
+        .or_else(|| first(&|proof| proof.verdict != Verdict::Failed))
         .or_else(|| first(&|_| true))
 }
 
 /// True when the way at `place` is to be tried, with the one at `chosen` in use: what is in use and what is better always, the rest while the one in use
-/// is not proved.
-pub fn is_tried(place: usize, chosen: usize, verdict_in_use: Verdict) -> bool {
-    place <= chosen || verdict_in_use != Verdict::Proved
+/// is not proved, or carries less than its link.
+pub fn is_tried(place: usize, chosen: usize, in_use: Proof) -> bool {
+    place <= chosen || in_use.verdict != Verdict::Proved || in_use.is_narrow()
+}
+
+/// The items of a way whose path carries less than its link: the routes to the peer say so, so that its packets are cut, or their senders told, before they leave.
+/// A tunnel that has one route for all peers gets one for this peer.
+pub fn narrowed(mut items: Vec<Item>, subnets: Prefixes, proof: Proof) -> Vec<Item> {
+    for subnet in subnets.iter() {
+        let Some(fits) = proof.fits(subnet.addr().is_ipv4()) else { continue };
+        let to_it = |item: &Item| matches!(item, Item::Route(route) if route.to == subnet);
+        if let Some(Item::Route(route)) = items.iter_mut().find(|item| to_it(item)) {
+            route.mtu = Some(route.mtu.map_or(fits, |mtu| mtu.min(fits)));
+        } else if let Some((on, _)) = leaves_by(&items, subnet) {
+            items.push(Item::Route(Route { to: subnet, via: None, on, onlink: false, scope_global: true, mtu: Some(fits), metric: 0 }));
+        }
+    }
+    items
 }
 
 /// The items of a way that is not in use, so that it can be tried: its routes get a metric, by which only those take them who ask for the link.
@@ -147,6 +164,10 @@ mod tests {
         assert_eq!(order("host-gw"), ["udp{}", "vxlan8", "vxlan1"]);
     }
 
+    fn pick(verdicts: &[Verdict], current: Option<usize>) -> Option<usize> {
+        choose(&verdicts.iter().map(|verdict| Proof::from(*verdict)).collect::<Vec<_>>(), current)
+    }
+
     #[test]
     fn routes_carry_the_ways_mtu_and_a_smaller_one_of_their_own_stays() {
         let route = |mtu| {
@@ -162,15 +183,15 @@ mod tests {
 
     #[test]
     fn nothing_moves_without_a_proof_and_nothing_waits_without_a_choice() {
-        assert_eq!(choose(&[Unknown, Proved], Some(1)), Some(1), "the new way is not proved yet");
-        assert_eq!(choose(&[Proved, Proved], Some(1)), Some(0), "now it is");
-        assert_eq!(choose(&[Failed, Proved], Some(0)), Some(1), "the way in use failed, another works");
-        assert_eq!(choose(&[Failed, Unknown], Some(0)), Some(0), "nothing better is known");
-        assert_eq!(choose(&[Failed, Failed], Some(1)), Some(1), "a peer that is away moves nothing");
-        assert_eq!(choose(&[Unknown, Unknown], None), Some(0), "a fresh node does not wait");
-        assert_eq!(choose(&[Failed, Unknown], None), Some(1));
-        assert_eq!(choose(&[Failed], None), Some(0));
-        assert_eq!(choose(&[], Some(0)), None);
+        assert_eq!(pick(&[Unknown, Proved], Some(1)), Some(1), "the new way is not proved yet");
+        assert_eq!(pick(&[Proved, Proved], Some(1)), Some(0), "now it is");
+        assert_eq!(pick(&[Failed, Proved], Some(0)), Some(1), "the way in use failed, another works");
+        assert_eq!(pick(&[Failed, Unknown], Some(0)), Some(0), "nothing better is known");
+        assert_eq!(pick(&[Failed, Failed], Some(1)), Some(1), "a peer that is away moves nothing");
+        assert_eq!(pick(&[Unknown, Unknown], None), Some(0), "a fresh node does not wait");
+        assert_eq!(pick(&[Failed, Unknown], None), Some(1));
+        assert_eq!(pick(&[Failed], None), Some(0));
+        assert_eq!(pick(&[], Some(0)), None);
     }
 
     proptest! {
@@ -179,12 +200,45 @@ mod tests {
             verdicts in prop::collection::vec(prop_oneof![Just(Unknown), Just(Proved), Just(Failed)], 1..6),
             current in prop::option::of(0usize..6),
         ) {
-            let chosen = choose(&verdicts, current).expect("there is a way");
+            let chosen = pick(&verdicts, current).expect("there is a way");
             if verdicts.contains(&Proved) {
                 prop_assert_eq!(verdicts[chosen], Proved);
             }
-            prop_assert!(is_tried(chosen, chosen, verdicts[chosen]));
-            prop_assert!((0..chosen).all(|better| is_tried(better, chosen, verdicts[chosen])));
+            prop_assert!(is_tried(chosen, chosen, verdicts[chosen].into()));
+            prop_assert!((0..chosen).all(|better| is_tried(better, chosen, verdicts[chosen].into())));
         }
+    }
+
+    #[test]
+    fn a_path_that_carries_less_than_its_link_is_taken_where_no_other_is_proved() {
+        let narrow = Proof { v4: Some(1372), ..Proved.into() };
+        assert_eq!(choose(&[narrow, Proved.into()], Some(0)), Some(1));
+        assert_eq!(choose(&[narrow, Failed.into()], Some(1)), Some(0));
+        assert_eq!(choose(&[Failed.into(), narrow], Some(0)), Some(1));
+        assert!(is_tried(1, 0, narrow) && !is_tried(1, 0, Proved.into()), "one that carries more is looked for");
+    }
+
+    #[test]
+    fn routes_to_a_peer_say_what_its_path_carries() {
+        let (subnets, narrow) = (lease(2).subnets, Proof { v4: Some(1372), ..Proved.into() });
+        let subnet = subnets.iter().next().expect("a subnet");
+        let route = |to, mtu| Route { to, via: None, on: crate::testing::tun(), onlink: false, scope_global: true, mtu, metric: 0 };
+        let mtu_of = |items: Vec<Item>| {
+            let mtus = narrowed(items, subnets, narrow).into_iter().filter_map(|item| match item {
+                Item::Route(route) => Some((route.to == subnet, route.mtu)),
+                _ => None,
+            });
+            mtus.collect::<Vec<_>>()
+        };
+        assert_eq!(mtu_of(vec![Item::Route(route(subnet, None))]), [(true, Some(1372))]);
+        assert_eq!(mtu_of(vec![Item::Route(route(subnet, Some(1300)))]), [(true, Some(1300))], "a plugin's smaller one stays");
+        let endpoint = Item::Endpoint(twill_model::item::Endpoint {
+            on: crate::testing::tun(),
+            to: subnet,
+            peer: crate::testing::ip("192.0.2.2"),
+            port: 8285,
+        });
+        assert_eq!(mtu_of(vec![endpoint.clone()]), [(true, Some(1372))], "the network's route is not the peer's");
+        assert_eq!(narrowed(vec![endpoint.clone()], subnets, Proved.into()), [endpoint]);
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use twill_model::event::Event;
 use twill_model::node::Node;
-use twill_model::proof::{Pair, Verdict};
+use twill_model::proof::{Pair, Proof};
 use twill_model::state::{Hop, Observed};
 use twill_model::status::Snapshot;
 use twill_model::{Lease, Prefixes, scrub};
@@ -67,7 +67,7 @@ pub struct Recipe {
     pub ways: Value,
     /// What was proved of the ways.
     #[serde(default)]
-    pub proofs: Vec<(Pair, Verdict)>,
+    pub proofs: Vec<(Pair, Proof)>,
     /// The protocol that marks own routes.
     pub protocol: u8,
     /// Which inner sources are accepted: "strict", "lease" or "off".
@@ -104,7 +104,7 @@ impl Recipe {
             observed,
             names: kept.names,
             ways: kept.ways,
-            proofs: inputs.proofs.iter().map(|(pair, verdict)| (pair.clone(), *verdict)).collect(),
+            proofs: inputs.proofs.iter().map(|(pair, proof)| (pair.clone(), *proof)).collect(),
             protocol: settings.protocol,
             source_check: source_check.into(),
             forwarding: settings.forwarding,

@@ -21,6 +21,7 @@ mod reserve;
 mod run;
 mod show;
 mod table;
+mod tunnels;
 mod why;
 
 use std::ffi::OsString;
@@ -73,6 +74,8 @@ enum Command {
     Plugin(plugin::Plugin),
     /// List all peers: how each is reached from here, and the traffic with it.
     Peers(Show),
+    /// Show the tunnels of the udp backend: offloads in force, traffic, how many packets cross into the kernel at once, and drops.
+    Tunnels(Show),
     Events(events::Events),
     Reconcile(reconcile::Reconcile),
     Why(why::Why),
@@ -142,6 +145,7 @@ impl Command {
             Command::Plugins(show) => show.main(What::Plugins),
             Command::Plugin(plugin) => plugin.main(),
             Command::Peers(show) => show.main(What::Peers),
+            Command::Tunnels(show) => show.main(What::Tunnels),
             Command::Events(events) => events.main(),
             Command::Reconcile(reconcile) => reconcile.main(),
             Command::Why(why) => why.main(),

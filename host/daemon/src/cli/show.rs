@@ -1,4 +1,4 @@
-//! `twill status|leases|peers|routes|state|plugins`: what the running daemon knows, as tables or as the API's JSON.
+//! `twill status|leases|peers|tunnels|routes|state|plugins`: what the running daemon knows, as tables or as the API's JSON.
 
 use clap::Args;
 use serde::de::DeserializeOwned;
@@ -10,6 +10,7 @@ use twill_model::status::{ItemStatus, LeaseStatus, NodeStatus, PluginStatus};
 use super::client::get;
 use super::events::ago;
 use super::table::table;
+use super::tunnels::tunnels;
 use super::{now_ms, wait_for};
 use crate::exit::Exit;
 use crate::settings::InstanceSettings;
@@ -39,6 +40,8 @@ pub enum What {
     Plugins,
     /// All peers.
     Peers,
+    /// The tunnels of the udp backend.
+    Tunnels,
 }
 
 impl Show {
@@ -52,6 +55,7 @@ impl Show {
                 What::State => self.words("/api/v1/state", items).await?,
                 What::Plugins => self.words("/api/v1/plugins", plugins).await?,
                 What::Peers => self.words("/api/v1/peers", peers).await?,
+                What::Tunnels => self.words("/api/v1/tunnels", tunnels).await?,
             };
             print!("{text}");
             Ok(())
@@ -153,7 +157,7 @@ fn peers(peers: Vec<PeerStatus>) -> String {
 }
 
 /// "999 B", "1.0 kB", "12.3 MB": powers of ten, as networks are measured.
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
     let (mut value, mut unit) = (count as f64, "B");
     for next in UNITS {

@@ -73,7 +73,7 @@ fn way(weighed: &Weighed, choice: &Choice, seen: &Seen) -> WayStatus {
     let status = WayStatus {
         way: weighed.name.clone(),
         in_use: choice.way.as_ref() == Some(&weighed.name),
-        verdict: weighed.verdict,
+        verdict: weighed.proof.verdict,
         reason: weighed.unusable.clone(),
         ..WayStatus::default()
     };
@@ -88,7 +88,10 @@ fn way(weighed: &Weighed, choice: &Choice, seen: &Seen) -> WayStatus {
     };
     WayStatus {
         verdict: report.verdict,
-        reason: status.reason.or_else(|| report.missing.map(|missing| missing.words())),
+        reason: status
+            .reason
+            .or_else(|| report.missing.map(|missing| missing.words()))
+            .or_else(|| report.narrow.map(|narrow| narrow.words())),
         proved_bytes: report.proved_bytes,
         rtt_us: report.rtt_us,
         sent: report.sent,

@@ -19,7 +19,7 @@ fn pair(name: &str) -> Pair {
 }
 
 fn weighed(name: &str, verdict: Verdict) -> Weighed {
-    Weighed { name: name.into(), unusable: None, pair: Some(pair(name)), verdict }
+    Weighed { name: name.into(), unusable: None, pair: Some(pair(name)), proof: verdict.into() }
 }
 
 /// The path by these ways, of which `used` is in use.
@@ -31,9 +31,12 @@ fn told(used: Option<&str>, ways: Vec<Weighed>) -> PathStatus {
 fn seen(used: Option<&str>, ways: Vec<Weighed>, small_came: bool, items: Vec<ItemStatus>, roads: &Roads) -> PathStatus {
     let silent = Missing { rounds: 3, small_came, v4: !small_came, v6: false, bytes: 1450 };
     let report = |weighed: &Weighed| {
-        let missing = (weighed.verdict == Verdict::Failed).then_some(silent);
+        let missing = (weighed.proof.verdict == Verdict::Failed).then_some(silent);
         let now = Instant::now();
-        Some((weighed.pair.clone()?, Report { verdict: weighed.verdict, missing, rtt_us: Some(200), next: Some(now), ..Report::default() }))
+        Some((
+            weighed.pair.clone()?,
+            Report { verdict: weighed.proof.verdict, missing, rtt_us: Some(200), next: Some(now), ..Report::default() },
+        ))
     };
     let reports = ways.iter().filter_map(report).collect();
     let choice = Choice { way: used.map(str::to_owned), reason: "its first way".into(), ways };

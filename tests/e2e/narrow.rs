@@ -1,0 +1,109 @@
+//! A peer whose path carries less than the others': the size is measured through the overlay and stands in the routes, so that running pods are right without a
+//! restart, and the other peers keep their size.
+
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use lab::harness::Test;
+use lab::netns::NetNs;
+use lab::process::{outcome, run, said};
+use lab::transfer::transfer;
+use lab::{Lab, Launch, Node, Pod, wait_until};
+
+use crate::chain::apart;
+use crate::story::{NETWORK, SOON};
+
+/// The tests of this subject.
+pub const TESTS: &[Test] = &[Test::new("narrow: one peer's path carries less, is measured, told in routes, and grows again", narrow)];
+
+/// Outer headers of the udp backend.
+const OUTER: usize = 28;
+/// MTU of every other link, and the longest inner packet there.
+const WIDE: usize = 1500;
+
+fn narrow() -> Result<()> {
+    let lab = Lab::new("narrow")?;
+    lab.network(NETWORK)?;
+    let nodes = [lab.node("a")?, lab.node("b")?, lab.node("c")?];
+    let [a, b, c] = &nodes;
+    let routers = apart(&lab, &[a, b], c, 1300)?;
+    // A black hole: the routers tell nobody what does not fit.
+    for router in &routers {
+        let rules = "add table ip hush; add chain ip hush out { type filter hook output priority 0; }; add rule ip hush out icmp type destination-unreachable drop";
+        run(router.command("nft")?.arg(rules))?;
+    }
+    nodes.iter().try_for_each(|node| node.start(Launch::now()))?;
+    nodes.iter().try_for_each(|node| node.ready(SOON))?;
+    lab.wait_for_routes(&[a, b, c], SOON)?;
+    let pods = [a.pod("p1")?, b.pod("p1")?, c.pod("p1")?];
+    pods[0].reaches(&pods[1], SOON)?;
+    pods[0].reaches(&pods[2], SOON)?;
+
+    says(a, c, Some(1300 - OUTER))?;
+    says(b, c, Some(1300 - OUTER))?;
+    says(c, a, Some(1300 - OUTER))?;
+    says(a, b, None)?;
+    let told = a.api("paths")?.to_string();
+    ensure!(told.contains("packets of up to 1272 bytes come back, those of 1472 do not"), "{told}");
+    both_at_once(&pods, 1300)?;
+
+    routers.iter().try_for_each(|router| widen(router, WIDE))?;
+    says(a, c, None)?;
+    says(c, a, None)?;
+
+    // Narrow again, this time with routers that tell.
+    for router in &routers {
+        run(router.command("nft")?.arg("delete table ip hush"))?;
+        widen(router, 1400)?;
+    }
+    says(a, c, Some(1400 - OUTER))?;
+    says(c, a, Some(1400 - OUTER))?;
+    says(a, b, None)?;
+    // What pods were told before they would remember for ten minutes.
+    pods.iter().try_for_each(|pod| pod.net().ip("route flush cache").map(drop))?;
+    both_at_once(&pods, 1400)
+}
+
+/// Waits until the route from one node to the other's pods says that MTU, or none.
+fn says(from: &Node, to: &Node, mtu: Option<usize>) -> Result<()> {
+    let subnet = to.subnet()?;
+    let what = mtu.map_or("no MTU".to_owned(), |mtu| format!("MTU {mtu}"));
+    wait_until(&format!("the route from {} to {} to say {what}", from.name(), to.name()), SOON, || {
+        let route = from.ip(&format!("route show {subnet}"))?;
+        let said = route.split_once(" mtu ").and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
+        ensure!(said == mtu, "{route}");
+        Ok(())
+    })
+}
+
+/// Pods send whole packets to the far peer as long as its path carries, and to the near one as long as its link does; both by TCP too, in both directions.
+fn both_at_once(pods: &[Pod; 3], path: usize) -> Result<()> {
+    let [near, other, far] = pods;
+    wait_until("whole pings as long as the paths carry", SOON, || {
+        for (to, mtu) in [(far, path), (other, WIDE)] {
+            let told = ping(near, to, mtu - OUTER)?;
+            ensure!(told.contains(" 0% packet loss"), "{told}");
+        }
+        Ok(())
+    })?;
+    wait_until("word of what does not fit", SOON, || {
+        let told = ping(near, far, path - OUTER + 1)?;
+        ensure!(told.contains(&format!("mtu = {}", path - OUTER)) || told.contains(&format!("mtu={}", path - OUTER)), "{told}");
+        Ok(())
+    })?;
+    thread::scope(|scope| {
+        let ways = [(near, far), (near, other), (far, near)].map(|(from, to)| scope.spawn(move || transfer(from, to, 5_000_000)));
+        ways.into_iter().try_for_each(|way| way.join().ok().context("a transfer panicked")?.map(drop))
+    })
+}
+
+/// A ping of a packet of so many bytes that may not be fragmented.
+fn ping(from: &Pod, to: &Pod, packet: usize) -> Result<String> {
+    let size = (packet - 28).to_string();
+    let args = ["-c1", "-W1", "-Mdo", "-s", &size, &to.address().to_string()];
+    Ok(said(&outcome(from.net().command("ping")?.args(args))?))
+}
+
+fn widen(router: &NetNs, mtu: usize) -> Result<()> {
+    router.ip(&format!("link set mid mtu {mtu}")).map(drop)
+}
