@@ -1,6 +1,7 @@
 //! A peer whose path carries less than the others': the size is measured through the overlay and stands in the routes, so that running pods are right without a
 //! restart, and the other peers keep their size.
 
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +10,7 @@ use lab::netns::NetNs;
 use lab::process::{outcome, run, said};
 use lab::transfer::transfer;
 use lab::{Lab, Launch, Node, Pod, wait_until};
+use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::chain::apart;
 use crate::story::{NETWORK, SOON};
@@ -32,7 +34,8 @@ fn narrow() -> Result<()> {
         let rules = "add table ip hush; add chain ip hush out { type filter hook output priority 0; }; add rule ip hush out icmp type destination-unreachable drop";
         run(router.command("nft")?.arg(rules))?;
     }
-    nodes.iter().try_for_each(|node| node.start(Launch::now()))?;
+    a.start(Launch::now().flags(&["--clamp-mss"]))?;
+    [b, c].into_iter().try_for_each(|node| node.start(Launch::now()))?;
     nodes.iter().try_for_each(|node| node.ready(SOON))?;
     lab.wait_for_routes(&[a, b, c], SOON)?;
     let pods = [a.pod("p1")?, b.pod("p1")?, c.pod("p1")?];
@@ -45,6 +48,7 @@ fn narrow() -> Result<()> {
     says(a, b, None)?;
     let told = a.api("paths")?.to_string();
     ensure!(told.contains("packets of up to 1272 bytes come back, those of 1472 do not"), "{told}");
+    clamped(&pods[0], &pods[2], 1300 - OUTER - 40)?;
     both_at_once(&pods, 1300)?;
 
     routers.iter().try_for_each(|router| widen(router, WIDE))?;
@@ -95,6 +99,15 @@ fn both_at_once(pods: &[Pod; 3], path: usize) -> Result<()> {
         let ways = [(near, far), (near, other), (far, near)].map(|(from, to)| scope.spawn(move || transfer(from, to, 5_000_000)));
         ways.into_iter().try_for_each(|way| way.join().ok().context("a transfer panicked")?.map(drop))
     })
+}
+
+/// A connection's segments are kept to what the route carries before anybody has told the pod, which was not told anything yet.
+fn clamped(from: &Pod, to: &Pod, most: usize) -> Result<()> {
+    let listener = to.net().inside(|| Ok(TcpListener::bind((to.address(), 0))?))?;
+    let stream = from.net().inside(|| Ok(TcpStream::connect(listener.local_addr()?)?))?;
+    let segment = getsockopt(&stream, sockopt::TcpMaxSeg)? as usize;
+    ensure!(segment <= most && segment > most - 40, "segments of {segment} bytes, where {most} fit");
+    Ok(())
 }
 
 /// A ping of a packet of so many bytes that may not be fragmented.

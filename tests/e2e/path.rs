@@ -93,8 +93,11 @@ fn two_queues() -> Result<()> {
         let ways = [(&p, &q), (&q, &p), (&p, &q)].map(|(from, to)| scope.spawn(move || transfer(from, to, 10_000_000)));
         ways.into_iter().try_for_each(|way| way.join().ok().context("a transfer panicked")?.map(drop))
     })?;
-    let told = nodes[0].twill(&["tunnels"])?;
-    ensure!(told.contains("2 queues, offloads tso") && told.contains("super-packets ("), "{told}");
+    wait_until("the counters to be shown", SOON, || {
+        let told = nodes[0].twill(&["tunnels"])?;
+        ensure!(told.contains("2 queues, offloads tso") && told.contains("super-packets ("), "{told}");
+        Ok(())
+    })?;
     q.reaches(&p, SOON)
 }
 

@@ -170,6 +170,12 @@ pub struct RunSettings {
         default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Network"
     )]
     pub ip_masq_fully_random_disable: bool,
+    /// Keep the segments of pods' TCP connections to what the route to the peer carries (MSS clamping), by a rule in the table of our own: for paths that tell nobody what fits.
+    #[arg(
+        long, env = "TWILL_CLAMP_MSS", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false,
+        default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Network"
+    )]
+    pub clamp_mss: bool,
     /// Accept forwarded packets from and to the cluster in a table of our own (taken away by `twill down`), or leave that to others.
     #[arg(
         long,
@@ -215,6 +221,9 @@ impl RunSettings {
                 "--lease-renew-margin ({margin:?}) must be shorter than --lease-ttl ({:?}), or the lease would never be left alone",
                 self.lease_ttl
             )),
+            _ if self.clamp_mss && self.firewall == FirewallEngine::Iptables => {
+                Err("--clamp-mss needs --firewall=nft: iptables' tables hold flannel's rules alone".into())
+            }
             _ => Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde_json::Value;
+use serde_json::{Value, json};
 use twill_model::firewall::{Action, Match, Rule};
 
 /// Text that nft should not have printed.
@@ -72,6 +72,9 @@ fn condition(part: &Value) -> Option<Match> {
         let bit = mask.as_u64().filter(|bit| is && what["meta"]["key"] == "mark" && right.as_u64() == Some(*bit))?;
         return u32::try_from(bit).ok().map(Match::Mark);
     }
+    if is && left["payload"] == json!({"protocol": "tcp", "field": "flags"}) && right == "syn" {
+        return Some(Match::Syn);
+    }
     let net = prefix(right)?;
     match (text(&left["payload"], "field"), is) {
         ("saddr", true) => Some(Match::From(net)),
@@ -99,6 +102,9 @@ fn action(part: &Value) -> Option<Action> {
         "return" => Some(Action::Return),
         "masquerade" => Some(Action::Masquerade { random: random(of)? }),
         "snat" if of.get("port").is_none() => Some(Action::Snat { to: text(of, "addr").parse().ok()?, random: random(of)? }),
+        "mangle" if *of == json!({"key": {"tcp option": {"name": "maxseg", "field": "size"}}, "value": {"rt": {"key": "mtu"}}}) => {
+            Some(Action::ClampMss)
+        }
         _ => None,
     }
 }

@@ -48,6 +48,7 @@ fn planned() -> Vec<Table> {
         subnets: Prefixes { v4: "10.1.7.0/24".parse().ok(), v6: None },
         masquerade: true,
         forward: true,
+        clamp_mss: false,
         random: true,
         instance: "twill",
         engine: Engine::Nft,

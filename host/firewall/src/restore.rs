@@ -205,6 +205,7 @@ fn condition(condition: &Match) -> String {
         Match::NotFrom(net) => format!("! -s {net}"),
         Match::To(net) => format!("-d {net}"),
         Match::NotTo(net) => format!("! -d {net}"),
+        Match::Syn => "-p tcp -m tcp --tcp-flags SYN SYN".into(),
     }
 }
 
@@ -216,6 +217,7 @@ fn target(action: &Action, random: bool) -> String {
         Action::Masquerade { .. } => "-j MASQUERADE".into(),
         Action::Snat { to, .. } => format!("-j SNAT --to-source {to}"),
         // Never written: rules() makes none.
+        Action::ClampMss => "-j TCPMSS --clamp-mss-to-pmtu".into(),
         Action::Foreign => "-j RETURN".into(),
     }
 }

@@ -23,6 +23,8 @@ pub struct FirewallInput<'a> {
     pub masquerade: bool,
     /// Accept forwarded packets of the overlay.
     pub forward: bool,
+    /// Keep the segments of the overlay's TCP connections to what their routes carry. Only in tables of our own.
+    pub clamp_mss: bool,
     /// New ports are chosen at random.
     pub random: bool,
     /// The instance, which names the tables.
@@ -48,8 +50,10 @@ pub fn rules(input: &FirewallInput) -> Ruleset {
 fn table(input: &FirewallInput, network: IpNet, subnet: IpNet) -> Option<Table> {
     let family = if network.addr().is_ipv4() { Family::Ip } else { Family::Ip6 };
     let mut chains = Vec::new();
-    if input.forward {
-        let mut rules = forward(network);
+    let clamps = input.clamp_mss && input.engine == Engine::Nft;
+    if input.forward || clamps {
+        let mut rules = if clamps { clamp(network) } else { Vec::new() };
+        rules.extend(input.forward.then(|| forward(network)).into_iter().flatten());
         if input.engine == Engine::Iptables {
             rules.iter_mut().for_each(|rule| comment(Hook::Forward).clone_into(&mut rule.comment));
         }
@@ -68,6 +72,12 @@ fn table(input: &FirewallInput, network: IpNet, subnet: IpNet) -> Option<Table> 
 /// Accepts what comes from the overlay or goes to it.
 pub(crate) fn forward(network: IpNet) -> Vec<Rule> {
     vec![rule([Match::From(network)], Action::Accept, "from the overlay"), rule([Match::To(network)], Action::Accept, "to the overlay")]
+}
+
+/// Both ends' SYN: each says what its sender may be sent.
+fn clamp(network: IpNet) -> Vec<Rule> {
+    let why = "segments that their route carries";
+    vec![rule([Match::From(network), Match::Syn], Action::ClampMss, why), rule([Match::To(network), Match::Syn], Action::ClampMss, why)]
 }
 
 fn postrouting(network: IpNet, subnet: IpNet, random: bool) -> Vec<Rule> {

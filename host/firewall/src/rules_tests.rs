@@ -7,6 +7,7 @@ fn input() -> FirewallInput<'static> {
         subnets: Prefixes { v4: "10.1.7.0/24".parse().ok(), v6: None },
         masquerade: true,
         forward: true,
+        clamp_mss: false,
         random: true,
         instance: "twill",
         engine: Engine::Nft,
@@ -88,4 +89,19 @@ fn what_is_claimed_is_every_network_once() {
     let earlier = ["10.9.0.0/16", "10.1.0.0/16"].map(|text| text.parse().expect("a prefix"));
     let claims = rules(&FirewallInput { earlier: &earlier, ..input() }).claims;
     assert_eq!(claims, ["10.1.0.0/16", "10.9.0.0/16"].map(|text| text.parse::<IpNet>().expect("a prefix")));
+}
+
+#[test]
+fn segments_are_clamped_before_anything_is_accepted() {
+    let clamped = script::script(&rules(&FirewallInput { clamp_mss: true, masquerade: false, ..input() }));
+    let wanted = "\t\ttype filter hook forward priority 0; policy accept;
+\t\tip saddr 10.1.0.0/16 tcp flags syn tcp option maxseg size set rt mtu comment \"segments that their route carries\"
+\t\tip daddr 10.1.0.0/16 tcp flags syn tcp option maxseg size set rt mtu comment \"segments that their route carries\"
+\t\tip saddr 10.1.0.0/16 accept comment \"from the overlay\"
+";
+    assert!(clamped.contains(wanted), "{clamped}");
+    let alone = rules(&FirewallInput { clamp_mss: true, masquerade: false, forward: false, ..input() });
+    assert_eq!(alone.tables[0].chains[0].rules.len(), 2);
+    let iptables = FirewallInput { clamp_mss: true, engine: Engine::Iptables, ..input() };
+    assert_eq!(rules(&iptables), rules(&FirewallInput { clamp_mss: false, ..iptables }), "flannel's rules stay flannel's");
 }

@@ -64,6 +64,7 @@ fn condition_words(ip: &str, condition: &Match) -> String {
         Match::NotFrom(net) => format!("{ip} saddr != {net}"),
         Match::To(net) => format!("{ip} daddr {net}"),
         Match::NotTo(net) => format!("{ip} daddr != {net}"),
+        Match::Syn => "tcp flags syn".into(),
     }
 }
 
@@ -74,6 +75,7 @@ fn action_words(action: &Action) -> String {
         Action::Return => "return".into(),
         Action::Masquerade { random } => format!("masquerade{}", flags(random)),
         Action::Snat { to, random } => format!("snat to {to}{}", flags(random)),
+        Action::ClampMss => "tcp option maxseg size set rt mtu".into(),
         // Never written: rules() makes none. A packet that meets it goes on.
         Action::Foreign => "continue".into(),
     }

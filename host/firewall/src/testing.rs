@@ -13,6 +13,7 @@ pub(crate) fn wanted(engine: Engine) -> Ruleset {
         subnets: Prefixes { v4: "10.1.7.0/24".parse().ok(), v6: "fd00:1:0:7::/64".parse().ok() },
         masquerade: true,
         forward: true,
+        clamp_mss: false,
         random: true,
         instance: "twill",
         engine,

@@ -90,6 +90,8 @@ pub enum Match {
     To(IpNet),
     /// Its destination lies outside of the prefix.
     NotTo(IpNet),
+    /// It opens a TCP connection, or answers to that: SYN is set.
+    Syn,
 }
 
 /// What becomes of a packet.
@@ -111,6 +113,8 @@ pub enum Action {
         /// As with masquerade.
         random: bool,
     },
+    /// The largest segment that its TCP option allows is made no longer than its route carries; it goes on to the next rule.
+    ClampMss,
     /// Something that twill never writes.
     Foreign,
 }

@@ -17,6 +17,8 @@ use crate::track::{Datagrams, Report, Size, Track};
 pub const RATE: u32 = 60;
 /// Packets at once at most: a second's worth.
 const BURST: f64 = RATE as f64;
+/// Packets of the smallest round: a small and a large one.
+const LEAST_ROUND: usize = 2;
 /// The pause until a way that works is tried again, in a cluster small enough for it.
 const CALM: Duration = Duration::from_secs(5);
 /// The part of the rate that looking after working ways may take.
@@ -84,10 +86,8 @@ impl Prober {
             changed |= track.end(now, calm);
         }
         self.fill(now);
-        let mut due: Vec<(u8, Instant, Pair)> = self.tracks.values().filter(|track| track.is_due(now)).map(place).collect();
-        due.sort();
         let mut shots = Vec::new();
-        for (_, _, pair) in due {
+        for pair in self.due(now) {
             let Some(track) = self.tracks.get_mut(&pair) else { continue };
             let sizes = track.sizes();
             if self.tokens < sizes.len() as f64 {
@@ -144,6 +144,11 @@ impl Prober {
         known.map(|(pair, track)| (pair.clone(), track.proof())).collect()
     }
 
+    /// How many pairs there are.
+    pub fn pairs(&self) -> usize {
+        self.tracks.len()
+    }
+
     /// What there is to tell, a pair each.
     pub fn reports(&self) -> BTreeMap<Pair, Report> {
         self.tracks.iter().map(|(pair, track)| (pair.clone(), track.report.clone())).collect()
@@ -185,6 +190,21 @@ impl Prober {
         CALM.max(Duration::from_secs_f64(packets as f64 / (f64::from(RATE) * CALM_PART)))
     }
 
+    /// The pairs whose rounds begin now, the most urgent first: not more than the budget has packets for. Of thousands that wait few are looked at closely.
+    fn due(&self, now: Instant) -> Vec<Pair> {
+        let room = self.tokens as usize / LEAST_ROUND;
+        if room == 0 {
+            return Vec::new();
+        }
+        let mut due: Vec<(u8, Instant, &Pair)> = self.tracks.values().filter(|track| track.is_due(now)).map(place).collect();
+        if due.len() > room {
+            due.select_nth_unstable(room);
+            due.truncate(room);
+        }
+        due.sort();
+        due.into_iter().map(|(_, _, pair)| pair.clone()).collect()
+    }
+
     fn fill(&mut self, now: Instant) {
         let since = now.duration_since(self.filled).as_secs_f64();
         self.tokens = (self.tokens + since * f64::from(RATE)).min(BURST);
@@ -204,8 +224,8 @@ fn checked(track: &Track) -> impl Iterator<Item = &Leg> {
     track.target.legs.iter().filter(|leg| leg.checksum)
 }
 
-fn place(track: &Track) -> (u8, Instant, Pair) {
-    (track.urgency(), track.wake(), track.target.pair.clone())
+fn place(track: &Track) -> (u8, Instant, &Pair) {
+    (track.urgency(), track.wake(), &track.target.pair)
 }
 
 #[cfg(test)]

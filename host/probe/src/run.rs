@@ -17,8 +17,12 @@ use crate::prober::Prober;
 use crate::sockets::Sockets;
 use crate::track::Report;
 
-/// Reports go out at most so often, unless a verdict changed.
-const REPORT: Duration = Duration::from_secs(1);
+/// Reports go out at most so often, unless a verdict changed. They are for people, and making all that is shown of them takes time.
+const REPORT: Duration = Duration::from_secs(5);
+/// So much longer for each pair: a hundredth of a processor at most for thousands of peers.
+const REPORT_A_PAIR: Duration = Duration::from_millis(10);
+/// So long for each pair after a verdict changed.
+const CHANGE_A_PAIR: Duration = Duration::from_millis(1);
 
 /// How often links are looked at that compute their checksums in software: one that was made anew does not.
 const LOOK: Duration = Duration::from_secs(30);
@@ -61,6 +65,7 @@ pub async fn run<C: Checksums>(wiring: Wiring<C>, seed: u64, shutdown: Cancellat
         prober: Prober::new(seed, Instant::now()),
         doubts: Doubts::default(),
         reported: Instant::now(),
+        changed: false,
         looked: Instant::now(),
         wiring,
     };
@@ -84,6 +89,8 @@ struct Running<C> {
     prober: Prober,
     doubts: Doubts,
     reported: Instant,
+    /// A verdict changed since.
+    changed: bool,
     looked: Instant,
     wiring: Wiring<C>,
 }
@@ -162,24 +169,34 @@ impl<C: Checksums> Running<C> {
     }
 
     fn publish(&mut self, changed: bool) {
-        let now = Instant::now();
-        if !changed && now.duration_since(self.reported) < REPORT {
+        if changed {
+            self.publish_proofs();
+        }
+        self.changed |= changed;
+        let (now, pairs) = (Instant::now(), u32::try_from(self.prober.pairs()).unwrap_or(u32::MAX));
+        let pause = if self.changed { CHANGE_A_PAIR * pairs } else { REPORT.max(REPORT_A_PAIR * pairs) };
+        if now.duration_since(self.reported) < pause {
             return;
         }
-        self.reported = now;
-        let proofs = self.prober.proofs();
-        self.wiring.proofs.send_if_modified(|known| {
-            let news = **known != proofs;
-            if news {
-                *known = Arc::new(proofs);
-            }
-            news
-        });
+        (self.reported, self.changed) = (now, false);
         let reports = self.prober.reports();
         self.wiring.reports.send_if_modified(|known| {
             let news = **known != reports;
             if news {
                 *known = Arc::new(reports);
+            }
+            news
+        });
+    }
+}
+
+impl<C> Running<C> {
+    fn publish_proofs(&self) {
+        let proofs = self.prober.proofs();
+        self.wiring.proofs.send_if_modified(|known| {
+            let news = **known != proofs;
+            if news {
+                *known = Arc::new(proofs);
             }
             news
         });

@@ -11,6 +11,7 @@ use crate::settings::{FirewallEngine, ForwardRules, RunSettings};
 #[derive(Debug, Clone)]
 pub struct Firewall {
     masquerade: bool,
+    clamp_mss: bool,
     random: bool,
     forward: bool,
     instance: String,
@@ -23,6 +24,7 @@ impl Firewall {
     pub fn new(settings: &RunSettings, earlier: Vec<IpNet>) -> Firewall {
         Firewall {
             masquerade: settings.ip_masq,
+            clamp_mss: settings.clamp_mss,
             random: !settings.ip_masq_fully_random_disable,
             forward: settings.forward_rules == ForwardRules::Manage,
             instance: settings.instance.instance.clone(),
@@ -39,9 +41,9 @@ impl Firewall {
         let known = |network: &IpNet| self.earlier.contains(network);
         let new: Vec<IpNet> = networks.iter().filter(|network| !known(network)).collect();
         self.earlier.extend(new);
-        let Firewall { masquerade, random, forward, engine, .. } = *self;
+        let Firewall { masquerade, clamp_mss, random, forward, engine, .. } = *self;
         let (instance, earlier) = (self.instance.as_str(), self.earlier.as_slice());
-        rules(&FirewallInput { networks, subnets, masquerade, forward, random, instance, engine, earlier })
+        rules(&FirewallInput { networks, subnets, masquerade, forward, clamp_mss, random, instance, engine, earlier })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Keeps the snapshot for the API up with everything: at once when a room has news, each second while packets flow.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,12 @@ use super::subnet_file::FileState;
 
 /// How often counters are looked at.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// Packets a second below which nothing goes on but probing, there and back.
+const QUIET: f64 = 2.0 * twill_probe::prober::RATE as f64;
+
+/// Counters are never older, whatever it costs to show them.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How often dropped packets are told to the log, in beats.
 const TELL_DROPS: u32 = 60;
@@ -62,6 +68,7 @@ impl Show {
         let mut counted: Vec<u64> = Vec::new();
         let mut record = Record::default();
         let mut beats = 0;
+        let mut last = Shown { at: Instant::now(), took: Duration::ZERO };
         loop {
             let news = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -82,11 +89,13 @@ impl Show {
             };
             let tunnels = self.tunnels.counters();
             let counts = counts(&tunnels);
-            if news || counts != counted {
+            let now = Instant::now();
+            if news || counts != counted && now >= last.at + last.pause(moved(&counted, &counts), now) {
                 counted = counts;
                 for (weight, told) in record.changes(&self.publish(tunnels)) {
                     self.events.tell(weight, "node", told);
                 }
+                last = Shown { at: now, took: now.elapsed() };
             }
         }
     }
@@ -122,6 +131,27 @@ impl Show {
     }
 }
 
+/// When everything was made ready to be shown, and how long that took: a moment in a small cluster, a good part of a second for thousands of peers.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    at: Instant,
+    took: Duration,
+}
+
+impl Shown {
+    /// How long counters alone are no reason to do it again, when so many packets moved since: a thousandth of the time goes into it while little moves, such as
+    /// the prober's own echoes, and a twentieth while pods talk.
+    fn pause(self, moved: u64, now: Instant) -> Duration {
+        let quiet = moved as f64 <= now.duration_since(self.at).as_secs_f64() * QUIET;
+        if quiet { (self.took * 1_000).min(LONGEST_PAUSE) } else { self.took * 20 }
+    }
+}
+
+/// Packets that moved between two looks at the counters.
+fn moved(before: &[u64], after: &[u64]) -> u64 {
+    after.iter().sum::<u64>().saturating_sub(before.iter().sum())
+}
+
 /// The numbers that move while packets flow.
 fn counts(tunnels: &[TunnelStatus]) -> Vec<u64> {
     let of = |tunnel: &TunnelStatus| {
@@ -129,4 +159,19 @@ fn counts(tunnels: &[TunnelStatus]) -> Vec<u64> {
         moving.into_iter().chain(tunnel.drops.values().copied()).collect::<Vec<_>>()
     };
     tunnels.iter().flat_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_alone_are_shown_the_more_seldom_the_more_that_costs() {
+        let second = Duration::from_secs(1);
+        let last = |millis| Shown { at: Instant::now(), took: Duration::from_millis(millis) };
+        let pause = |millis, moved| last(millis).pause(moved, last(millis).at + second);
+        assert_eq!((pause(1, 60), pause(3, 60), pause(250, 60)), (second, 3 * second, LONGEST_PAUSE), "the prober's own packets");
+        assert_eq!((pause(1, 100_000), pause(250, 100_000)), (Duration::from_millis(20), 5 * second), "pods talk");
+        assert_eq!(moved(&[1, 2], &[3, 4, 1]), 5);
+    }
 }

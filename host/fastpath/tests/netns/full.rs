@@ -5,6 +5,7 @@ use std::net::UdpSocket;
 use std::thread;
 
 use twill_fastpath::Settings;
+use twill_reconcile::ports::Forwarder;
 
 use crate::lab::{Node, eventually, hear, two_nodes};
 use crate::offload::stream;
