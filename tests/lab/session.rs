@@ -79,7 +79,8 @@ impl Session {
         let before = self.done.load(Ordering::Relaxed);
         wait_until(&format!("{} to go on", self.name), PATIENCE, || {
             let done = self.done.load(Ordering::Relaxed) - before;
-            Ok(ensure!(done >= records, "{done} of {records} more records came back"))
+            ensure!(done >= records, "{done} of {records} more records came back");
+            Ok(())
         })
     }
 

@@ -1,7 +1,7 @@
 //! The program as it is called in flannel's place: what goes where, what is said on which stream, and with which exit code. Nothing here reaches the kernel.
 
 use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -123,6 +123,16 @@ fn docker_opts_refuses_what_makes_no_sense_and_writes_nothing() {
     assert!(ended.err.contains("FLANNEL_IPMASQ is \"maybe\""), "{}", ended.err);
     let (ended, written) = docker_opts(folder.path(), &["-k", "NOT-A-NAME"], &[]);
     assert_eq!((ended.code, written), (Some(64), None), "{}", ended.err);
+}
+
+#[test]
+fn a_command_whose_reader_went_away_ends_without_a_word() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twill"));
+    let ended = command.args(["completions", "bash"]).env_clear().stdout(writer).output().expect("the program starts");
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!((ended.status.signal(), told.as_ref()), (Some(13), ""), "as by SIGPIPE, like any filter");
 }
 
 #[test]
