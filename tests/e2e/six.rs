@@ -130,17 +130,22 @@ impl Six {
 
     /// Waits until every pair is on the way that was stated.
     fn settled(&self) -> Result<()> {
-        for from in 0..self.pods.len() {
-            for to in (0..self.pods.len()).filter(|to| *to != from) {
-                let Some(way) = self.expected(from, to) else { continue };
-                wait_until(&format!("{way} from {} to {} (after {:?})", NAMES[from], NAMES[to], self.past), CHANGED, || {
-                    let path = path(&self.nodes[from], &self.nodes[to])?;
-                    ensure!(path["way"] == way && path["state"] != "proving", "{path}");
-                    Ok(())
-                })?;
+        let running = self.pods.len();
+        for (from, to) in (0..running).flat_map(|from| (0..running).map(move |to| (from, to))) {
+            if from != to {
+                self.settled_pair(from, to)?;
             }
         }
         Ok(())
+    }
+
+    fn settled_pair(&self, from: usize, to: usize) -> Result<()> {
+        let Some(way) = self.expected(from, to) else { return Ok(()) };
+        wait_until(&format!("{way} from {} to {} (after {:?})", NAMES[from], NAMES[to], self.past), CHANGED, || {
+            let path = path(&self.nodes[from], &self.nodes[to])?;
+            ensure!(path["way"] == way && path["state"] != "proving", "{path}");
+            Ok(())
+        })
     }
 
     /// Goes to that backend, with the troubles that happen meanwhile.
