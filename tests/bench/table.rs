@@ -45,11 +45,10 @@ impl Row {
     }
 
     fn verdict(&self) -> String {
-        match self.bar {
-            Some(bar) if self.at(0.5) <= bar => format!("under {bar:.0} {}: met", self.unit),
-            Some(bar) => format!("under {bar:.0} {}: MISSED", self.unit),
-            None => String::new(),
-        }
+        let Some(bar) = self.bar else { return String::new() };
+        let bound = if bar == 0.0 { "none".to_owned() } else { format!("at most {bar:.0} {}", self.unit) };
+        let verdict = if self.at(0.5) <= bar { "met" } else { "MISSED" };
+        format!("{bound}: {verdict}")
     }
 }
 
@@ -61,7 +60,8 @@ impl fmt::Display for Table {
             let reference = self.rows.iter().find(|other| other.unit == row.unit).map_or(f64::NAN, |first| first.at(0.5));
             let median = format!("{:.1} {}", row.at(0.5), row.unit);
             let spread = format!("{:.1} to {:.1}", row.at(0.1), row.at(0.9));
-            writeln!(f, "{:<44} {median:>10} {spread:>21} {:>7.2}  {}", row.what, row.at(0.5) / reference, row.verdict())?;
+            let ratio = Some(row.at(0.5) / reference).filter(|ratio| ratio.is_finite()).map_or("-".into(), |ratio| format!("{ratio:.2}"));
+            writeln!(f, "{:<44} {median:>10} {spread:>21} {ratio:>7}  {}", row.what, row.verdict())?;
         }
         Ok(())
     }
