@@ -112,7 +112,7 @@ const FAULTS: &[Fault] = &[
         says: "UDP port 8472 is filtered",
         map: Some("stops at UDP port 8472"),
     },
-    // A smaller MTU on the road is no fault of a path: it is measured and written into the route (narrow.rs).
+    // Missing: a smaller MTU on the road. Since sizes are measured (narrow.rs, on udp) the views do not name it on vxlan, and it is not known yet whether they should.
     Fault {
         leg: "dead peer",
         peer: 1,
