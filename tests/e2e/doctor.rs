@@ -116,8 +116,11 @@ fn contested() -> Result<()> {
     [&a, &b].iter().try_for_each(|node| node.ready(SOON))?;
     lab.wait_for_routes(&[&a, &b], SOON)?;
     let subnet = b.subnet()?;
-    let well = why(&a, &["here", &subnet])?;
-    ensure!(well["reaches"] == true && well["faults"].as_array().is_some_and(Vec::is_empty), "{well:#}");
+    wait_until("a path that is well", SOON, || {
+        let well = why(&a, &["here", &subnet])?;
+        ensure!(well["reaches"] == true && well["faults"].as_array().is_some_and(Vec::is_empty), "{well:#}");
+        Ok(())
+    })?;
     wait_until("the daemon to give up", SOON, || {
         let _ = a.ip(&format!("route delete {subnet}"));
         std::thread::sleep(Duration::from_millis(100));

@@ -13,13 +13,19 @@ use lab::{Lab, Launch, Node, Pod, wait_until};
 use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::chain::apart;
+use crate::change::wait_for_path;
 use crate::story::{NETWORK, SOON};
 
 /// The tests of this subject.
-pub const TESTS: &[Test] = &[Test::new("narrow: one peer's path carries less, is measured, told in routes, and grows again", narrow)];
+pub const TESTS: &[Test] = &[
+    Test::new("narrow: one peer's path carries less, is measured, told in routes, and grows again", narrow),
+    Test::new("narrow: a switch port that swallows long VXLAN packets is measured, told in the peer's route, and grows again", swallowed),
+];
 
 /// Outer headers of the udp backend.
 const OUTER: usize = 28;
+/// Outer headers of VXLAN.
+const VXLAN: usize = 50;
 /// MTU of every other link, and the longest inner packet there.
 const WIDE: usize = 1500;
 
@@ -66,6 +72,23 @@ fn narrow() -> Result<()> {
     // What pods were told before they would remember for ten minutes.
     pods.iter().try_for_each(|pod| pod.net().ip("route flush cache").map(drop))?;
     both_at_once(&pods, 1400)
+}
+
+fn swallowed() -> Result<()> {
+    let lab = Lab::new("swallowed")?;
+    lab.config(&format!(r#"{{"Network":"{NETWORK}","Backend":{{"Type":"vxlan"}}}}"#))?;
+    let nodes = lab.ready_nodes(["a", "b", "c"])?;
+    let [a, b, c] = &nodes;
+    lab.wait_for_routes(&nodes.each_ref(), SOON)?;
+    [b, c].into_iter().try_for_each(|peer| wait_for_path(a, peer, "vxlan", "moved"))?;
+    let port = |mtu: usize| lab.switch().ip(&format!("link set to-c mtu {mtu}")).map(drop);
+    port(1400)?;
+    says(a, c, Some(1400 - VXLAN))?;
+    says(c, b, Some(1400 - VXLAN))?;
+    says(a, b, None)?;
+    port(WIDE)?;
+    says(a, c, None)?;
+    says(c, b, None)
 }
 
 /// Waits until the route from one node to the other's pods says that MTU, or none.
