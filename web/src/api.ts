@@ -107,6 +107,8 @@ export interface PathStatus {
   leg: string | null;
   /** The same in a few words, while the path is down. */
   stops_at: string | null;
+  /** That the path carries less than its link, and how much. */
+  narrow: string | null;
   rtt_us: number | null;
   loss_permille: number | null;
   ways: WayStatus[];
@@ -222,6 +224,8 @@ export interface PeerTraffic {
   peer: string;
   traffic: Traffic;
   heard_ms: number | null;
+  /** Packets that were dropped, by reason. */
+  drops: Record<string, number>;
 }
 
 export interface Event {

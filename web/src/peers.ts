@@ -9,6 +9,8 @@ export interface Counted {
   traffic: Traffic | null;
   /** When something last arrived from it. */
   heardMs: number | null;
+  /** Packets to and from it that the tunnels dropped, with how many for each reason, most first. */
+  dropped: [string, number][];
 }
 
 /** Looks up what the tunnels count for a peer. */
@@ -20,8 +22,16 @@ export function counters(tunnels: readonly TunnelStatus[]): (peer: Families) => 
     return {
       traffic: entries.length ? entries.map((entry) => entry.traffic).reduce(add) : null,
       heardMs: heard.length ? Math.max(...heard) : null,
+      dropped: drops(entries),
     };
   };
+}
+
+/** Drops by reason over all tunnels or peers, most first, without those that never happened. */
+export function drops(counted: readonly { drops: Record<string, number> }[]): [string, number][] {
+  const sums = new Map<string, number>();
+  for (const [reason, n] of counted.flatMap(({ drops }) => Object.entries(drops))) sums.set(reason, (sums.get(reason) ?? 0) + n);
+  return [...sums].filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
 }
 
 function byAddress(tunnels: readonly TunnelStatus[]): Map<string, PeerTraffic[]> {

@@ -46,6 +46,11 @@ describe("paths", () => {
     const snapshot = { ...well(), paths: [path({}), path(change), path({})] };
     expect(account(snapshot, takenMs).background[1]?.replaceAll("\u00a0", " ")).toBe("The cluster is moving from udp to vxlan: 2 of 3 paths have moved.");
   });
+  it("tells of a path that carries less than its link, though all is well", () => {
+    const narrow = "packets of up to 1350 bytes come back, those of 1450 do not: the route says so";
+    const snapshot = { ...well(), paths: [path({ narrow }), path({})] };
+    expect([tell(snapshot)[0], account(snapshot, takenMs).background[1]]).toEqual(["ok", `The MTU on the road is smaller than the link's on the path to 10.123.12.0/24: ${narrow}.`]);
+  });
   it("names the one that carries nothing, with its leg", () => {
     const silent = path({ state: "down", leg: "from here to 192.0.2.11 by vxlan", reason: "no echo came back" });
     expect(tell({ ...well(), paths: [silent] })).toEqual(["bad", "The path to 10.123.12.0/24 by vxlan carries no traffic: from here to 192.0.2.11 by vxlan."]);

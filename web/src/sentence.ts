@@ -83,6 +83,15 @@ function where(silent: PathStatus[]): string {
   return `: they stop at ${legs.length === 1 ? only[0] : legs.map(([leg, n]) => `${leg} (${n})`).join(", ")}`;
 }
 
+/** Paths that carry less than their links: their routes say so and traffic passes, but somebody may not know. */
+function narrow(paths: readonly PathStatus[]): string[] {
+  const found = paths.filter((path) => path.narrow !== null);
+  const [first] = found;
+  if (!first) return [];
+  if (found.length > 1) return [`The MTU on the road is smaller than the link's on ${found.length} of ${plural(paths.length, "path")}, and their routes say so.`];
+  return [`The MTU on the road is smaller than the link's on the path to ${families(first.subnets)[0]}: ${first.narrow}.`];
+}
+
 /** Peers that stay on another way than the one that is wanted. */
 function held({ paths }: Snapshot): Finding[] {
   const change = progress(paths);
@@ -138,5 +147,5 @@ function background({ node, paths, tunnels }: Snapshot, nowMs: number): string[]
   const remembered = node.store.remembered ? ["The leases are remembered ones, from this node's disk."] : [];
   const heard = tunnels.flatMap((tunnel) => tunnel.peers).reduce((newest, peer) => Math.max(newest, peer.heard_ms ?? 0), 0);
   const last = heard ? [`The last packet from a peer came ${ago(nowMs - heard)}.`] : [];
-  return [...holds, ...moving, ...remembered, ...last];
+  return [...holds, ...moving, ...narrow(paths), ...remembered, ...last];
 }

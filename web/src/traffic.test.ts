@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { snapshot } from "./fixtures/snapshot";
 import { counters, host } from "./peers";
-import { drops, keep, line, peerRate, peerRates, rates, type Sample, sample } from "./traffic";
+import { keep, line, peerRate, peerRates, rates, type Sample, sample } from "./traffic";
 
 const at = (atMs: number, sent: number): Sample => ({ atMs, sent, received: 0, dropped: 0 });
 
@@ -19,10 +19,6 @@ it("starts anew when a counter runs backwards, and forgets what is old", () => {
   expect(keep([at(0, 900)], at(1000, 5))).toEqual([at(1000, 5)]);
   expect(keep([at(0, 1), at(500_000, 2)], at(700_000, 3))).toEqual([at(500_000, 2), at(700_000, 3)]);
   expect(keep([at(0, 1)], at(100, 2))).toEqual([at(0, 1)]);
-});
-
-it("names drops, most first, and only those that happened", () => {
-  expect(drops([...snapshot.tunnels, ...snapshot.tunnels])).toEqual([["unknown sender", 62], ["too big", 8]]);
 });
 
 it("draws a line from edge to edge", () => {

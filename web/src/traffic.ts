@@ -91,13 +91,6 @@ export function peerRate(samples: readonly Sample[], peer: Families): { sent: nu
   return peerRates(samples.slice(-2), peer)[0];
 }
 
-/** Drops by reason over all tunnels, most first, without those that never happened. */
-export function drops(tunnels: readonly TunnelStatus[]): [string, number][] {
-  const sums = new Map<string, number>();
-  for (const [reason, n] of tunnels.flatMap((tunnel) => Object.entries(tunnel.drops))) sums.set(reason, (sums.get(reason) ?? 0) + n);
-  return [...sums].filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
-}
-
 /** An SVG path through `values`, the newest at the right edge; `most` reaches the top. */
 export function line(values: readonly number[], width: number, height: number, most: number): string {
   if (values.length < 2) return "";

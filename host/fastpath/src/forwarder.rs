@@ -280,7 +280,7 @@ impl Tunnel {
         let status = |(peer, port): (&Arc<crate::peer::Peer>, Option<u16>)| {
             let (traffic, heard_ms) = peer.traffic();
             let name = port.map_or(peer.address.to_string(), |port| SocketAddr::new(peer.address, port).to_string());
-            PeerTraffic { peer: name, traffic, heard_ms }
+            PeerTraffic { peer: name, traffic, heard_ms, drops: peer.dropped() }
         };
         table.peers().into_iter().map(status).collect()
     }

@@ -60,7 +60,10 @@ fn deliver(ends: &Ends, datagrams: &Datagrams, coalescer: &mut Coalescer, table:
             match (admit(place.of(datagrams.bytes()), sender, table, ends.shared.check), number) {
                 (Ok(()), Some(number)) => coalescer.push(datagrams.bytes(), place, number),
                 (Ok(()), None) => {}
-                (Err(stopped), _) => ends.tally.note_drop(stopped.reason, Some(arrived.from), stopped.inner),
+                (Err(stopped), _) => match sender {
+                    Some(sender) => ends.note_drops(1, stopped.reason, &sender.peer, stopped.inner),
+                    None => ends.tally.note_drop(stopped.reason, Some(arrived.from), stopped.inner),
+                },
             }
         }
     }
@@ -84,7 +87,7 @@ fn write(ends: &Ends, buffer: &[u8], coalescer: &Coalescer, group: &Group) -> io
 }
 
 fn count(ends: &Ends, table: &Table, buffer: &[u8], group: &Group, written: io::Result<()>, wall_ms: u64) -> io::Result<()> {
-    let (outer, sender) = table.sender_at(group.origin);
+    let (_, sender) = table.sender_at(group.origin);
     match written {
         Ok(()) => {
             let lane = &sender.peer.received[ends.lane];
@@ -98,7 +101,7 @@ fn count(ends: &Ends, table: &Table, buffer: &[u8], group: &Group, written: io::
         Err(error) if tun::is_gone(&error) => return Err(error),
         Err(error) => {
             let inner = Packet::parse(group.first.of(buffer)).ok().map(|packet| packet.source());
-            ends.tally.note_drops(group.count, refusal(&error), Some(outer), inner);
+            ends.note_drops(group.count, refusal(&error), &sender.peer, inner);
         }
     }
     Ok(())

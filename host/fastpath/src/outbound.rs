@@ -1,7 +1,7 @@
 //! From pods to peers: reads frames from the TUN device and gives them to the [`Outbox`], which sends their packets to the nodes that have
 //! the destinations. Sleeps only when the device's queue is empty, so that a lone packet waits for nothing.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -62,9 +62,12 @@ impl<'a> Turn<'a> {
         self.table.target(target).peer.sent[self.ends.lane].add(packets, bytes);
     }
 
-    /// Counts the drop of so many packets, of which `packet` is one, or its headers.
-    pub fn note_drops(&self, count: usize, reason: DropReason, packet: &[u8], outer: Option<SocketAddr>) {
-        self.ends.tally.note_drops(count, reason, outer.map(|outer| outer.ip()), destination(packet));
+    /// Counts the drop of so many packets, of which `packet` is one, or its headers; and for the peer too, where one was their target.
+    pub fn note_drops(&self, count: usize, reason: DropReason, packet: &[u8], target: Option<u32>) {
+        match target.map(|target| &self.table.target(target).peer) {
+            Some(peer) => self.ends.note_drops(count, reason, peer, destination(packet)),
+            None => self.ends.tally.note_drops(count, reason, None, destination(packet)),
+        }
     }
 }
 

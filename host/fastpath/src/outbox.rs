@@ -193,7 +193,7 @@ impl Outbox {
             _ => false,
         };
         let Some(socket) = turn.ends.socket_to(to.ip()).filter(|_| cut) else {
-            turn.note_drops(1, DropReason::TooBig, packet, Some(to));
+            turn.note_drops(1, DropReason::TooBig, packet, Some(target));
             if answer {
                 self.answer(turn, packet, Some(limit));
             }
@@ -204,7 +204,7 @@ impl Outbox {
             let fragment = |number: usize| Packet { target, to, parts: [&self.fragments[self.cuts[at + number].clone()], &[]] };
             let sent = socket.send(self.cuts.len() - at, fragment, 1).unwrap_or(0);
             if sent == 0 {
-                turn.note_drops(1, DropReason::SendFailed, packet, Some(to));
+                turn.note_drops(1, DropReason::SendFailed, packet, Some(target));
                 break;
             }
             turn.count_sent(target, sent, self.cuts[at..at + sent].iter().map(Range::len).sum());
@@ -278,7 +278,7 @@ impl Batch<'_> {
         for piece in &self.waiting[self.at..self.at + count] {
             let packet = self.parts(piece);
             let headers = if packet[0].is_empty() { packet[1] } else { packet[0] };
-            self.turn.note_drops(1, reason, headers, Some(self.turn.table.target(piece.target).to));
+            self.turn.note_drops(1, reason, headers, Some(piece.target));
         }
         self.at += count;
     }

@@ -1,13 +1,14 @@
 //! What lives as long as a peer does, across table swaps: its counters, and the path MTU that was learned towards it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use twill_model::status::Traffic;
 
 use crate::counters::Lane;
+use crate::drops::DropReason;
 
 /// The longest inner packet that any UDP datagram over IPv4 carries.
 pub const LONGEST_PAYLOAD: usize = 65_507;
@@ -34,13 +35,15 @@ pub struct Peer {
     pub received: Box<[Lane]>,
     /// Path MTU in the low 17 bits, the moment of the boot clock until which it counts above them.
     path: AtomicU64,
+    /// Packets to and from it that were dropped, by reason; made with the first. All threads count here, since most peers never have one.
+    dropped: OnceLock<Box<[AtomicU64; DropReason::ALL.len()]>>,
 }
 
 impl Peer {
     /// A peer of which nothing is known yet.
     pub fn new(address: IpAddr, queues: usize) -> Self {
         let lanes = || (0..queues).map(|_| Lane::default()).collect();
-        Peer { address, sent: lanes(), received: lanes(), path: AtomicU64::new(0) }
+        Peer { address, sent: lanes(), received: lanes(), path: AtomicU64::new(0), dropped: OnceLock::new() }
     }
 
     /// The longest inner packet that the path is known to carry at the moment `now_ms` of the boot clock.
@@ -54,6 +57,19 @@ impl Peer {
         let least = if self.address.is_ipv6() { LEAST_MTU_V6 } else { LEAST_MTU };
         let mtu = mtu.clamp(least, (LONGEST_PAYLOAD + self.outer_headers()) as u32);
         self.path.store(now_ms.saturating_add(REMEMBERED_MS) << 17 | u64::from(mtu), Relaxed);
+    }
+
+    /// Counts the drop of so many packets to or from it.
+    pub fn note_drops(&self, count: usize, reason: DropReason) {
+        let dropped = self.dropped.get_or_init(|| Box::new(std::array::from_fn(|_| AtomicU64::new(0))));
+        dropped[reason as usize].fetch_add(count as u64, Relaxed);
+    }
+
+    /// The drops so far, by the reason's name; reasons that never came up are left out.
+    pub fn dropped(&self) -> BTreeMap<String, u64> {
+        let Some(dropped) = self.dropped.get() else { return BTreeMap::new() };
+        let counts = DropReason::ALL.iter().map(|&reason| (reason.name().to_owned(), dropped[reason as usize].load(Relaxed)));
+        counts.filter(|(_, count)| *count > 0).collect()
     }
 
     fn outer_headers(&self) -> usize {
@@ -147,6 +163,19 @@ mod tests {
         let (traffic, heard) = peer.traffic();
         assert_eq!((traffic.sent_packets, traffic.sent_bytes, traffic.received_packets, traffic.received_bytes), (2, 150, 1, 7));
         assert_eq!(heard, Some(42));
+    }
+
+    #[test]
+    fn drops_are_counted_by_reason_from_any_thread() {
+        let peer = peer();
+        assert_eq!(peer.dropped(), BTreeMap::new());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..1_000).for_each(|_| peer.note_drops(2, DropReason::TooBig)));
+            }
+        });
+        peer.note_drops(1, DropReason::InnerSource);
+        assert_eq!(peer.dropped(), [("inner-source".to_owned(), 1), ("too-big".to_owned(), 8_000)].into());
     }
 
     #[test]

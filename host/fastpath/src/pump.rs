@@ -15,6 +15,7 @@ use twill_reconcile::ports::Refused;
 use crate::counters::Tally;
 use crate::drops::DropReason;
 use crate::mmsg::BATCH;
+use crate::peer::Peer;
 use crate::signal::Signal;
 use crate::table::Table;
 use crate::tun::Queue;
@@ -56,6 +57,20 @@ impl Ends {
         self.sockets.iter().find(|socket| socket.reaches(to)).map(|socket| &**socket)
     }
 
+    /// Counts the drop of so many packets to or from a peer: for the tunnel, and for the peer. `inner` is the address that is the matter.
+    pub(crate) fn note_drops(&self, count: usize, reason: DropReason, peer: &Peer, inner: Option<IpAddr>) {
+        self.tally.note_drops(count, reason, Some(peer.address), inner);
+        peer.note_drops(count, reason);
+    }
+
+    /// Counts a datagram that did not arrive at the host that it was sent to, which may be no peer any more.
+    fn note_lost(&self, reason: DropReason, host: IpAddr, table: &Table) {
+        match table.peer(host) {
+            Some(peer) => self.note_drops(1, reason, peer, None),
+            None => self.tally.note_drop(reason, Some(host), None),
+        }
+    }
+
     /// Reads the sockets' error queues: learns path MTUs, counts the rest. True when there was something in one.
     pub(crate) fn read_reports(&self, table: &Table, now_ms: u64) -> bool {
         self.sockets.iter().filter(|socket| self.read_reports_of(socket, table, now_ms)).count() > 0
@@ -68,8 +83,8 @@ impl Ends {
             some = true;
             match report.news {
                 News::PathMtu(mtu) => table.peer(report.about).into_iter().for_each(|peer| peer.learn_path_mtu(mtu, now_ms)),
-                News::Refused => self.tally.note_drop(DropReason::PeerRefused, Some(report.about), None),
-                News::Unreachable => self.tally.note_drop(DropReason::PeerUnreachable, Some(report.about), None),
+                News::Refused => self.note_lost(DropReason::PeerRefused, report.about, table),
+                News::Unreachable => self.note_lost(DropReason::PeerUnreachable, report.about, table),
             }
         }
         if !some {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::lease::Lifetime;
+use crate::peers::peers;
 use crate::status::{ItemStatus, LeaseStatus, PathState, PathStatus, Snapshot, Standing, Verdict};
 
 /// How one leg stands.
@@ -130,7 +131,7 @@ fn abroad(snapshot: &Snapshot, lease: &LeaseStatus, address: IpAddr) -> Vec<Step
     steps.extend(snapshot.state.iter().filter(|item| item.kind == "rules").map(item));
     steps.extend(snapshot.state.iter().filter(|item| item.kind == "firewall").map(firewall));
     steps.extend(path.and_then(proof));
-    steps.extend(drops(snapshot));
+    steps.extend(drops(snapshot, lease));
     steps
 }
 
@@ -206,7 +207,10 @@ fn proof(path: &PathStatus) -> Option<Step> {
         Verdict::Proved => {
             let rtt = used.rtt_us.map_or_else(String::new, |rtt| format!(", {:.2} ms there and back", f64::from(rtt) / 1000.0));
             let bytes = used.proved_bytes.map_or_else(String::new, |bytes| format!(", packets of up to {bytes} bytes"));
-            good("proof", format!("{counts}{rtt}{bytes}"))
+            match &path.narrow {
+                Some(narrow) => step("proof", Health::Doubtful, format!("the MTU on the road is smaller than the link's: {narrow}; {counts}{rtt}")),
+                None => good("proof", format!("{counts}{rtt}{bytes}")),
+            }
         }
         Verdict::Unknown => step("proof", Health::Doubtful, format!("not proved yet; {counts}")),
         Verdict::Failed => {
@@ -216,16 +220,12 @@ fn proof(path: &PathStatus) -> Option<Step> {
     })
 }
 
-fn drops(snapshot: &Snapshot) -> Option<Step> {
-    let dropped: Vec<String> = snapshot
-        .tunnels
-        .iter()
-        .flat_map(|tunnel| &tunnel.drops)
-        .filter(|(_, count)| **count > 0)
-        .map(|(why, count)| format!("{count} {why}"))
-        .collect();
+/// What twill's own tunnel dropped of the peer's packets.
+fn drops(snapshot: &Snapshot, lease: &LeaseStatus) -> Option<Step> {
+    let its = peers(snapshot).into_iter().find(|peer| peer.subnets == lease.subnets)?;
+    let dropped: Vec<String> = its.drops.iter().map(|(why, count)| format!("{count} {why}")).collect();
     (!dropped.is_empty())
-        .then(|| step("drops", Health::Doubtful, format!("dropped on this node since its start, for all peers: {}", dropped.join(", "))))
+        .then(|| step("drops", Health::Doubtful, format!("dropped on this node of what goes there or comes from there: {}", dropped.join(", "))))
 }
 
 #[cfg(test)]

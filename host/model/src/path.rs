@@ -60,6 +60,9 @@ pub struct PathStatus {
     /// The same in a few words, for a map: "the route", "UDP port 8472", "the host". Only while the path is down.
     #[serde(default)]
     pub stops_at: Option<String>,
+    /// That its path carries less than its link says, and how much: pods' packets are cut, or their senders told, by the route.
+    #[serde(default)]
+    pub narrow: Option<String>,
     /// Round trip over the way in use, in microseconds, smoothed.
     #[serde(default)]
     pub rtt_us: Option<u32>,

@@ -34,6 +34,8 @@ pub struct PeerStatus {
     pub traffic: Option<Traffic>,
     /// Milliseconds since the Unix epoch at which something last arrived from it through twill's own tunnel.
     pub heard_ms: Option<u64>,
+    /// Packets to and from it that twill's own tunnel dropped, by reason; see the fast path's list of reasons.
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// All peers of a snapshot, by subnet.
@@ -60,6 +62,7 @@ pub fn peers(snapshot: &Snapshot) -> Vec<PeerStatus> {
                 proved_bytes: in_use.and_then(|way| way.proved_bytes),
                 traffic: counted.map(|counted| counted.traffic),
                 heard_ms: counted.and_then(|counted| counted.heard_ms),
+                drops: counted.map(|counted| counted.drops.clone()).unwrap_or_default(),
             }
         })
         .collect()

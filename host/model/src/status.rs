@@ -358,4 +358,7 @@ pub struct PeerTraffic {
     pub traffic: Traffic,
     /// Milliseconds since the Unix epoch at which something last arrived from it; none when nothing has.
     pub heard_ms: Option<u64>,
+    /// Packets to and from it that were dropped, by reason; none from a daemon that does not tell.
+    #[serde(default)]
+    pub drops: BTreeMap<String, u64>,
 }

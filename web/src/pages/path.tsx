@@ -8,6 +8,7 @@ import { Row } from "../parts/list";
 import { Spark } from "../parts/spark";
 import { Ago, Fact, Lines, Tag } from "../parts/tag";
 import { Timeline } from "../parts/timeline";
+import { Drops } from "../parts/traffic";
 import { pathNamed } from "../paths";
 import { counters } from "../peers";
 import { leaseAddress } from "../route";
@@ -59,7 +60,8 @@ export function sentence(path: PathStatus): string {
   if (path.state === "down") return sentenceCase(`Pods' packets do not arrive over ${path.way}${because}`);
   if (path.way !== path.wanted && path.wanted !== null) return sentenceCase(`It is reached by ${path.way} and not by ${path.wanted}${because}`);
   if (path.state === "proving") return `It is reached by ${path.way}; the first echo is under way.`;
-  return `It is reached by ${path.way}, and answers.`;
+  const narrow = path.narrow ? `; the MTU on the road is smaller than the link's: ${path.narrow}` : "";
+  return `It is reached by ${path.way}, and answers${narrow}.`;
 }
 
 function Facts({ path }: { path: PathStatus }) {
@@ -90,8 +92,11 @@ function Legs({ path, items }: { path: PathStatus; items: ItemStatus[] }) {
         </li>
       ))}
       {items.length === 0 && <li><span class="soft">nothing is in place for this peer alone: its packets take what is there for all</span></li>}
-      <li class={!broken && path.state === "down" ? "broken" : ""}>
-        <span>{(path.state === "down" && !broken && path.leg) || "the road to the peer, the peer, and the road back"}</span>
+      <li class={!broken && path.state === "down" ? "broken" : path.narrow ? "narrow" : ""}>
+        <span>
+          {(path.state === "down" && !broken && path.leg) || "the road to the peer, the peer, and the road back"}
+          {path.narrow && <span class="soft">, where the MTU is smaller than the link's: {path.narrow}</span>}
+        </span>
         {used ? <Tag {...verdict(used)} /> : <Tag word="no way" tone="bad" />}
       </li>
     </ol>
@@ -111,7 +116,7 @@ function WayRow({ way }: { way: WayStatus }) {
 }
 
 function Traffic({ path }: { path: PathStatus }) {
-  const { traffic, heardMs } = counters(tunnels.value)(path.public);
+  const { traffic, heardMs, dropped } = counters(tunnels.value)(path.public);
   if (!traffic) {
     return (
       <section class="card">
@@ -130,6 +135,7 @@ function Traffic({ path }: { path: PathStatus }) {
       <p class="soft figures">
         {volume(traffic.sent_bytes)} sent and {volume(traffic.received_bytes)} received in all; last heard {heardMs === null ? "never" : <Ago atMs={heardMs} />}
       </p>
+      <Drops reasons={dropped} />
     </section>
   );
 }

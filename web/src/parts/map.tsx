@@ -1,7 +1,7 @@
 // The map: this node in the middle, its peers around it, each path drawn by the way and the state that it has. Every peer is a link to its path.
 
 import type { PathStatus } from "../api";
-import { families, spent } from "../format";
+import { count, families, spent } from "../format";
 import { node } from "../live";
 import { pathAddress } from "../route";
 import { pathState } from "../words";
@@ -37,14 +37,15 @@ function Spoke({ path, middle, x, y }: { path: PathStatus; middle: number; x: nu
   const right = x >= WIDTH / 2;
   const stops = path.stops_at ? `stops at ${path.stops_at}` : "";
   const trip = path.rtt_us === null || stops ? "" : spent(path.rtt_us);
-  const label = [families(path.public)[0], path.way ?? "no way", word, stops, trip].filter(Boolean).join(", ");
+  const fits = path.narrow && !stops ? `up to ${count(path.ways.find((way) => way.in_use)?.proved_bytes ?? 0)} bytes` : "";
+  const label = [families(path.public)[0], path.way ?? "no way", word, stops, fits, trip].filter(Boolean).join(", ");
   return (
     <a href={pathAddress(subnet)} aria-label={label}>
       <title>{label}</title>
       <path class={`spoke ${tone}`} d={`M${WIDTH / 2} ${middle}L${x} ${y}`} />
       <circle class={`peer ${tone}`} cx={x} cy={y} r="6" />
       <text class={right ? "" : "left"} x={x + (right ? 12 : -12)} y={y}>{families(path.public)[0]}</text>
-      <text class={`how ${stops ? tone : ""} ${right ? "" : "left"}`} x={x + (right ? 12 : -12)} y={y + 14}>{stops || `${path.way ?? "no way"} · ${word}`}</text>
+      <text class={`how ${stops ? tone : ""} ${right ? "" : "left"}`} x={x + (right ? 12 : -12)} y={y + 14}>{stops || [path.way ?? "no way", word, fits].filter(Boolean).join(" · ")}</text>
     </a>
   );
 }

@@ -2,8 +2,8 @@
 
 import { bitrate, count, duration, plural, volume } from "../format";
 import { node, samples, tunnels } from "../live";
-import { add } from "../peers";
-import { drops, line, rates } from "../traffic";
+import { add, drops } from "../peers";
+import { line, rates } from "../traffic";
 
 const WIDTH = 700;
 const HEIGHT = 120;
@@ -23,7 +23,7 @@ export function TrafficCard() {
             {volume(total.sent_bytes)} sent in {plural(total.sent_packets, "packet")},{" "}
             {volume(total.received_bytes)} received in {plural(total.received_packets, "packet")}
           </p>
-          <Drops />
+          <Drops reasons={drops(tunnels.value)} />
         </>
       )}
     </section>
@@ -63,8 +63,8 @@ function Chart() {
   );
 }
 
-function Drops() {
-  const reasons = drops(tunnels.value);
+/** Packets that were dropped, with how many for each reason. */
+export function Drops({ reasons }: { reasons: readonly [string, number][] }) {
   if (reasons.length === 0) return <p class="soft figures">No packet dropped.</p>;
   return <p class="figures"><span class="word warn">packets dropped</span> {reasons.map(([reason, n]) => `${reason} ${count(n)}`).join(" · ")}</p>;
 }

@@ -149,10 +149,11 @@ fn peers(peers: Vec<PeerStatus>) -> String {
             peer.proved_bytes.map_or_else(none, |bytes| bytes.to_string()),
             traffic,
             peer.heard_ms.map_or_else(none, |at| ago(now.saturating_sub(at))),
+            peer.drops.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", "),
             peer.reason.clone().unwrap_or_default(),
         ]
     };
-    let headings = ["subnet", "endpoint", "way", "round trip", "proved", "sent / received", "heard", "why that way"];
+    let headings = ["subnet", "endpoint", "way", "round trip", "proved", "sent / received", "heard", "dropped", "why that way"];
     table(&headings, &peers.iter().map(row).collect::<Vec<_>>())
 }
 

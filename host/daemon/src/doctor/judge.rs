@@ -454,6 +454,14 @@ fn daemon(facts: &Facts) -> Vec<Finding> {
             "`twill peers` shows all paths",
         ));
     }
+    for (path, narrow) in snapshot.paths.iter().filter_map(|path| Some((path, path.narrow.as_ref()?))) {
+        findings.push(Finding::new(
+            "paths",
+            Level::Note,
+            format!("the MTU on the road is smaller than the link's to {} at {}: {narrow}", path.subnets, path.public),
+            "raise it on the switches and routers between the two hosts, or leave it: pods are told by the route",
+        ));
+    }
     if findings.is_empty() {
         findings.push(Finding::ok(
             "daemon",

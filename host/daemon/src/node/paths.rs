@@ -58,6 +58,7 @@ fn path(peer: &Lease, seen: &Seen, broken: &Broken) -> PathStatus {
         reason: reason(choice, &ways, state),
         leg: leg(stopped.as_ref(), &ways, peer),
         stops_at: stopped.map(|leg| leg.short),
+        narrow: report.filter(|_| state != PathState::Down).and_then(|report| report.narrow).map(|narrow| narrow.words()),
         rtt_us: used.and_then(|used| used.rtt_us),
         loss_permille: report.and_then(|report| report.loss_permille),
         ways,

@@ -161,6 +161,7 @@ fn faults(snapshot: &Snapshot, peer: &LeaseStatus) -> Vec<String> {
             PathState::Down => leg.clone(),
             _ => format!("what is sent {leg} does not arrive"),
         }));
+        faults.extend(path.narrow.iter().map(|narrow| format!("the MTU on the road is smaller than the link's: {narrow}")));
         faults.extend(
             path.ways
                 .iter()

@@ -236,7 +236,8 @@ fn plugins() -> Vec<PluginStatus> {
 }
 
 fn peer(address: &str, scale: u64, heard_ms: Option<u64>) -> PeerTraffic {
-    PeerTraffic { peer: format!("{address}:8285"), traffic: traffic(scale), heard_ms }
+    let drops = if scale > 2 { [("too-big".to_owned(), scale)].into() } else { BTreeMap::new() };
+    PeerTraffic { peer: format!("{address}:8285"), traffic: traffic(scale), heard_ms, drops }
 }
 
 fn traffic(scale: u64) -> Traffic {
