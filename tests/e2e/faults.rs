@@ -123,7 +123,7 @@ const FAULTS: &[Fault] = &[
         mend: |scene, peer| swallow(&scene.lab, peer, None),
         explain: ("proof", "packets of up to 1350 bytes come back, those of 1450 do not"),
         says: "the MTU on the road is smaller",
-        map: Some("up to 1,350 bytes"),
+        map: Some("· up to 1"),
     },
     Fault {
         leg: "dead peer",

@@ -140,7 +140,7 @@ impl Outbox {
     fn settle(&mut self, batch: &mut Batch<'_>, socket: &Socket, error: &io::Error) {
         let turn = batch.turn;
         if is_full(error) {
-            return batch.drop_front(batch.waiting.len() - batch.at, DropReason::SocketFull);
+            return batch.drop_front(batch.reached_by(socket).len(), DropReason::SocketFull);
         }
         turn.ends.read_reports(turn.table, turn.now_ms);
         if !batch.alone {
@@ -257,10 +257,15 @@ impl Batch<'_> {
         self.turn.table.target(piece.target).to.ip()
     }
 
+    /// What waits in front and that socket reaches.
+    fn reached_by(&self, socket: &Socket) -> &[Piece] {
+        let left = &self.waiting[self.at..];
+        &left[..left.iter().position(|piece| !socket.reaches(self.to(piece))).unwrap_or(left.len())]
+    }
+
     /// Sends from the front what that socket reaches, and counts what left.
     fn send(&mut self, socket: &Socket) -> io::Result<()> {
-        let left = &self.waiting[self.at..];
-        let left = &left[..left.iter().position(|piece| !socket.reaches(self.to(piece))).unwrap_or(left.len())];
+        let left = self.reached_by(socket);
         let packet = |number: usize| {
             let piece = &left[number];
             Packet { target: piece.target, to: self.turn.table.target(piece.target).to, parts: self.parts(piece) }

@@ -238,13 +238,16 @@ fn single_peers(snapshot: &Snapshot) -> Vec<Metric> {
     let lost = peers.iter().filter_map(|peer| Some((labels(peer), f64::from(peer.loss_permille?) / 1_000.0)));
     let proved = peers.iter().filter_map(|peer| Some((labels(peer), f64::from(peer.proved_bytes?))));
     let drops = peers.iter().flat_map(|peer| {
-        peer.drops
-            .iter()
-            .map(|(reason, count)| (vec![("peer", peer.subnets.to_string()), ("reason", reason.clone())], *count as f64))
+        peer.drops.iter().map(|(reason, count)| (vec![("peer", peer.subnets.to_string()), ("reason", reason.clone())], *count as f64))
     });
     let mut metrics = traffic(["peer_transmit", "peer_receive"], &counted);
     metrics.extend([
-        counter("peer_dropped", Some(Unit::Other("packets".into())), "Packets to and from the peer that were not carried, by reason", drops),
+        counter(
+            "peer_dropped",
+            Some(Unit::Other("packets".into())),
+            "Packets to and from the peer that were not carried, by reason",
+            drops,
+        ),
         count,
         gauge(
             "peer_heard_timestamp",

@@ -25,7 +25,7 @@ pub struct Cluster {
     pub permit: bool,
     /// The own lease was withdrawn, since this node is being drained: it is used until the daemon ends, and no other is claimed.
     pub withdrawn: bool,
-    /// The leases of all others by subnet, held ones included. Leases that lost a collision are left out.
+    /// The leases of all others, the oldest first, held ones included. Leases that lost a collision are left out.
     pub peers: Vec<Lease>,
     /// Peers that vanished from the store and are kept for a while.
     pub held: Vec<Prefixes>,

@@ -208,7 +208,9 @@ fn proof(path: &PathStatus) -> Option<Step> {
             let rtt = used.rtt_us.map_or_else(String::new, |rtt| format!(", {:.2} ms there and back", f64::from(rtt) / 1000.0));
             let bytes = used.proved_bytes.map_or_else(String::new, |bytes| format!(", packets of up to {bytes} bytes"));
             match &path.narrow {
-                Some(narrow) => step("proof", Health::Doubtful, format!("the MTU on the road is smaller than the link's: {narrow}; {counts}{rtt}")),
+                Some(narrow) => {
+                    step("proof", Health::Doubtful, format!("the MTU on the road is smaller than the link's: {narrow}; {counts}{rtt}"))
+                }
                 None => good("proof", format!("{counts}{rtt}{bytes}")),
             }
         }
@@ -224,8 +226,9 @@ fn proof(path: &PathStatus) -> Option<Step> {
 fn drops(snapshot: &Snapshot, lease: &LeaseStatus) -> Option<Step> {
     let its = peers(snapshot).into_iter().find(|peer| peer.subnets == lease.subnets)?;
     let dropped: Vec<String> = its.drops.iter().map(|(why, count)| format!("{count} {why}")).collect();
-    (!dropped.is_empty())
-        .then(|| step("drops", Health::Doubtful, format!("dropped on this node of what goes there or comes from there: {}", dropped.join(", "))))
+    (!dropped.is_empty()).then(|| {
+        step("drops", Health::Doubtful, format!("dropped on this node of what goes there or comes from there: {}", dropped.join(", ")))
+    })
 }
 
 #[cfg(test)]

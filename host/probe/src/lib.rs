@@ -12,6 +12,7 @@
 pub mod checksum;
 pub mod packet;
 pub mod prober;
+pub mod report;
 pub mod road;
 pub mod run;
 pub mod size;

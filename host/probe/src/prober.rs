@@ -11,7 +11,8 @@ use twill_model::item::LinkName;
 use twill_model::proof::{Leg, Pair, Proofs, Target, Verdict};
 
 use crate::packet::Answer;
-use crate::track::{Datagrams, Report, Size, Track};
+use crate::report::{Datagrams, Report};
+use crate::track::{Size, Track};
 
 /// Packets a second at most.
 pub const RATE: u32 = 60;

@@ -77,6 +77,17 @@ fn a_path_that_carries_less_than_its_link_is_measured_and_proved_for_that() {
 }
 
 #[test]
+fn echoes_that_only_tell_the_size_are_no_losses() {
+    let (mut prober, mut now) = prober(vec![target(2)]);
+    go_on(&mut prober, &mut now, SECOND * 6, |shot| shot.bytes <= 1372);
+    let before = prober.reports()[&target(2).pair].clone();
+    go_on(&mut prober, &mut now, CALM * 20, |shot| shot.bytes <= 1372);
+    let report = &prober.reports()[&target(2).pair];
+    assert_eq!((report.loss_permille, report.sent - before.sent), (Some(0), report.answered - before.answered));
+    assert!(report.sent > before.sent, "it is looked at all the same");
+}
+
+#[test]
 fn a_way_that_works_is_failed_only_after_three_rounds_in_a_row() {
     let (mut prober, mut now) = prober(vec![Target { in_use: true, ..target(2) }]);
     go_on(&mut prober, &mut now, SECOND, |_| true);

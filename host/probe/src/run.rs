@@ -14,8 +14,8 @@ use twill_model::proof::{Pair, Proofs, Target};
 use crate::checksum::{Act, Doubts, Offload};
 use crate::packet::Answer;
 use crate::prober::Prober;
+use crate::report::Report;
 use crate::sockets::Sockets;
-use crate::track::Report;
 
 /// Reports go out at most so often, unless a verdict changed. They are for people, and making all that is shown of them takes time.
 const REPORT: Duration = Duration::from_secs(5);

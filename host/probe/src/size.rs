@@ -54,6 +54,15 @@ impl Carries {
         if let State::Narrow { fits, .. } = self.state { Some(fits) } else { None }
     }
 
+    /// The size that is known to pass; none while it is measured.
+    pub fn known(&self) -> Option<u32> {
+        match self.state {
+            State::Whole => Some(self.wanted),
+            State::Narrow { fits, .. } => Some(fits),
+            State::Measuring { .. } => None,
+        }
+    }
+
     /// The size of the large echoes that a round sends, the wanted one first.
     pub fn sizes(&self) -> Vec<u32> {
         let mut sizes = vec![self.wanted];

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use twill_model::proof::{Leg, Proof, Target, Verdict};
 
+use crate::report::{Datagrams, Missing, Narrow, Report};
 use crate::size::{Carries, Found};
 
 /// How long an answer may take.
@@ -35,75 +36,14 @@ pub enum Size {
     Datagram,
 }
 
-/// Whether large datagrams arrive whole: a link whose checksums are mangled on the way lets echoes pass and drops these.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Datagrams {
-    /// Not known yet, or not asked.
-    #[default]
-    Unknown,
-    /// The peer refused one: it arrived whole.
-    Arrive,
-    /// Echoes of the same size are answered and datagrams are not.
-    Silent,
-}
-
-/// What there is to tell of a pair.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// The verdict.
-    pub verdict: Verdict,
-    /// Echoes sent.
-    pub sent: u64,
-    /// Echoes answered.
-    pub answered: u64,
-    /// Smoothed round trip in microseconds.
-    pub rtt_us: Option<u32>,
-    /// Lost among the last 32 echoes, in thousandths.
-    pub loss_permille: Option<u16>,
-    /// The largest packet that came back, in bytes.
-    pub proved_bytes: Option<u32>,
-    /// When an answer last came.
-    pub heard: Option<Instant>,
-    /// When it is tried next.
-    pub next: Option<Instant>,
-    /// What was missing in the last round that was not whole.
-    pub missing: Option<Missing>,
-    /// Whether large datagrams arrive.
-    pub datagrams: Datagrams,
-    /// The largest packets that come back, where those are smaller than the link's.
-    pub narrow: Option<Narrow>,
-}
-
-/// A path that carries less than the link says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Narrow {
-    /// What it carries, by address family.
-    pub fits: Proof,
-    /// What its link carries, in bytes.
-    pub wanted: u32,
-}
-
-/// What did not come back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Missing {
-    /// Rounds in a row.
-    pub rounds: u32,
-    /// Small echoes came back in every family.
-    pub small_came: bool,
-    /// Nothing of IPv4 came back, where it was tried.
-    pub v4: bool,
-    /// Nothing of IPv6 came back, where it was tried.
-    pub v6: bool,
-    /// The size that was tried, in bytes.
-    pub bytes: u32,
-}
-
 /// One echo of a round.
 #[derive(Debug, Clone)]
 struct Flying {
     number: u64,
     leg: usize,
     size: Size,
+    /// It should come back, by what is known of the leg: one that only tells the size is no loss.
+    expected: bool,
     came: bool,
 }
 
@@ -217,9 +157,12 @@ impl Track {
 
     /// A round begins with these numbers, in the order of [`Track::sizes`].
     pub fn begin(&mut self, numbers: &[u64], now: Instant) {
-        let flying = self.sizes().into_iter().zip(numbers).map(|((leg, size), number)| Flying { number: *number, leg, size, came: false });
-        let flying: Vec<Flying> = flying.collect();
-        self.report.sent += flying.len() as u64;
+        let fly = |((leg, size), number): ((usize, Size), &u64)| {
+            let expected = !matches!(size, Size::Large(bytes) if self.carries[leg].known() != Some(bytes));
+            Flying { number: *number, leg, size, expected, came: false }
+        };
+        let flying: Vec<Flying> = self.sizes().into_iter().zip(numbers).map(fly).collect();
+        self.report.sent += flying.iter().filter(|flying| flying.expected).count() as u64;
         self.round = Some(Round { since: now, flying });
     }
 
@@ -229,11 +172,13 @@ impl Track {
         let Some(flying) = round.flying.iter_mut().find(|flying| flying.number == number && !flying.came) else { return false };
         flying.came = true;
         let since = round.since;
-        let size = flying.size;
+        let (size, expected) = (flying.size, flying.expected);
         let over = round.flying.iter().all(|flying| flying.came);
-        self.report.answered += 1;
         self.report.heard = Some(now);
-        self.note_history(true);
+        if expected {
+            self.report.answered += 1;
+            self.note_history(true);
+        }
         if size != Size::Datagram {
             self.report.proved_bytes = self.report.proved_bytes.max(Some(bytes));
             let took = u32::try_from(now.duration_since(since).as_micros()).unwrap_or(u32::MAX);
@@ -249,7 +194,7 @@ impl Track {
         let over = |round: &mut Round| round.flying.iter().all(|flying| flying.came) || now >= round.since + PATIENCE;
         let Some(round) = self.round.take_if(over) else { return false };
         let before = self.report.verdict;
-        for _ in round.flying.iter().filter(|flying| !flying.came) {
+        for _ in round.flying.iter().filter(|flying| flying.expected && !flying.came) {
             self.note_history(false);
         }
         let before = (before, self.report.narrow);
@@ -377,33 +322,4 @@ impl Track {
 
 fn carries(target: &Target) -> Vec<Carries> {
     target.legs.iter().map(|leg| Carries::new(leg.bytes, leg.to.is_ipv4())).collect()
-}
-
-impl Narrow {
-    /// In words, for people.
-    pub fn words(&self) -> String {
-        let of = |bytes: Option<u32>, family: &str| bytes.map(|bytes| format!("{bytes}{family}"));
-        let both = self.fits.v4.is_some() && self.fits.v6.is_some();
-        let family = |words: &'static str| if both { words } else { "" };
-        let sizes: Vec<String> = [of(self.fits.v4, family(" (IPv4)")), of(self.fits.v6, family(" (IPv6)"))].into_iter().flatten().collect();
-        format!("packets of up to {} bytes come back, those of {} do not: the route says so", sizes.join(" and "), self.wanted)
-    }
-}
-
-impl Missing {
-    /// In words, for people.
-    pub fn words(&self) -> String {
-        let family = match (self.v4, self.v6) {
-            (true, false) => " of IPv4",
-            (false, true) => " of IPv6",
-            _ => "",
-        };
-        if self.small_came {
-            format!("small packets come back, those of {} bytes do not", self.bytes)
-        } else if self.rounds == 1 {
-            format!("an echo{family} did not come back")
-        } else {
-            format!("{} echoes{family} in a row did not come back", self.rounds)
-        }
-    }
 }

@@ -12,6 +12,8 @@ use twill_model::Prefixes;
 use twill_model::item::{Assignment, Item, Link, LinkKind, LinkName, PROOF_METRIC, PROOF_METRICS, Route};
 use twill_model::state::{Desired, HostItem, Observed, ObservedRoute, Step};
 
+use crate::seen::Seen;
+
 /// What flannel's routes carry (`RTPROT_BOOT`, linux/rtnetlink.h), as all do that name no protocol.
 const FLANNELS_PROTOCOL: u8 = 3;
 
@@ -31,8 +33,9 @@ pub struct Ownership<'a> {
     pub held: &'a BTreeSet<LinkName>,
 }
 
-/// The steps from `observed` to `desired`.
-pub fn diff(desired: &Desired, observed: &Observed, own: &Ownership) -> Vec<Step> {
+/// The steps from what was seen to `desired`.
+pub fn diff(desired: &Desired, seen: &Seen<'_>, own: &Ownership) -> Vec<Step> {
+    let observed = seen.observed;
     let mut steps: Vec<Step> = Vec::new();
     for sysctl in &desired.sysctls {
         // A setting whose path is missing belongs to a link that is not there yet.
@@ -41,26 +44,24 @@ pub fn diff(desired: &Desired, observed: &Observed, own: &Ownership) -> Vec<Step
         }
     }
     let wanted = desired.items.values().map(|(item, _)| item);
-    steps.extend(wanted.filter(|item| !present(item, observed, own)).cloned().map(Step::Make));
+    steps.extend(wanted.filter(|item| !present(item, seen, own)).cloned().map(Step::Make));
     steps.extend(unwanted(desired, observed, own).into_iter().map(Step::Break));
     steps.sort_by_key(rank);
     steps
 }
 
 /// True when the kernel has the item as planned. Tunnel tables are always taken for present: they are swapped whole.
-pub fn present(item: &HostItem, observed: &Observed, own: &Ownership) -> bool {
+pub fn present(item: &HostItem, seen: &Seen<'_>, own: &Ownership) -> bool {
     match item {
-        Item::Link(link) => link_present(link, observed, own),
-        Item::Assignment(wanted) => observed.addresses.contains(wanted),
+        Item::Link(link) => link_present(link, seen.observed, own),
+        Item::Assignment(wanted) => seen.has_address(wanted),
         Item::Route(wanted) => {
-            let same = |there: &&ObservedRoute| {
-                (there.route.to, there.route.metric) == (wanted.to, wanted.metric) && same_route(&there.route, wanted)
-            };
+            let mut there = seen.routes(wanted.to, wanted.metric).iter();
             // One that a predecessor made is made again with our mark, in one request, or nobody would ever take it away.
-            observed.routes.iter().filter(same).any(|there| plain(there) && there.protocol == own.protocol)
+            there.any(|there| same_route(&there.route, wanted) && plain(there) && there.protocol == own.protocol)
         }
-        Item::Neighbour(wanted) => observed.neighbours.contains(wanted),
-        Item::Fdb(wanted) => observed.fdb.contains(wanted),
+        Item::Neighbour(wanted) => seen.has_neighbour(wanted),
+        Item::Fdb(wanted) => seen.has_fdb(wanted),
         Item::Endpoint(_) | Item::Sender(_) => true,
         Item::Wireguard(_) => false,
     }

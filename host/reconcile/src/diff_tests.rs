@@ -17,7 +17,7 @@ fn steps(desired: &Desired, observed: &Observed) -> Vec<Step> {
     let networks = Prefixes { v4: "10.1.0.0/16".parse().ok(), v6: None };
     let links = BTreeSet::from([link_name("flannel0")]);
     let held = observed.links.iter().map(|link| link.name.clone()).collect();
-    diff(desired, observed, &Ownership { protocol: PROTOCOL, networks: &[networks], links: &links, held: &held })
+    diff(desired, &Seen::of(observed), &Ownership { protocol: PROTOCOL, networks: &[networks], links: &links, held: &held })
 }
 
 fn link(mtu: u32) -> HostItem {

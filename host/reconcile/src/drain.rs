@@ -51,7 +51,7 @@ impl Leaving {
     }
 
     /// Forgets what is wanted again or gone: all but `unwanted`.
-    pub fn keep_only(&mut self, unwanted: &[HostKey]) {
+    pub fn keep_only(&mut self, unwanted: &BTreeSet<HostKey>) {
         self.0.retain(|key, _| unwanted.contains(key));
     }
 
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(leaving.next(start + DRAIN), None, "what may go and does not is no reason to come again");
         assert!(!leaving.may_go(&address, start + DRAIN - Duration::from_millis(1)));
         assert!(leaving.may_go(&address, start + DRAIN));
-        leaving.keep_only(&[]);
+        leaving.keep_only(&BTreeSet::new());
         assert_eq!(leaving.next(start), None);
     }
 }

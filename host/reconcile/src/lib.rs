@@ -21,6 +21,7 @@ pub mod ports;
 pub mod repair;
 pub mod rules;
 pub mod run;
+pub mod seen;
 pub mod sysctl;
 pub mod targets;
 pub(crate) mod tell;

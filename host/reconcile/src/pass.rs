@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use twill_model::Prefixes;
 use twill_model::item::LinkName;
@@ -19,6 +19,7 @@ use crate::ports::{Forwarder, Forwarding, Kernel, Planner, Refused};
 use crate::repair::{Repairs, Verdict};
 use crate::rules::Rules;
 use crate::run::Wiring;
+use crate::seen::Seen;
 use crate::targets::{hold_bases, targets};
 use crate::tell::Teller;
 use crate::trial::Basis;
@@ -29,9 +30,6 @@ use crate::{Inputs, sysctl};
 
 /// Making a link lets its addresses and settings be made: at most so many rounds in one pass.
 const ROUNDS: usize = 3;
-
-/// How long to wait before asking a backend again that failed, or a kernel that could not be read.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The first rank of a step that must come after the tunnels' tables: routes, and everything that is taken away.
 const AFTER_TABLES: u8 = 7;
@@ -97,7 +95,10 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
     }
 
     /// Makes the node so. Answers with what came of it, and when to come again if nothing happens before.
-    pub async fn run(&mut self, inputs: &Inputs) -> (Outcome, Option<Instant>) {
+    ///
+    /// # Errors
+    /// The kernel could not be looked at: nothing was done.
+    pub async fn run(&mut self, inputs: &Inputs) -> Result<(Outcome, Option<Instant>), Refused> {
         let started = Instant::now();
         self.work.passes += 1;
         self.networks.retain(|networks| *networks != inputs.networks);
@@ -105,20 +106,16 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         let mut sysctls = Vec::new();
         let mut last = None;
         for _ in 0..ROUNDS {
-            match self.round(inputs, &sysctls).await {
-                Ok(round) => {
-                    let paths: Vec<String> = round.united.desired.sysctls.iter().map(|wanted| wanted.path.clone()).collect();
-                    let finished = round.done == 0 && paths == sysctls;
-                    sysctls = paths;
-                    last = Some(round);
-                    if finished {
-                        break;
-                    }
-                }
-                Err(refused) => return (Outcome::blind(&refused), Some(Instant::now() + ASK_AGAIN)),
+            let round = self.round(inputs, &sysctls).await?;
+            let paths: Vec<String> = round.united.desired.sysctls.iter().map(|wanted| wanted.path.clone()).collect();
+            let finished = round.done == 0 && paths == sysctls;
+            sysctls = paths;
+            last = Some(round);
+            if finished {
+                break;
             }
         }
-        let Some(round) = last else { return (Outcome::default(), None) };
+        let Some(round) = last else { return Ok((Outcome::default(), None)) };
         let limit = self.wiring.settings.repairs_per_minute;
         let rules = self.rules.settle(&*self.wiring.kernel, inputs.firewall.as_ref(), limit, &self.wiring.tell).await;
         let mut outcome = self.outcome(inputs, &round).await;
@@ -130,7 +127,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         self.teller.problems(&outcome.problems);
         let wake = self.wake(&round.planned, started);
         self.last = Some(round);
-        (outcome, wake)
+        Ok((outcome, wake))
     }
 
     /// How many changes were made to the kernel so far.
@@ -157,9 +154,10 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
 
     async fn round(&mut self, inputs: &Inputs, sysctls: &[String]) -> Result<Round, Refused> {
         let observed = self.wiring.kernel.observe(sysctls.to_vec()).await?;
-        self.look_up_roads(inputs, &observed).await;
+        let unknown = self.look_up_roads(inputs, &observed).await;
         let planner = self.wiring.planner.as_of_now();
         let mut planned = plan::plan(&planner, &mut self.memory, inputs, &self.roads).await;
+        planned.failures.extend(unknown);
         self.teller.moves(self.keeping.ways(), &planned);
         self.keep_ways();
         let items = std::mem::take(&mut planned.items);
@@ -171,7 +169,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         let links = self.names.ours().cloned().collect();
         let held = self.held(&united.desired);
         let own = Ownership { protocol: self.wiring.settings.protocol, networks: &self.networks, links: &links, held: &held };
-        let steps = diff(&united.desired, &observed, &own);
+        let steps = diff(&united.desired, &Seen::of(&observed), &own);
         let open: BTreeSet<HostKey> = steps.iter().filter_map(concerned).map(HostItem::key).collect();
         self.failures.keep_only(|key| open.contains(key));
         self.unset.keep_only(|path| united.desired.sysctls.iter().any(|wanted| wanted.path == *path));
@@ -188,15 +186,15 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         let started = Instant::now();
         let mut repaired = Vec::new();
         let (before, after): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(|step| rank(step) < AFTER_TABLES);
-        let unwanted: Vec<HostKey> = after.iter().filter_map(broken).map(HostItem::key).collect();
+        let unwanted: BTreeSet<HostKey> = after.iter().filter_map(broken).map(HostItem::key).collect();
         self.leaving.keep_only(&unwanted);
         let mut done = 0;
         for step in before {
-            done += usize::from(self.take(step, breaks, &mut repaired).await);
+            done += usize::from(self.carry_out(step, breaks, &mut repaired).await);
         }
         self.swap_tables(desired);
         for step in after {
-            done += usize::from(self.take(step, breaks, &mut repaired).await);
+            done += usize::from(self.carry_out(step, breaks, &mut repaired).await);
         }
         self.work.changes += done as u64;
         self.work.repairs += repaired.len() as u64;
@@ -205,7 +203,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
     }
 
     /// Carries out one step, unless it has to wait. True when something was changed.
-    async fn take(&mut self, step: Step, breaks: &Breaks<'_>, repaired: &mut Vec<String>) -> bool {
+    async fn carry_out(&mut self, step: Step, breaks: &Breaks<'_>, repaired: &mut Vec<String>) -> bool {
         let now = Instant::now();
         match step {
             Step::Set(wanted) => self.set(wanted, now).await,
@@ -310,7 +308,8 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         }
     }
 
-    async fn look_up_roads(&mut self, inputs: &Inputs, observed: &Observed) {
+    /// Looks up how each peer is reached on the underlay. Tells which of the questions the kernel did not answer.
+    async fn look_up_roads(&mut self, inputs: &Inputs, observed: &Observed) -> Vec<String> {
         let addresses: BTreeSet<IpAddr> = inputs.peers.iter().flat_map(|peer| peer.public.iter()).collect();
         let mark = crate::view::foreign_mark(observed, self.wiring.settings.protocol);
         if mark != self.roads_mark {
@@ -318,13 +317,17 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
             self.roads_mark = mark;
         }
         self.roads.retain(|address, _| addresses.contains(address));
+        let mut unknown = Vec::new();
         for address in addresses {
-            if !self.roads.contains_key(&address)
-                && let Ok(hop) = self.wiring.kernel.road(address).await
-            {
-                self.roads.insert(address, hop);
+            if self.roads.contains_key(&address) {
+                continue;
+            }
+            match self.wiring.kernel.road(address).await {
+                Ok(hop) => _ = self.roads.insert(address, hop),
+                Err(refused) => unknown.push(refused.to_string()),
             }
         }
+        unknown
     }
 
     async fn outcome(&mut self, inputs: &Inputs, round: &Round) -> Outcome {
@@ -338,13 +341,14 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         let held = self.held(&round.united.desired);
         let own = Ownership { protocol: self.wiring.settings.protocol, networks: &self.networks, links: &links, held: &held };
         let wanted = round.united.desired.items.values().map(|(item, _)| item);
-        self.repairs.settle(wanted.filter(|item| present(item, &observed, &own)).cloned().collect());
+        let seen = Seen::of(&observed);
+        self.repairs.settle(wanted.filter(|item| present(item, &seen, &own)).cloned().collect());
         let targets = targets(&round.planned, &round.united, inputs, &self.names);
         View {
             inputs,
             planned: &round.planned,
             united: &round.united,
-            observed: &observed,
+            seen: &seen,
             own: &own,
             failures: &self.failures,
             unset: &self.unset,

@@ -112,7 +112,7 @@ pub async fn plan<P: Planner>(planner: &P, memory: &mut Memory, inputs: &Inputs,
         let ask = Ask { planner, inputs, name: &own.name, context: context(inputs, &own.way, primary) };
         let links = links(&planned);
         own.mtu = ask.local(memory, &mut planned).await;
-        own.linkless = planned.whole && self::links(&planned) == links;
+        own.linkless = own.mtu.is_some() && self::links(&planned) == links;
         for peer in &inputs.peers {
             ask.receiving(memory, peer, &mut planned).await;
         }

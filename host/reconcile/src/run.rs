@@ -26,6 +26,9 @@ const LONGEST_REST: Duration = Duration::from_secs(5);
 /// Kernel settings change without a word: however quiet it is, a look is taken this often.
 const LOOK: Duration = Duration::from_secs(30);
 
+/// How long to wait before a kernel is looked at again that could not be.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Tells what happened: a sentence for people, and what is known of its kind and cause.
 pub type Tell = Arc<dyn Fn(Weight, Told) + Send + Sync>;
 
@@ -66,7 +69,10 @@ pub async fn run<P: Planner, K: Kernel, F: Forwarder>(
         let wake = match &now {
             Some(inputs) => {
                 let changes = pass.changes();
-                let (told, wake) = pass.run(inputs).await;
+                let (told, wake) = match pass.run(inputs).await {
+                    Ok(done) => done,
+                    Err(refused) => (outcome.borrow().after_no_look(&refused), Some(Instant::now() + LOOK_AGAIN)),
+                };
                 if pass.changes() == changes {
                     idle_pass = started.elapsed();
                 }

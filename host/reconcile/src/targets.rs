@@ -2,10 +2,14 @@
 //!
 //! Pure.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use twill_model::item::{Assignment, Item, Key, Link, LinkKind, LinkName};
 use twill_model::proof::{Leg, Target};
 use twill_model::state::{Desired, Origin};
+use twill_model::{Addresses, Prefixes};
 
 use crate::Inputs;
 use crate::diff::LOOPBACK;
@@ -16,20 +20,21 @@ use crate::union::United;
 
 /// The ways to try, by what was planned.
 pub fn targets(planned: &Planned, united: &United, inputs: &Inputs, names: &Names) -> Vec<Target> {
+    let public: BTreeMap<Prefixes, Addresses> = inputs.peers.iter().map(|peer| (peer.subnets, peer.public)).collect();
     let target = |trial: &Trial| {
         let legs = trial.legs.iter().filter_map(|(subnet, on, mtu)| {
             let link = names.resolve(&trial.pair.way, on, &inputs.node.underlay.name)?;
-            leg(*subnet, link, *mtu, trial, united, inputs)
+            let public = public.get(&trial.pair.peer)?.iter().find(|public| public.is_ipv4() == subnet.addr().is_ipv4());
+            let to = if trial.by_public { public? } else { subnet.network() };
+            leg(*subnet, to, link, *mtu, united, inputs)
         });
         Target { pair: trial.pair.clone(), rank: trial.rank, in_use: trial.in_use, legs: legs.collect() }
     };
     planned.trials.iter().map(target).filter(|target| !target.legs.is_empty()).collect()
 }
 
-fn leg(subnet: IpNet, link: LinkName, mtu: Option<u32>, trial: &Trial, united: &United, inputs: &Inputs) -> Option<Leg> {
+fn leg(subnet: IpNet, to: IpAddr, link: LinkName, mtu: Option<u32>, united: &United, inputs: &Inputs) -> Option<Leg> {
     let own = inputs.mine.subnets.iter().find(|own| own.addr().is_ipv4() == subnet.addr().is_ipv4())?;
-    let peer = inputs.peers.iter().find(|peer| peer.subnets == trial.pair.peer)?;
-    let public = peer.public.iter().find(|public| public.is_ipv4() == subnet.addr().is_ipv4());
     let planned = united.desired.items.get(&Key::Link { on: link.clone() }).map(|(item, _)| item);
     let (carries, checksum) = match planned {
         Some(Item::Link(Link { mtu, kind, .. })) => (*mtu, matches!(kind, LinkKind::Vxlan { .. })),
@@ -37,7 +42,7 @@ fn leg(subnet: IpNet, link: LinkName, mtu: Option<u32>, trial: &Trial, united: &
     };
     Some(Leg {
         from: own.network(),
-        to: if trial.by_public { public? } else { subnet.network() },
+        to,
         bytes: mtu.map_or(carries, |mtu| mtu.min(carries)),
         checksum,
         link,

@@ -152,6 +152,8 @@ pub struct FakeKernel {
     pub bell: Notify,
     pub filter: Mutex<Filter>,
     pub filter_refuses: Mutex<Option<String>>,
+    /// Why it cannot be looked at.
+    pub hidden: Mutex<Option<String>>,
 }
 
 impl FakeKernel {
@@ -190,6 +192,9 @@ fn refused(act: &HostItem) -> Refused {
 
 impl Kernel for FakeKernel {
     async fn observe(&self, sysctls: Vec<String>) -> Result<Observed, Refused> {
+        if let Some(cause) = lock(&self.hidden).clone() {
+            return Err(Refused { act: "look at the kernel".into(), cause });
+        }
         let mut state = lock(&self.state).clone();
         state.sysctls = sysctls
             .into_iter()

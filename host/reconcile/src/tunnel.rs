@@ -3,7 +3,7 @@
 //!
 //! Pure; the time is passed in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -47,7 +47,11 @@ pub struct Draining(Vec<(LinkName, (IpNet, IpAddr, u16), Instant)>);
 impl Draining {
     /// Notes which endpoints of the table in force (`before`) are missing from the next one.
     pub fn note(&mut self, link: &LinkName, before: &Forwarding, next: &Forwarding, now: Instant) {
-        let served = |endpoint: &(IpNet, IpAddr, u16)| next.endpoints.iter().any(|wanted| overlap(wanted.0, endpoint.0));
+        // Nearly all stay as they are, and of thousands each is not to be compared with each.
+        let same: HashSet<&(IpNet, IpAddr, u16)> = next.endpoints.iter().collect();
+        let served = |endpoint: &(IpNet, IpAddr, u16)| {
+            same.contains(endpoint) || next.endpoints.iter().any(|wanted| overlap(wanted.0, endpoint.0))
+        };
         for endpoint in before.endpoints.iter().filter(|endpoint| !served(endpoint)) {
             if !self.0.iter().any(|(on, known, _)| on == link && known == endpoint) {
                 self.0.push((link.clone(), *endpoint, now));

@@ -15,6 +15,7 @@ use crate::failures::Failures;
 use crate::peer::Choice;
 use crate::plan::Planned;
 use crate::ports::Refused;
+use crate::seen::Seen;
 use crate::union::{RefusedItem, United, kind_word};
 
 /// What came of a pass.
@@ -36,6 +37,8 @@ pub struct Outcome {
     pub pod_mtu: Option<u32>,
     /// All that this node cannot do without is in place. What is missing for one peer is a problem, and keeps nobody else from working.
     pub in_force: bool,
+    /// Why the last pass could not even look at the kernel: all the rest is from the one before.
+    pub no_look: Option<String>,
     /// What is wrong, one sentence each.
     pub problems: Vec<String>,
     /// What was done so far, in this pass and before.
@@ -45,9 +48,10 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The outcome of a pass that could not even look.
-    pub fn blind(refused: &Refused) -> Outcome {
-        Outcome { problems: vec![refused.to_string()], ..Outcome::default() }
+    /// What is told after a pass that could not even look: what the one before it came to, and that.
+    pub fn after_no_look(&self, refused: &Refused) -> Outcome {
+        let told = refused.to_string();
+        Outcome { in_force: false, problems: vec![told.clone()], no_look: Some(told), ..self.clone() }
     }
 }
 
@@ -59,7 +63,7 @@ pub(crate) struct View<'a> {
     pub inputs: &'a Inputs,
     pub planned: &'a Planned,
     pub united: &'a United,
-    pub observed: &'a Observed,
+    pub seen: &'a Seen<'a>,
     pub own: &'a Ownership<'a>,
     pub failures: &'a Failures,
     /// Kernel settings that could not be set, by path.
@@ -80,6 +84,7 @@ impl View<'_> {
         let in_force = !missing.iter().any(|item| essential(item)) && self.planned.pod_mtu.is_some();
         Outcome {
             work: WorkStatus::default(),
+            no_look: None,
             networks: self.inputs.networks,
             subnets: self.inputs.mine.subnets,
             in_force,
@@ -88,14 +93,14 @@ impl View<'_> {
             targets,
             pod_mtu: self.planned.pod_mtu,
             problems,
-            underlay_mark: underlay_mark(self.observed, &self.inputs.node.underlay.name),
+            underlay_mark: underlay_mark(self.seen.observed, &self.inputs.node.underlay.name),
             items,
         }
     }
 
     fn planned_items(&self) -> impl Iterator<Item = ItemStatus> {
         self.united.desired.items.values().map(|(item, origin)| {
-            let there = present(item, self.observed, self.own);
+            let there = present(item, self.seen, self.own);
             let failure = self.failures.why(&item.key()).filter(|_| !there);
             let standing = match (there, failure) {
                 (true, _) => Standing::Present,
@@ -111,7 +116,7 @@ impl View<'_> {
     fn settings(&self) -> impl Iterator<Item = ItemStatus> {
         self.united.desired.sysctls.iter().filter_map(|wanted| {
             // A path that is not there (no such family, no such link yet) cannot be wanted.
-            let found = self.observed.sysctls.get(&wanted.path)?;
+            let found = self.seen.observed.sysctls.get(&wanted.path)?;
             let failure = self.unset.why(&wanted.path).filter(|_| *found != wanted.value);
             Some(ItemStatus {
                 kind: SYSCTL.into(),
@@ -131,7 +136,7 @@ impl View<'_> {
     }
 
     fn leaving(&self) -> impl Iterator<Item = ItemStatus> {
-        let steps = diff(&self.united.desired, self.observed, self.own);
+        let steps = diff(&self.united.desired, self.seen, self.own);
         steps.into_iter().filter_map(|step| match step {
             twill_model::state::Step::Break(item) => {
                 let origin = Origin { backend: "host".into(), lease: None };
@@ -145,11 +150,11 @@ impl View<'_> {
     fn found_instead(&self, item: &HostItem) -> Option<String> {
         match item {
             Item::Route(wanted) => {
-                let there = self.observed.routes.iter().find(|there| (there.route.to, there.route.metric) == (wanted.to, wanted.metric))?;
+                let there = self.seen.routes(wanted.to, wanted.metric).first()?;
                 Some(words(&Item::Route(there.route.clone())))
             }
             Item::Link(wanted) => {
-                let there = self.observed.link(&wanted.on)?;
+                let there = self.seen.observed.link(&wanted.on)?;
                 let state = if there.up { "up" } else { "down" };
                 Some(format!("{} ({}, mtu {}, {state})", there.name, there.word, there.mtu))
             }

@@ -95,7 +95,7 @@ function Legs({ path, items }: { path: PathStatus; items: ItemStatus[] }) {
       <li class={!broken && path.state === "down" ? "broken" : path.narrow ? "narrow" : ""}>
         <span>
           {(path.state === "down" && !broken && path.leg) || "the road to the peer, the peer, and the road back"}
-          {path.narrow && <span class="soft">, where the MTU is smaller than the link's: {path.narrow}</span>}
+          {path.narrow && <span class="line soft">the MTU on the road is smaller than the link's: {path.narrow}</span>}
         </span>
         {used ? <Tag {...verdict(used)} /> : <Tag word="no way" tone="bad" />}
       </li>

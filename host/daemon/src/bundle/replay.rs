@@ -55,7 +55,7 @@ pub async fn replay<P: Planner>(bundle: &Bundle, planner: P, here: &[PluginStatu
         names,
         tell: Arc::new(|_, _| {}),
     };
-    let (outcome, _) = Pass::new(wiring).run(&recipe.inputs()).await;
+    let (outcome, _) = Pass::new(wiring).run(&recipe.inputs()).await.map_err(|refused| refused.to_string())?;
     Ok(compare(&bundle.snapshot, &outcome, here))
 }
 

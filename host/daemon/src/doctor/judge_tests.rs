@@ -1,5 +1,6 @@
 //! A sound host has nothing to complain of; each fault alone is found, with its level and something to do.
 
+use twill_model::status::PathState;
 use std::collections::BTreeMap;
 
 use twill_model::status::{PathStatus, Snapshot};
@@ -24,7 +25,7 @@ fn sound() -> Facts {
         underlay: Some(Ok(Underlay { name: "eth0".into(), mtu: 1500 })),
         nft: Some(Ok("nftables v1.0.6".into())),
         clock_synchronised: Some(true),
-        unix_s: PAST + 1,
+        unix_s: super::machine::PAST + 1,
         api_port: Some(4646),
         state_free: Some(1 << 30),
         store: Some(Ok(InStore { leases: 3, config: Some(r#"{"Network":"10.1.0.0/16","Backend":{"Type":"udp"}}"#.into()) })),

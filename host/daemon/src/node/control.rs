@@ -96,8 +96,9 @@ impl Control for Operator {
             outcome.mark_unchanged();
             self.again.notify_one();
             match tokio::time::timeout(PASS, outcome.changed()).await {
-                Ok(Ok(())) => Ok(pass_words(&outcome.borrow())),
+                Ok(Ok(())) => pass_words(&outcome.borrow()),
                 Ok(Err(_)) => Err("the daemon is stopping".to_owned()),
+                Err(_) if self.has_work() => Err(format!("the pass goes on for more than {} s; `twill status` shows its end", PASS.as_secs())),
                 Err(_) => Err("there is nothing to compare yet: this node has no lease or no config (see `twill status`)".to_owned()),
             }
         })
@@ -142,6 +143,13 @@ impl Control for Operator {
 }
 
 impl Operator {
+    /// True when there is something to make the node by.
+    fn has_work(&self) -> bool {
+        let cluster = self.keeper.cluster();
+        let cluster = cluster.borrow();
+        cluster.own.is_some() && cluster.config.is_some()
+    }
+
     /// What this node holds.
     fn own(&self) -> Result<(Prefixes, Addresses), String> {
         let cluster = self.keeper.cluster();
@@ -166,8 +174,11 @@ impl Operator {
     }
 }
 
-/// What came of a pass, in one sentence.
-fn pass_words(outcome: &Outcome) -> String {
+/// What came of a pass, in one sentence; or why it could not even look.
+fn pass_words(outcome: &Outcome) -> Result<String, String> {
+    if let Some(refused) = &outcome.no_look {
+        return Err(format!("plan and kernel could not be compared: {refused}"));
+    }
     let count = |standing: Standing| outcome.items.iter().filter(|item| item.standing == standing).count();
     let rest =
         [(Standing::Missing, "missing"), (Standing::Failed, "failed"), (Standing::Refused, "refused"), (Standing::Leaving, "leaving")];
@@ -178,7 +189,7 @@ fn pass_words(outcome: &Outcome) -> String {
         .map(|(n, word)| format!("{n} {word}"))
         .collect();
     let rest = if rest.is_empty() { "nothing differs".to_owned() } else { rest.join(", ") };
-    format!("plan and kernel were compared: {} items are as planned, {rest}", count(Standing::Present))
+    Ok(format!("plan and kernel were compared: {} items are as planned, {rest}", count(Standing::Present)))
 }
 
 /// One plugin file in one line.

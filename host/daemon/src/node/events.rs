@@ -91,7 +91,7 @@ impl Events {
 
     /// Tells that the daemon ends and why, and waits until the history is on the disk.
     pub fn tell_end(&self, why: &str) {
-        let told = Told::new(Kind::Daemon, format!("twill ends: {why}; leases and network state stay as they are"));
+        let told = Told::new(Kind::Daemon, format!("twill ends: {why}"));
         self.tell(Weight::Info, "daemon", told.because(why).did(ENDED));
         if let Some(disk) = &self.disk {
             disk.sync();

@@ -64,7 +64,7 @@ pub enum Ended {
 impl Ended {
     fn why(&self) -> &'static str {
         match self {
-            Ended::Told => "it was told to by a signal",
+            Ended::Told => "it was told to by a signal; leases and network state stay as they are",
             Ended::Released => "its lease was given back",
             Ended::Drained => "this node was drained",
         }

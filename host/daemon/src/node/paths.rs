@@ -7,7 +7,7 @@ use twill_lease::cluster::Cluster;
 use twill_model::Lease;
 use twill_model::proof::Pair;
 use twill_model::status::{PathState, PathStatus, Verdict, WayStatus};
-use twill_probe::track::Report;
+use twill_probe::report::Report;
 use twill_reconcile::peer::{Choice, Weighed};
 use twill_reconcile::view::Outcome;
 

@@ -1,6 +1,6 @@
 use twill_model::status::{ItemStatus, Standing};
 use twill_model::{Addresses, Lifetime, NodeId, Prefixes};
-use twill_probe::track::Missing;
+use twill_probe::report::Missing;
 
 use super::*;
 

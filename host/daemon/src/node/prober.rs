@@ -11,8 +11,8 @@ use twill_model::event::{Kind, Told, Weight};
 use twill_model::item::LinkName;
 use twill_model::proof::{Pair, Proofs, Target};
 use twill_probe::checksum::Offload;
+use twill_probe::report::Report;
 use twill_probe::run::{Checksums, Wiring, run};
-use twill_probe::track::Report;
 use twill_reconcile::view::Outcome;
 
 use super::events::{Events, now_ms};

@@ -205,7 +205,8 @@ impl Stage {
         let mut pass = Pass::new(wiring);
         let mut passes = 0;
         loop {
-            let (outcome, wake) = pass.run(inputs).await;
+            let looked = pass.run(inputs).await;
+            let (outcome, wake) = looked.unwrap_or_else(|refused| (Outcome::default().after_no_look(&refused), None));
             passes += 1;
             let leaving = outcome.items.iter().any(|item| item.standing == Standing::Leaving);
             match wake.filter(|_| leaving && passes < PASSES) {

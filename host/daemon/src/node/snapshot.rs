@@ -12,7 +12,7 @@ use twill_model::status::{
     LeaseStatus, NetworkStatus, NodeStatus, PathStatus, PluginStatus, RangeStatus, Snapshot, StoreStatus, TunnelStatus,
 };
 use twill_model::{Lease, scrub};
-use twill_probe::track::Report;
+use twill_probe::report::Report;
 use twill_reconcile::view::Outcome;
 use twill_reconcile::ways::backend_of;
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use twill_kernel::Netlink;
 use twill_lease::cluster::Cluster;
@@ -139,13 +140,13 @@ impl Watched {
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut counted: BTreeMap<LinkName, u64> = BTreeMap::new();
         let mut asked = Asked::default();
+        // Refusals are counted by the clock: news of the cluster may come many at once.
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let cluster = self.cluster.borrow_and_update().clone();
             if let Some(mine) = cluster.own.as_ref().filter(|own| own.ways.len() > 1) {
                 self.note_arrivals(mine, &mut counted).await;
-            }
-            if self.usage.note_refusals(&self.outcome.borrow()) {
-                self.keeper.wish_changed();
             }
             let wanted = self.wanted(&cluster);
             if asked.is_due(wanted, Instant::now()) {
@@ -154,7 +155,9 @@ impl Watched {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 changed = self.cluster.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(LOOK) => {}
+                _ = look.tick() => if self.usage.note_refusals(&self.outcome.borrow()) {
+                    self.keeper.wish_changed();
+                },
             }
         }
     }

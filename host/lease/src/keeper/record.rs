@@ -78,6 +78,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         problems.extend(collisions.iter().map(ToString::to_string));
         let passage = self.fence.passage(self.now());
         problems.extend(self.own.lease().and_then(|_| why_nothing_is_sent(passage)).map(str::to_owned));
+        let others = self.book.by_arrival().into_iter().filter(|lease| !self.is_own(lease));
         Cluster {
             config: self.config.config.clone(),
             config_text: self.config.text.clone(),
@@ -85,7 +86,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
             own: self.own.lease().cloned(),
             permit: self.own.lease().is_some() && passage == Passage::Open,
             withdrawn: self.withdrawn,
-            peers: self.book.leases().filter(|lease| !self.is_own(lease) && !losers.contains(&lease.subnets)).cloned().collect(),
+            peers: others.filter(|lease| !losers.contains(&lease.subnets)).cloned().collect(),
             held: self.book.held(),
             told: self.book.told(),
             collisions,
@@ -256,5 +257,4 @@ fn is_news_for_the_disk(known: &Cluster, next: &Cluster) -> bool {
         || known.renewal != next.renewal
         || known.peers != next.peers
         || known.collisions != next.collisions
-        || known.told != next.told
 }

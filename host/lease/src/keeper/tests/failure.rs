@@ -279,6 +279,19 @@ async fn what_a_compaction_hid_is_found_by_reading_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn peers_are_shown_oldest_first_whatever_their_subnets() {
+    let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
+    let (node, _) = running(&store, &state, 86_400).await;
+    let arrivals = ["10.3.11.0/24", "10.3.9.0/24", "10.3.10.0/24"];
+    for (number, subnet) in arrivals.into_iter().enumerate() {
+        store.put(lease(&format!("n{number}"), subnet, &format!("192.0.2.{}", 20 + number)));
+        node.until(|cluster| cluster.peers.len() == number + 1).await;
+    }
+    let shown: Vec<String> = node.now().peers.iter().map(|peer| peer.subnets.to_string()).collect();
+    assert_eq!(shown, arrivals, "of two that want one place in the kernel the older is to keep it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crowd_that_vanishes_is_held_for_a_minute() {
     let (store, state) = (Memory::with_config(CONFIG), tempdir().expect("a directory"));
     crowd(5).into_iter().for_each(|lease| store.put(lease));
