@@ -8,7 +8,7 @@ say = @printf '\n==> %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build tools web daemon plugins examples kit demo test test-long lint unit web-test e2e bench bench-plugins clean
+.PHONY: help build tools web daemon plugins examples kit demo test test-long lint unit lab web-test e2e bench bench-plugins clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -79,9 +79,13 @@ lint: tools ## formatting, clippy, licences and sources of dependencies
 	$(call say,licences and sources of dependencies)
 	@tests/deny.sh
 
-unit: ## unit and property tests, and the direction of dependencies
+unit: $(if $(TWILL_COMPLETE),lab) ## unit and property tests, and the direction of dependencies
 	$(call say,unit and property tests)
 	@cargo test $(CARGO_ALL)
+
+# Unit tests use some of its programs where they are there; with TWILL_COMPLETE they have to be.
+lab:
+	@tests/setup.sh lab
 
 web-test: $(if $(HAVE_NPM),web/node_modules/.package-lock.json) ## the dashboard's own tests
 ifneq ($(HAVE_NPM),)
@@ -89,10 +93,10 @@ ifneq ($(HAVE_NPM),)
 	@npm --prefix web test --silent
 else
 	@echo 'skipped: dashboard tests (npm is missing)'
+	@[ -z "$$TWILL_COMPLETE" ]
 endif
 
-e2e: ## end-to-end tests after a build; T='words' runs those whose names hold the words
-	@tests/setup.sh lab
+e2e: lab ## end-to-end tests after a build; T='words' runs those whose names hold the words
 	$(call say,end-to-end tests: real daemons in labs of their own)
 	@cargo test $(CARGO_ALL) --test e2e -- $(if $(T),'$(T)')
 

@@ -1,12 +1,18 @@
 #!/bin/sh
 # Finds out what a build or a test run needs and this machine lacks. As root on Debian or Ubuntu it installs that; otherwise it says in one line what to
-# install, and fails. Usage: tests/setup.sh build|lab|languages|bench|web|deny
+# install, and fails. Under TWILL_COMPLETE nothing that tests use is left out: what cannot be had fails. Usage: tests/setup.sh build|lab|languages|bench|web|deny
 set -eu
 
 cd "$(dirname "$0")/.."
 
 say() { printf '==> %s\n' "$*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
+
+# left_out WORDS: says what is left out, and fails where nothing may be.
+left_out() {
+    say "$*"
+    [ -z "${TWILL_COMPLETE:-}" ] || exit 1
+}
 
 # install PACKAGE…: by apt, when this user may; else names the packages and fails.
 install() {
@@ -63,13 +69,13 @@ languages() {
         rm -rf $tools/python
         python3 -m venv $tools/python && $tools/python/bin/pip install --quiet --disable-pip-version-check \
             -r host/daemon/templates/python-backend/requirements.txt || {
-            say 'skipped: plugins in Python (componentize-py cannot be installed here)'
             rm -rf $tools/python
+            left_out 'skipped: plugins in Python (componentize-py cannot be installed here)'
         }
     fi
     if [ ! -x $tools/js/node_modules/.bin/componentize-qjs ]; then
         if ! have npm; then
-            say 'skipped: plugins in JavaScript (npm is missing)'
+            left_out 'skipped: plugins in JavaScript (npm is missing)'
             return
         fi
         say 'installing componentize-qjs into target/tools (once)'
@@ -78,8 +84,8 @@ languages() {
         sed 's/@name@/tools/' host/daemon/templates/js-backend/package.json >$tools/js/package.json
         sed -i 's/@name@/tools/' $tools/js/package-lock.json
         npm --prefix $tools/js ci --silent --no-audit --no-fund || {
-            say 'skipped: plugins in JavaScript (componentize-qjs cannot be installed here)'
             rm -rf $tools/js
+            left_out 'skipped: plugins in JavaScript (componentize-qjs cannot be installed here)'
         }
     fi
 }
@@ -88,11 +94,11 @@ languages() {
 schemathesis() {
     tool=target/tools/schemathesis
     [ -x $tool/bin/schemathesis ] && return
-    have python3 || { say 'python3 is missing: schemathesis is left out'; return; }
+    have python3 || { left_out 'python3 is missing: schemathesis is left out'; return; }
     mkdir -p target/tools
     { python3 -m venv $tool && $tool/bin/pip install --quiet schemathesis==4.32.5; } >target/tools/schemathesis.log 2>&1 || {
         rm -rf $tool
-        say 'schemathesis cannot be installed (target/tools/schemathesis.log): its test is left out'
+        left_out 'schemathesis cannot be installed (target/tools/schemathesis.log): its test is left out'
     }
 }
 
@@ -121,7 +127,7 @@ case "${1:-build}" in
     # What twill is measured against; a bench leaves out, by name, what is missing.
     bench) need ethtool=ethtool wireguard-go=wireguard-go wg=wireguard-tools nebula=nebula || say 'the bench leaves out what is missing' ;;
     languages) languages ;;
-    web) have npm || say 'npm is missing: the dashboard is not built, the daemon serves a page of one line instead' ;;
+    web) have npm || left_out 'npm is missing: the dashboard is not built, the daemon serves a page of one line instead' ;;
     deny) deny ;;
     *) echo "usage: $0 build|lab|languages|bench|web|deny" >&2; exit 64 ;;
 esac

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use lab::harness::Test;
+use lab::harness::{Need, Test};
 use lab::{Lab, Node, artifacts, wait_until};
 
 use crate::story::{SOON, all_pairs};
@@ -12,17 +12,14 @@ use crate::story::{SOON, all_pairs};
 mod console;
 
 /// The tests of this subject.
-pub const TESTS: &[Test] = &[Test::new("guide: the backend that it builds carries packets, by the commands that it names", guide)];
+pub const TESTS: &[Test] = &[Test::new("guide: the backend that it builds carries packets, by the commands that it names", guide)
+    .needs(&[Need::Built("guide/nearest.wasm", "make kit")])];
 
 /// The document with the commands.
 const GUIDE: &str = include_str!("../../web/docs/write-a-plugin.md");
 
 fn guide() -> Result<()> {
     let built = artifacts::inside().join("guide/nearest.wasm");
-    if !built.is_file() {
-        println!("skipped: the guide's plugin is not built (make kit)");
-        return Ok(());
-    }
     let lines: Vec<String> = console::blocks(GUIDE).into_iter().flat_map(|block| block.root).collect();
     ensure!(lines.iter().any(|line| line.starts_with("twill run ")), "the guide runs no daemon: {lines:?}");
     let lab = Lab::new("guide")?;

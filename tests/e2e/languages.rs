@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use lab::harness::Test;
+use lab::harness::{Need, Test};
 use lab::process::run;
 use lab::transfer::transfer;
 use lab::{Lab, Launch, Node, Pod, artifacts, wait_until};
@@ -13,11 +13,14 @@ use crate::story::{NETWORK, SOON, all_pairs, flowing};
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
-    Test::new("python: the backend \"nearby\" routes on the link and tunnels past a router", nearby),
-    Test::new("javascript: the backend \"vnet\" carries pods' packets over a VXLAN of its own", vnet),
+    Test::new("python: the backend \"nearby\" routes on the link and tunnels past a router", nearby).needs(&[PYTHON]),
+    Test::new("javascript: the backend \"vnet\" carries pods' packets over a VXLAN of its own", vnet).needs(&[JAVASCRIPT]),
     Test::new("alloc: nodes get subnets and nothing else, and whoever knows the way carries the packets", alloc),
     Test::new("frozen: plugins that were built long ago carry a cluster", frozen),
 ];
+
+const PYTHON: Need = Need::Built("example-plugins/backend-nearby.wasm", "make examples");
+const JAVASCRIPT: Need = Need::Built("example-plugins/backend-vnet.wasm", "make examples");
 
 /// Longer than elsewhere: compiling Python takes ten seconds of a free core, once for all labs; `make examples` has done it already.
 const LOADED: std::time::Duration = std::time::Duration::from_secs(180);
@@ -36,14 +39,9 @@ fn with_plugins(node: &Node, files: &[(&str, Vec<u8>)]) -> Result<Launch> {
     Ok(Launch::now().flags(&["--plugin-dir", "/var/lib/more-plugins"]))
 }
 
-/// A plugin in another language; none, and a word why, where its tools could not be had.
-fn example(name: &str) -> Result<Option<Vec<u8>>> {
-    let file = artifacts::inside().join("example-plugins").join(name);
-    if !file.is_file() {
-        println!("skipped: {name} is not built (make examples)");
-        return Ok(None);
-    }
-    Ok(Some(std::fs::read(file)?))
+/// A plugin in another language.
+fn example(name: &str) -> Result<Vec<u8>> {
+    Ok(std::fs::read(artifacts::inside().join("example-plugins").join(name))?)
 }
 
 /// Ready nodes with these plugins, each with a pod; they know each other.
@@ -68,7 +66,7 @@ fn carries(pods: &[Pod; 2]) -> Result<()> {
 }
 
 fn nearby() -> Result<()> {
-    let Some(python) = example("backend-nearby.wasm")? else { return Ok(()) };
+    let python = example("backend-nearby.wasm")?;
     let lab = Lab::new("nearby")?;
     config(&lab, "nearby")?;
     let files = [("backend-nearby.wasm", python)];
@@ -98,7 +96,7 @@ fn nearby() -> Result<()> {
 }
 
 fn vnet() -> Result<()> {
-    let Some(javascript) = example("backend-vnet.wasm")? else { return Ok(()) };
+    let javascript = example("backend-vnet.wasm")?;
     let lab = Lab::new("vnet")?;
     config(&lab, "vnet")?;
     let ([a, b], pods) = cluster(&lab, ["a", "b"], &[("backend-vnet.wasm", javascript)])?;

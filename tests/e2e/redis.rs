@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::harness::Test;
+use lab::harness::{Need, Test};
 use lab::process::run;
 use lab::{Lab, Launch, Node, Pod, wait_until};
 
@@ -14,12 +14,13 @@ use crate::story::{SOON, all_pairs, flowing};
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
-    Test::new("redis: nodes get subnets through Redis and pass packets; a lease that ends is gone", cluster),
-    Test::new("redis: away and back under traffic, nothing is lost; made anew, every node has its subnet again", outage),
-    Test::new("redis: six nodes race for four subnets, and two of them are told", race),
-    Test::new("conformance: the store of Redis keeps to all rules, against the real server", conformance),
+    Test::new("redis: nodes get subnets through Redis and pass packets; a lease that ends is gone", cluster).needs(NEEDS),
+    Test::new("redis: away and back under traffic, nothing is lost; made anew, every node has its subnet again", outage).needs(NEEDS),
+    Test::new("redis: six nodes race for four subnets, and two of them are told", race).needs(NEEDS),
+    Test::new("conformance: the store of Redis keeps to all rules, against the real server", conformance).needs(NEEDS),
 ];
 
+const NEEDS: &[Need] = &[Need::Program("redis-server"), Need::Program("webdis")];
 const CONFIG: &str = r#"{"Network":"10.50.0.0/16","Backend":{"Type":"udp"}}"#;
 
 /// A Redis, and the Webdis that speaks for it.
@@ -30,20 +31,14 @@ struct Redis {
 }
 
 impl Redis {
-    /// None, and a word why, where they are not installed.
-    fn new(lab: &Lab) -> Result<Option<Redis>> {
-        for program in ["redis-server", "webdis"] {
-            if !["/usr/bin", "/usr/sbin"].iter().any(|folder| std::path::Path::new(folder).join(program).is_file()) {
-                println!("skipped: {program} is not installed (Debian: redis-server, webdis)");
-                return Ok(None);
-            }
-        }
+    /// Both, on a node of their own.
+    fn new(lab: &Lab) -> Result<Redis> {
         let node = lab.node("redis")?;
         let upstream = format!("redis=http://{}:7379", node.address());
         let redis = Redis { node, upstream, processes: RefCell::default() };
         redis.node.ip("link set lo up")?;
         redis.start()?;
-        Ok(Some(redis))
+        Ok(redis)
     }
 
     fn start(&self) -> Result<()> {
@@ -125,7 +120,7 @@ fn pair(lab: &Lab, redis: &Redis) -> Result<([Node; 2], [Pod; 2])> {
 
 fn cluster() -> Result<()> {
     let lab = Lab::new("redis")?;
-    let Some(redis) = Redis::new(&lab)? else { return Ok(()) };
+    let redis = Redis::new(&lab)?;
     redis.configure(CONFIG)?;
     let (nodes, pods) = pair(&lab, &redis)?;
     lab::transfer::transfer(&pods[0], &pods[1], 5_000_000)?;
@@ -147,7 +142,7 @@ fn cluster() -> Result<()> {
 
 fn outage() -> Result<()> {
     let lab = Lab::new("redis")?;
-    let Some(redis) = Redis::new(&lab)? else { return Ok(()) };
+    let redis = Redis::new(&lab)?;
     redis.configure(CONFIG)?;
     let (nodes, pods) = pair(&lab, &redis)?;
     let stream = flowing(&pods[0], &pods[1])?;
@@ -170,7 +165,7 @@ fn outage() -> Result<()> {
 
 fn race() -> Result<()> {
     let lab = Lab::new("redis")?;
-    let Some(redis) = Redis::new(&lab)? else { return Ok(()) };
+    let redis = Redis::new(&lab)?;
     redis.configure(r#"{"Network":"10.50.0.0/16","SubnetMin":"10.50.1.0","SubnetMax":"10.50.4.0","Backend":{"Type":"udp"}}"#)?;
     let nodes: Vec<Node> = (1..=6).map(|number| lab.node(&format!("n{number}"))).collect::<Result<_>>()?;
     let barrier = lab::Barrier::new()?;
@@ -197,7 +192,7 @@ fn race() -> Result<()> {
 
 fn conformance() -> Result<()> {
     let lab = Lab::new("redis")?;
-    let Some(redis) = Redis::new(&lab)? else { return Ok(()) };
+    let redis = Redis::new(&lab)?;
     let file = lab::artifacts::plugins().join("store-redis.wasm");
     let file = file.to_str().context("a path")?;
     let report = redis.node.twill(&["plugin", "check", "--upstream", &redis.upstream, file])?;

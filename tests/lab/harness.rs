@@ -41,6 +41,8 @@ pub enum Need {
     Variable(&'static str, &'static str),
     /// A file on this machine, and the Debian package that it comes from; under CI its lack is a failure.
     File(&'static str, &'static str),
+    /// A file below the target directory, and what makes it; under CI its lack is a failure.
+    Built(&'static str, &'static str),
 }
 
 impl Need {
@@ -54,6 +56,7 @@ impl Need {
             Need::Program(program) if !installed(program) => Some(format!("{program} is not installed")),
             Need::Variable(name, value) if std::env::var_os(name).is_none() => Some(format!("set {name} to {value}")),
             Need::File(path, package) if !std::path::Path::new(path).exists() => Some(format!("{package} is not installed")),
+            Need::Built(path, maker) if !artifacts::outside().join(path).exists() => Some(format!("{path} is not there: {maker}")),
             _ => None,
         }
     }
@@ -98,6 +101,11 @@ pub fn long() -> bool {
     std::env::var_os("TWILL_LONG").is_some_and(|value| value == "1")
 }
 
+/// True where nothing may be lacking: what a test needs and this machine does not have is a failure there.
+fn complete() -> bool {
+    ["CI", "TWILL_COMPLETE"].iter().any(|name| std::env::var_os(name).is_some())
+}
+
 /// The main function of a test program.
 pub fn main(tests: &[Test]) -> ExitCode {
     match world::role() {
@@ -139,7 +147,7 @@ fn outside(tests: &[Test]) -> ExitCode {
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(JOBS);
     let lacking = lacking();
-    if let Some(reason) = lacking.as_ref().filter(|_| std::env::var_os("CI").is_some()) {
+    if let Some(reason) = lacking.as_ref().filter(|_| complete()) {
         eprintln!("the lab cannot run here, and under CI that is a failure: {reason}");
         return ExitCode::FAILURE;
     }
@@ -191,13 +199,13 @@ fn lacking() -> Option<String> {
 }
 
 fn trial(test: &Test, lacking: Option<&str>, shown: bool) -> Trial {
-    let (test, name, ci) = (*test, test.name, std::env::var_os("CI").is_some());
+    let (test, name) = (*test, test.name);
     let need = test.needs.iter().find_map(|need| Some((need, need.lacking()?)));
     let no_containers = test.containers.then(containers::lacking).flatten();
     let reason = match (lacking, need) {
         (Some(reason), _) => reason.to_owned(),
         (None, _) if test.long && !long() => "make test-long".into(),
-        (None, Some((need, lack))) if ci && !need.is_operators() => return Trial::test(name, move || Err(lack.into())),
+        (None, Some((need, lack))) if complete() && !need.is_operators() => return Trial::test(name, move || Err(lack.into())),
         (None, Some((_, lack))) => lack,
         (None, None) => match no_containers {
             Some(lack) => lack,

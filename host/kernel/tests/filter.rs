@@ -50,6 +50,7 @@ async fn obstacles(kernel: &Netlink) -> Vec<String> {
 fn with_nft(story: impl AsyncFnOnce() + Send + 'static) {
     match Command::new("nft").arg("--version").output() {
         Ok(_) => in_namespace(async || story().await),
+        Err(error) if std::env::var_os("TWILL_COMPLETE").is_some() => panic!("nft cannot be run ({error})"),
         Err(error) => println!("skipped: nft cannot be run ({error})"),
     }
 }

@@ -71,6 +71,7 @@ fn built(folder: &str, name: &str) -> Option<Vec<u8>> {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target").join(folder).join(name);
     let bytes = std::fs::read(&built).ok();
     if bytes.is_none() {
+        assert!(std::env::var_os("TWILL_COMPLETE").is_none(), "{name} is not built (make build)");
         println!("skipped: {name} is not built (make build)");
     }
     bytes
