@@ -120,7 +120,10 @@ fn over_the_api(node: &Node, own: &str) -> Result<()> {
     asks("unreserve", r#"{"subnets":["10.50.78.0/24"]}"#, 200, "reserved no longer")?;
     asks("unreserve", r#"{"subnets":["10.50.78.0/24"]}"#, 409, "not a reservation")?;
     asks("reserve", r#"{"subnets":["10.99.7.0/24"],"public":["192.168.50.99"]}"#, 409, "cannot reserve 10.99.7.0/24")?;
-    asks("reserve", r#"{"subnets":["10.50.78.0/24"]}"#, 409, "name the address")?;
+    asks("reserve", r#"{"subnets":["10.50.78.0/24"]}"#, 400, "name the address")?;
+    asks("reserve", r#"{"subnets":["10.50.78.0/24"],"public":["192.168.50.300"]}"#, 400, "cannot be understood")?;
+    asks("reserve", r#"{"subnets":["10.50.78.0/24","10.50.79.0/24"],"public":["192.168.50.99"]}"#, 400, "one subnet of a family")?;
+    asks("unreserve", "", 400, "name the subnet")?;
     asks("reserve", r#"{"subnets":["nonsense"]}"#, 400, "cannot be understood")
 }
 

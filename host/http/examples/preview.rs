@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
-use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use twill_http::{Access, Api, BackendOrder, Control, EventLog, PluginOrder, Reservation, serve_tcp};
+use twill_http::{Access, Api, BackendOrder, Control, EventLog, PluginOrder, serve_tcp};
 use twill_model::address::{Addresses, Prefixes};
 use twill_model::status::{LeaseStatus, PathState, PathStatus, PluginState, Snapshot, Standing};
+use twill_model::{Addresses, Prefixes};
 
 /// There is nothing to control in a preview.
 struct NoLease;
@@ -33,11 +33,11 @@ impl Control for NoLease {
         Box::pin(async { Err("a preview has no config to accept".into()) })
     }
 
-    fn reserve(&self, _: Reservation) -> BoxFuture<'_, Result<String, String>> {
+    fn reserve(&self, _: Option<(Prefixes, Addresses)>) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async { Err("a preview has no store".into()) })
     }
 
-    fn unreserve(&self, _: Vec<IpNet>) -> BoxFuture<'_, Result<String, String>> {
+    fn unreserve(&self, _: Prefixes) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async { Err("a preview has no store".into()) })
     }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::ask::Body;
+use crate::families;
 use crate::problem::{Problem, Problems};
 use crate::routes::Served;
 
@@ -43,10 +44,10 @@ pub async fn reconcile(State(served): State<Served>) -> Result<axum::Json<Done>,
 #[serde(deny_unknown_fields, default)]
 pub struct Reservation {
     /// Subnets, at most one of each family.
-    #[schema(value_type = Vec<String>, example = json!(["10.244.7.0/24"]))]
+    #[schema(value_type = Vec<String>, max_items = 2, example = json!(["10.244.7.0/24"]))]
     pub subnets: Vec<IpNet>,
     /// The node's public addresses, at most one of each family.
-    #[schema(value_type = Vec<String>, example = json!(["192.0.2.7"]))]
+    #[schema(value_type = Vec<String>, max_items = 2, example = json!(["192.0.2.7"]))]
     pub public: Vec<IpAddr>,
 }
 
@@ -54,6 +55,13 @@ pub struct Reservation {
 #[utoipa::path(post, path = "/reserve", tag = "changes", request_body(content = Option<Reservation>),
     responses((status = 200, description = "It is reserved", body = Done), Problems))]
 pub async fn reserve(State(served): State<Served>, Body(wanted): Body<Reservation>) -> Result<axum::Json<Done>, Problem> {
+    let wanted = match wanted.subnets.is_empty() && wanted.public.is_empty() {
+        true => None,
+        false => {
+            let subnets = families::prefixes(&wanted.subnets).map_err(Problem::bad_request)?;
+            Some((subnets, families::addresses(&wanted.public).map_err(Problem::bad_request)?))
+        }
+    };
     change(served.control().reserve(wanted)).await
 }
 
@@ -70,7 +78,8 @@ pub struct Unreserve {
 #[utoipa::path(post, path = "/unreserve", tag = "changes", request_body(content = Unreserve),
     responses((status = 200, description = "It is reserved no longer", body = Done), Problems))]
 pub async fn unreserve(State(served): State<Served>, Body(wanted): Body<Unreserve>) -> Result<axum::Json<Done>, Problem> {
-    change(served.control().unreserve(wanted.subnets)).await
+    let subnets = families::prefixes(&wanted.subnets).map_err(Problem::bad_request)?;
+    change(served.control().unreserve(subnets)).await
 }
 
 /// How to drain.

@@ -7,58 +7,71 @@ use axum::body::Bytes;
 use serde::Serialize;
 use twill_model::status::{ItemStatus, Snapshot};
 
-/// The parts of a snapshot as JSON texts.
+/// The parts of a snapshot as JSON texts: the fields of [`Snapshot`], and one that is made of them.
 pub struct Encoded {
-    /// Name and JSON of each field of [`Snapshot`], in its order.
-    parts: [(&'static str, Bytes); 9],
+    pub node: Bytes,
+    pub leases: Bytes,
+    pub paths: Bytes,
+    pub state: Bytes,
+    pub plugins: Bytes,
+    pub tunnels: Bytes,
+    events: Bytes,
+    pub network: Bytes,
+    work: Bytes,
     /// The items of kind "route".
-    routes: Bytes,
+    pub routes: Bytes,
 }
 
 impl Encoded {
     fn of(snapshot: &Snapshot) -> Encoded {
         let routes: Vec<&ItemStatus> = snapshot.state.iter().filter(|item| item.kind == "route").collect();
         Encoded {
-            parts: [
-                ("node", json(&snapshot.node)),
-                ("leases", json(&snapshot.leases)),
-                ("paths", json(&snapshot.paths)),
-                ("state", json(&snapshot.state)),
-                ("plugins", json(&snapshot.plugins)),
-                ("tunnels", json(&snapshot.tunnels)),
-                ("events", json(&snapshot.events)),
-                ("network", json(&snapshot.network)),
-                ("work", json(&snapshot.work)),
-            ],
+            node: json(&snapshot.node),
+            leases: json(&snapshot.leases),
+            paths: json(&snapshot.paths),
+            state: json(&snapshot.state),
+            plugins: json(&snapshot.plugins),
+            tunnels: json(&snapshot.tunnels),
+            events: json(&snapshot.events),
+            network: json(&snapshot.network),
+            work: json(&snapshot.work),
             routes: json(&routes),
         }
     }
 
-    /// One part by the name of its field, or "routes".
-    pub fn part(&self, name: &str) -> Option<Bytes> {
-        match name {
-            "routes" => Some(self.routes.clone()),
-            _ => self.parts.iter().find(|(part, _)| *part == name).map(|(_, text)| text.clone()),
-        }
+    /// Name and JSON of each field of [`Snapshot`], in its order.
+    fn parts(&self) -> [(&'static str, &Bytes); 9] {
+        [
+            ("node", &self.node),
+            ("leases", &self.leases),
+            ("paths", &self.paths),
+            ("state", &self.state),
+            ("plugins", &self.plugins),
+            ("tunnels", &self.tunnels),
+            ("events", &self.events),
+            ("network", &self.network),
+            ("work", &self.work),
+        ]
     }
 
     /// The whole snapshot as one object.
     pub fn whole(&self) -> Vec<u8> {
-        let members = self.parts.iter().map(|(name, text)| member(name, text));
+        let members = self.parts().into_iter().map(|(name, text)| member(name, text));
         object(members)
     }
 
     /// What differs from `before` (everything when there is none) as one object, together with the time that this node's clock shows, in
     /// milliseconds since the Unix epoch.
     pub fn changes(&self, before: Option<&Encoded>, at_ms: u64) -> Vec<u8> {
-        let changed = self.parts.iter().enumerate().filter(|(i, (_, text))| before.is_none_or(|before| before.parts[*i].1 != *text));
+        let known = before.map(Encoded::parts);
+        let changed = self.parts().into_iter().enumerate().filter(move |(i, (_, text))| known.is_none_or(|known| known[*i].1 != *text));
         let clock = member("at_ms", at_ms.to_string().as_bytes());
         object(std::iter::once(clock).chain(changed.map(|(_, (name, text))| member(name, text))))
     }
 
     /// True when every part is the same.
     pub fn same(&self, other: &Encoded) -> bool {
-        self.parts == other.parts
+        self.parts() == other.parts()
     }
 }
 

@@ -10,6 +10,7 @@ mod assets;
 mod backend;
 mod changes;
 mod encoded;
+mod families;
 mod guard;
 mod health;
 mod history;
@@ -26,13 +27,13 @@ mod tls;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use ipnet::IpNet;
 use tokio::sync::watch;
 use twill_model::status::Snapshot;
+use twill_model::{Addresses, Prefixes};
 
 pub use access::{Access, Token, TokenError};
 pub use backend::BackendOrder;
-pub use changes::Reservation;
+pub use families::{addresses, prefixes};
 pub use health::serve_health;
 pub use history::{EventLog, Page};
 pub use plugins::PluginOrder;
@@ -52,10 +53,10 @@ pub trait Control: Send + Sync {
     fn drain(&self, seconds: u32) -> BoxFuture<'_, Result<String, String>>;
     /// Puts a network config in force that waits because it would tear the running network down.
     fn accept_config(&self) -> BoxFuture<'_, Result<String, String>>;
-    /// Pins a subnet to a node.
-    fn reserve(&self, wanted: Reservation) -> BoxFuture<'_, Result<String, String>>;
+    /// Pins these subnets to the node at these addresses; without any, what this node holds to itself.
+    fn reserve(&self, wanted: Option<(Prefixes, Addresses)>) -> BoxFuture<'_, Result<String, String>>;
     /// Ends the reservation of these subnets.
-    fn unreserve(&self, subnets: Vec<IpNet>) -> BoxFuture<'_, Result<String, String>>;
+    fn unreserve(&self, subnets: Prefixes) -> BoxFuture<'_, Result<String, String>>;
     /// Does something with plugins; the answer may have several lines.
     fn plugins(&self, order: PluginOrder) -> BoxFuture<'_, Result<String, String>>;
     /// Changes the cluster's backend; the answer has a line a node.

@@ -44,6 +44,9 @@ enum Act {
     },
     /// Say which of this node's pairs have moved, and what holds the others back.
     Status {
+        /// Print the API's JSON instead of words: this node, its pairs, all leases.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         instance: InstanceSettings,
     },
@@ -79,8 +82,9 @@ impl Backend {
                 wait_for(how.order(query))
             }
             Act::Abort { how } => wait_for(how.order("/api/v1/backend/abort?".into())),
-            Act::Status { instance } => wait_for(async move {
-                print!("{}", status(&instance).await?);
+            Act::Status { json, instance } => wait_for(async move {
+                let text = if json { documents(&instance).await? } else { status(&instance).await? };
+                print!("{text}");
                 Ok(())
             }),
         }
@@ -113,6 +117,15 @@ async fn follow(instance: &InstanceSettings) -> Result<(), Exit> {
             return Ok(());
         }
     }
+}
+
+/// What [`status`] is told from.
+async fn documents(instance: &InstanceSettings) -> Result<String, Exit> {
+    let mut all = Map::new();
+    for part in ["node", "paths", "leases"] {
+        all.insert(part.into(), get(instance, &format!("/api/v1/{part}")).await?);
+    }
+    Ok(format!("{:#}\n", Value::Object(all)))
 }
 
 async fn status(instance: &InstanceSettings) -> Result<String, Exit> {

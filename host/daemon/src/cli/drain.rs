@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::client::post_with;
+use super::telling::Telling;
 use super::wait_for;
 use crate::exit::Exit;
 use crate::settings::{InstanceSettings, duration};
@@ -23,6 +24,8 @@ pub struct Drain {
     #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = duration)]
     time: Duration,
     #[command(flatten)]
+    telling: Telling,
+    #[command(flatten)]
     instance: InstanceSettings,
 }
 
@@ -30,7 +33,7 @@ impl Drain {
     /// Asks the daemon and prints what it says.
     pub fn main(self) -> Result<(), Exit> {
         wait_for(async {
-            println!("{}", post_with(&self.instance, "/api/v1/drain", &json!({ "seconds": self.time.as_secs() })).await?);
+            self.telling.done(&post_with(&self.instance, "/api/v1/drain", &json!({ "seconds": self.time.as_secs() })).await?);
             Ok(())
         })
     }

@@ -21,6 +21,7 @@ mod reserve;
 mod run;
 mod show;
 mod table;
+mod telling;
 mod tunnels;
 mod why;
 

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::client::post;
+use super::telling::Telling;
 use super::wait_for;
 use crate::exit::Exit;
 use crate::settings::InstanceSettings;
@@ -14,6 +15,8 @@ use crate::settings::InstanceSettings;
 #[command(after_help = "Example:\n  twill reconcile")]
 pub struct Reconcile {
     #[command(flatten)]
+    telling: Telling,
+    #[command(flatten)]
     instance: InstanceSettings,
 }
 
@@ -21,7 +24,7 @@ impl Reconcile {
     /// Asks the daemon and prints what it says.
     pub fn main(self) -> Result<(), Exit> {
         wait_for(async {
-            println!("{}", post(&self.instance, "/api/v1/reconcile").await?);
+            self.telling.done(&post(&self.instance, "/api/v1/reconcile").await?);
             Ok(())
         })
     }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::client::post;
+use super::telling::Telling;
 use super::wait_for;
 use crate::exit::Exit;
 use crate::settings::InstanceSettings;
@@ -11,6 +12,8 @@ use crate::settings::InstanceSettings;
 #[derive(Debug, Args)]
 pub struct Release {
     #[command(flatten)]
+    telling: Telling,
+    #[command(flatten)]
     instance: InstanceSettings,
 }
 
@@ -18,7 +21,7 @@ impl Release {
     /// Asks the daemon and prints what it says.
     pub fn main(self) -> Result<(), Exit> {
         wait_for(async {
-            println!("{}", post(&self.instance, "/api/v1/release").await?);
+            self.telling.done(&post(&self.instance, "/api/v1/release").await?);
             Ok(())
         })
     }

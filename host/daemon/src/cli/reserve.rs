@@ -4,13 +4,16 @@ use std::net::IpAddr;
 
 use clap::Args;
 use ipnet::IpNet;
+use serde_json::json;
+use twill_http::{addresses, prefixes};
 use twill_model::status::NodeStatus;
 use twill_model::{Addresses, Prefixes};
 
 use super::client::get;
+use super::telling::Telling;
 use super::wait_for;
 use crate::exit::Exit;
-use crate::node::reservations::{self, ReservationError, addresses, prefixes};
+use crate::node::reservations::{self, ReservationError};
 use crate::node::store::open_store;
 use crate::settings::{InstanceSettings, StoreSettings};
 
@@ -32,6 +35,8 @@ pub struct Reserve {
     #[arg(long = "for", id = "to", value_name = "IP", requires = "subnets")]
     to: Vec<IpAddr>,
     #[command(flatten)]
+    telling: Telling,
+    #[command(flatten)]
     store: StoreSettings,
     #[command(flatten)]
     instance: InstanceSettings,
@@ -47,6 +52,8 @@ pub struct Unreserve {
     #[arg(value_name = "SUBNET", num_args = 1..=2, required = true)]
     subnets: Vec<IpNet>,
     #[command(flatten)]
+    telling: Telling,
+    #[command(flatten)]
     store: StoreSettings,
 }
 
@@ -56,10 +63,11 @@ impl Reserve {
         wait_for(async move {
             let (subnets, public) = match self.subnets[..] {
                 [] => own(get(&self.instance, "/api/v1/node").await?)?,
-                _ => (prefixes(&self.subnets).map_err(exit)?, addresses(&self.to).map_err(exit)?),
+                _ => (prefixes(&self.subnets).map_err(Exit::usage)?, addresses(&self.to).map_err(Exit::usage)?),
             };
             let (_plugins, store) = open_store(&self.store).await?;
-            println!("{}", reservations::reserve(&store, subnets, public).await.map_err(exit)?);
+            let done = reservations::reserve(&store, subnets, public).await.map_err(exit)?;
+            self.telling.done_with(&done, json!({ "subnets": subnets, "public": public }));
             Ok(())
         })
     }
@@ -69,9 +77,10 @@ impl Unreserve {
     /// Ends the reservation.
     pub fn main(self) -> Result<(), Exit> {
         wait_for(async move {
-            let subnets = prefixes(&self.subnets).map_err(exit)?;
+            let subnets = prefixes(&self.subnets).map_err(Exit::usage)?;
             let (_plugins, store) = open_store(&self.store).await?;
-            println!("{}", reservations::unreserve(&store, subnets).await.map_err(exit)?);
+            let done = reservations::unreserve(&store, subnets).await.map_err(exit)?;
+            self.telling.done_with(&done, json!({ "subnets": subnets }));
             Ok(())
         })
     }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use ipnet::IpNet;
 use tokio::sync::{Notify, watch};
-use twill_http::{BackendOrder, Control, PluginOrder, Reservation};
+use twill_http::{BackendOrder, Control, PluginOrder};
 use twill_lease::keeper::Handle;
 use twill_model::event::{Kind, Told, Weight};
 use twill_model::status::{PluginState, PluginStatus, Standing};
@@ -17,7 +16,7 @@ use twill_reconcile::view::Outcome;
 use super::change::Changer;
 use super::events::Events;
 use super::report::Report;
-use super::reservations::{self, addresses, prefixes};
+use super::reservations;
 
 /// Passes requests on to the keeper and the plugins.
 pub struct Operator {
@@ -66,24 +65,15 @@ impl Control for Operator {
         Box::pin(self.changer.order(order))
     }
 
-    fn reserve(&self, wanted: Reservation) -> BoxFuture<'_, Result<String, String>> {
+    fn reserve(&self, wanted: Option<(Prefixes, Addresses)>) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async move {
-            let (subnets, public) = match wanted.subnets.is_empty() && wanted.public.is_empty() {
-                true => self.own()?,
-                false => {
-                    let subnets = prefixes(&wanted.subnets).map_err(|error| error.to_string())?;
-                    (subnets, addresses(&wanted.public).map_err(|error| error.to_string())?)
-                }
-            };
+            let (subnets, public) = wanted.map_or_else(|| self.own(), Ok)?;
             reservations::reserve(&*self.store, subnets, public).await.map_err(|error| error.to_string())
         })
     }
 
-    fn unreserve(&self, subnets: Vec<IpNet>) -> BoxFuture<'_, Result<String, String>> {
-        Box::pin(async move {
-            let subnets = prefixes(&subnets).map_err(|error| error.to_string())?;
-            reservations::unreserve(&*self.store, subnets).await.map_err(|error| error.to_string())
-        })
+    fn unreserve(&self, subnets: Prefixes) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move { reservations::unreserve(&*self.store, subnets).await.map_err(|error| error.to_string()) })
     }
 
     fn bundle(&self) -> BoxFuture<'_, Result<String, String>> {

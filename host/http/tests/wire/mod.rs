@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use ipnet::IpNet;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use twill_http::{Access, Api, BackendOrder, Control, EventLog, PluginOrder, Reservation, bind_unix, serve_health, serve_tcp, serve_unix};
+use twill_http::{Access, Api, BackendOrder, Control, EventLog, PluginOrder, bind_unix, serve_health, serve_tcp, serve_unix};
 use twill_model::status::Snapshot;
+use twill_model::{Addresses, Prefixes};
 
 /// A daemon that answers every request for a change alike.
 struct Answers {
@@ -33,11 +33,11 @@ impl Control for Answers {
         Box::pin(async { self.answer.clone() })
     }
 
-    fn reserve(&self, wanted: Reservation) -> BoxFuture<'_, Result<String, String>> {
+    fn reserve(&self, wanted: Option<(Prefixes, Addresses)>) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async move { self.answer.clone().map(|done| format!("{done}: {wanted:?}")) })
     }
 
-    fn unreserve(&self, subnets: Vec<IpNet>) -> BoxFuture<'_, Result<String, String>> {
+    fn unreserve(&self, subnets: Prefixes) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async move { self.answer.clone().map(|done| format!("{done}: {subnets:?}")) })
     }
 
