@@ -101,7 +101,7 @@ fn running() -> Result<()> {
 }
 
 /// `twill why` with these words, as JSON, whatever its exit code.
-fn why(node: &Node, words: &[&str]) -> Result<Value> {
+pub fn why(node: &Node, words: &[&str]) -> Result<Value> {
     let mut command = node.command(artifacts::twill())?;
     let output = outcome(command.args(["why", "--json"]).args(words))?;
     serde_json::from_slice(&output.stdout).with_context(|| format!("{words:?}: {}", String::from_utf8_lossy(&output.stderr)))

@@ -43,6 +43,7 @@ mod metrics;
 mod moves;
 mod narrow;
 mod on_etcd;
+mod outage;
 mod pains;
 mod pains_rules;
 mod path;
@@ -52,10 +53,12 @@ mod refusals;
 mod repair;
 mod reserve;
 mod restart;
+mod scripts;
 mod six;
 mod sizes;
 mod story;
 mod swap;
+mod swap_store;
 mod udp_families;
 mod vxlan;
 mod walk;
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         repair::TESTS,
         hostile::TESTS,
         swap::TESTS,
+        swap_store::TESTS,
         away::TESTS,
         expiry::TESTS,
         config::TESTS,
@@ -90,6 +94,8 @@ fn main() -> ExitCode {
         farewell::TESTS,
         leftovers::TESTS,
         reserve::TESTS,
+        scripts::TESTS,
+        outage::TESTS,
         moves::TESTS,
         narrow::TESTS,
         firewall::TESTS,

@@ -1,10 +1,12 @@
 //! What the UDP path puts on the wire, whatever offloads it uses: tshark reads captures of both directions and finds nothing malformed and no wrong checksum.
 
+use std::io::Write;
+use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use lab::harness::Test;
+use lab::harness::{Need, Test};
 use lab::inject::Ear;
 use lab::process::run;
 use lab::transfer::transfer;
@@ -13,28 +15,28 @@ use lab::{Lab, Launch, Node, Pod, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::families::{V4, V6, answers, give_v6, machines};
 use crate::story::{NETWORK, SOON};
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
-    Test::new("wire: tshark finds no fault with all offloads", || read_by_tshark("auto")),
-    Test::new("wire: tshark finds no fault without offloads", || read_by_tshark("off")),
-    Test::new("wire: tshark finds no fault without super-packets of TCP", || read_by_tshark("uso,gso,gro")),
-    Test::new("wire: tshark finds no fault without super-packets of UDP", || read_by_tshark("tso,gso,gro")),
-    Test::new("wire: tshark finds no fault without UDP_SEGMENT", || read_by_tshark("tso,uso,gro")),
-    Test::new("wire: tshark finds no fault without UDP_GRO", || read_by_tshark("tso,uso,gso")),
+    Test::new("wire: tshark finds no fault with all offloads", || read_by_tshark("auto")).needs(NEEDS),
+    Test::new("wire: tshark finds no fault without offloads", || read_by_tshark("off")).needs(NEEDS),
+    Test::new("wire: tshark finds no fault without super-packets of TCP", || read_by_tshark("uso,gso,gro")).needs(NEEDS),
+    Test::new("wire: tshark finds no fault without super-packets of UDP", || read_by_tshark("tso,gso,gro")).needs(NEEDS),
+    Test::new("wire: tshark finds no fault without UDP_SEGMENT", || read_by_tshark("tso,uso,gro")).needs(NEEDS),
+    Test::new("wire: tshark finds no fault without UDP_GRO", || read_by_tshark("tso,uso,gso")).needs(NEEDS),
+    Test::new("wire: tshark finds no fault with IPv6 inside and outside, with all offloads", || v6_read_by_tshark("auto")).needs(NEEDS),
+    Test::new("wire: tshark finds no fault with IPv6 inside and outside, without offloads", || v6_read_by_tshark("off")).needs(NEEDS),
 ];
 
+const NEEDS: &[Need] = &[Need::Program("tshark"), Need::Program("dumpcap"), Need::Program("ethtool")];
 /// Bytes by TCP each way.
 const BYTES: u64 = 3_000_000;
 /// Datagrams of a burst, each way.
 const BURST: usize = 200;
 
 fn read_by_tshark(offloads: &str) -> Result<()> {
-    if Command::new("tshark").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-        println!("skipped: tshark is not installed (tests/setup.sh lab)");
-        return Ok(());
-    }
     let lab = Lab::new("wire")?;
     lab.network(NETWORK)?;
     let nodes = [lab.node("a")?, lab.node("b")?];
@@ -54,20 +56,55 @@ fn read_by_tshark(offloads: &str) -> Result<()> {
         ears.push(burst(&pods[from], &pods[to])?);
         run(pods[from].net().command("ping")?.args(["-n", "-c3", "-i0.2", "-s4000", &pods[to].address().to_string()]))?;
     }
-    for capture in captures {
-        let file = capture.end()?;
-        let seen = frames(&file, "ip")?.len();
-        ensure!(seen > 2 * BYTES as usize / 1472, "{seen} frames were captured: the test would prove nothing");
-        let faults = frames(
-            &file,
-            "_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0 || tcp.checksum.status == 0 || icmp.checksum.status == 0",
-        )?;
-        ensure!(faults.is_empty(), "with offloads \"{offloads}\" tshark finds fault with: {faults:#?}");
-        // 1500 bytes and the Ethernet header: runs were cut, so that a datagram is one inner packet.
-        let long = frames(&file, "frame.len > 1514")?;
-        ensure!(long.is_empty(), "longer than the underlay takes: {long:#?}");
+    captures.into_iter().try_for_each(|capture| capture.faultless("ip", offloads))
+}
+
+/// The same on an underlay whose nodes reach each other by IPv6 alone, for pods that talk by IPv6.
+fn v6_read_by_tshark(offloads: &str) -> Result<()> {
+    let (lab, nodes) = machines(&format!(r#"{{{V4},{V6},"Backend":{{"Type":"udp"}}}}"#), ["a", "b"])?;
+    for node in &nodes {
+        node.ip("-4 route delete 192.168.50.0/24 dev eth0")?;
+        node.ip("-4 route add unreachable 192.168.50.0/24")?;
+        node.ip("-6 route add default via fd50::fe")?;
+        bare(node)?;
+        node.start(Launch::now().flags(&["--udp-offload", offloads]))?;
     }
-    Ok(())
+    nodes.iter().try_for_each(|node| node.ready(SOON))?;
+    lab.wait_for_routes(&[&nodes[0], &nodes[1]], SOON)?;
+    let pods = [nodes[0].pod("p1")?, nodes[1].pod("p1")?];
+    pods[0].reaches(&pods[1], SOON)?;
+    let v6 = [give_v6(&nodes[0], &pods[0])?, give_v6(&nodes[1], &pods[1])?];
+    let captures = [Capture::of(&nodes[0], &pods)?, Capture::of(&nodes[1], &pods)?];
+    for (from, to) in [(0, 1), (1, 0)] {
+        answers(|| pods[from].net().command("ping"), &["-s4000"], v6[to])?;
+        stream_v6(&pods[from], &pods[to], v6[to])?;
+        burst_v6(&pods[from], &pods[to], v6[to])?;
+    }
+    // A packet in a datagram, both of IPv6.
+    captures.into_iter().try_for_each(|capture| capture.faultless("ipv6 && udp.port == 8285 && (tcp || udp.port == 7777)", offloads))
+}
+
+/// Carries [`BYTES`] by TCP, which must all arrive.
+fn stream_v6(from: &Pod, to: &Pod, address: Ipv6Addr) -> Result<()> {
+    let listener = to.net().inside(|| Ok(TcpListener::bind((address, 0))?))?;
+    let at = listener.local_addr()?;
+    let receiver = std::thread::spawn(move || std::io::copy(&mut listener.accept()?.0, &mut std::io::sink()));
+    from.net().inside(|| Ok(TcpStream::connect(at)?.write_all(&vec![7; BYTES as usize])?))?;
+    let arrived = receiver.join().map_err(|_| anyhow::anyhow!("the receiver failed"))??;
+    Ok(ensure!(arrived == BYTES, "{arrived} of {BYTES} bytes arrived"))
+}
+
+/// As [`burst`].
+fn burst_v6(from: &Pod, to: &Pod, address: Ipv6Addr) -> Result<()> {
+    let ear = to.net().inside(|| Ok(UdpSocket::bind((address, 7777))?))?;
+    ear.set_read_timeout(Some(SOON))?;
+    let socket = from.net().inside(|| Ok(UdpSocket::bind("[::]:0")?))?;
+    for number in 0..BURST {
+        socket.send_to(&vec![number as u8; if number % 10 == 9 { 333 } else { 777 }], (address, 7777))?;
+    }
+    let mut room = [0; 2_000];
+    let heard = (0..BURST / 2).try_for_each(|_| ear.recv(&mut room).map(drop));
+    heard.with_context(|| format!("not even half of {BURST} datagrams arrived"))
 }
 
 /// Makes a node's interface show on the wire what a card would send: checksums computed and runs cut before the capture, nothing merged on arrival.
@@ -80,7 +117,7 @@ fn bare(node: &Node) -> Result<()> {
 /// Datagrams of one size in a row, which are sent and received in runs where that is possible.
 fn burst(from: &Pod, to: &Pod) -> Result<Ear> {
     let ear = to.listen()?;
-    let socket = from.net().inside(|| Ok(std::net::UdpSocket::bind((from.address(), 0))?))?;
+    let socket = from.net().inside(|| Ok(UdpSocket::bind((from.address(), 0))?))?;
     for number in 0..BURST {
         socket.send_to(&vec![number as u8; if number % 10 == 9 { 333 } else { 777 }], ear.address())?;
     }
@@ -99,7 +136,7 @@ impl Capture {
     fn of(node: &Node, pods: &[Pod; 2]) -> Result<Capture> {
         let file = Path::new(ROOT).join(format!("{}.pcapng", node.name()));
         let mut dumpcap = node.net().command("dumpcap")?;
-        dumpcap.args(["-q", "-i", "eth0", "-s", "0", "-B", "64", "-f", "udp port 8285 or icmp", "-w"]).arg(&file);
+        dumpcap.args(["-q", "-i", "eth0", "-s", "0", "-B", "64", "-f", "udp port 8285 or icmp or ip6 proto 44", "-w"]).arg(&file);
         let child = dumpcap.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start dumpcap")?;
         let capture = Capture { child, file };
         wait_until("the capture to begin", SOON, || {
@@ -108,6 +145,21 @@ impl Capture {
             Ok(())
         })?;
         Ok(capture)
+    }
+
+    /// Ends it: many frames that pass the filter were captured, and tshark finds fault with none of all.
+    fn faultless(self, filter: &str, offloads: &str) -> Result<()> {
+        let file = self.end()?;
+        let seen = frames(&file, filter)?.len();
+        ensure!(seen > 2 * BYTES as usize / 1472, "{seen} frames were captured: the test would prove nothing");
+        let faults = frames(
+            &file,
+            "_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0 || tcp.checksum.status == 0 || icmp.checksum.status == 0 || icmpv6.checksum.status == 0",
+        )?;
+        ensure!(faults.is_empty(), "with offloads \"{offloads}\" tshark finds fault with: {faults:#?}");
+        // 1500 bytes and the Ethernet header: runs were cut, so that a datagram is one inner packet.
+        let long = frames(&file, "frame.len > 1514")?;
+        Ok(ensure!(long.is_empty(), "longer than the underlay takes: {long:#?}"))
     }
 
     /// Ends it, and gives the file.
