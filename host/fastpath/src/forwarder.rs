@@ -34,11 +34,13 @@ pub struct Settings {
     pub queues: usize,
     /// The offloads to try.
     pub offloads: Offloads,
+    /// The underlay is taken to answer EIO to every run (UDP_SEGMENT), which this machine's may never do: for tests.
+    pub underlay_refuses_runs: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { source_check: SourceCheck::default(), queues: 1, offloads: Offloads::ALL }
+        Settings { source_check: SourceCheck::default(), queues: 1, offloads: Offloads::ALL, underlay_refuses_runs: false }
     }
 }
 
@@ -136,8 +138,12 @@ impl Tunnels {
 
     /// A socket at each address, for each queue.
     fn bind(&self, local: &[SocketAddr]) -> Result<Vec<Vec<Arc<Socket>>>, Refused> {
-        let Settings { queues, offloads, .. } = self.settings;
-        let of_queue = |_| local.iter().map(|at| Socket::bind(*at, queues > 1, offloads).map(Arc::new)).collect();
+        let Settings { queues, offloads, underlay_refuses_runs, .. } = self.settings;
+        let bound = |at: &SocketAddr| {
+            let socket = Socket::bind(*at, queues > 1, offloads)?;
+            Ok(Arc::new(if underlay_refuses_runs { socket.refusing_runs() } else { socket }))
+        };
+        let of_queue = |_| local.iter().map(bound).collect();
         (0..queues).map(of_queue).collect()
     }
 

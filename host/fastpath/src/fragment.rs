@@ -6,6 +6,9 @@ use std::ops::Range;
 
 use crate::header::{IPV4_HEADER, Ipv4, seal_ipv4};
 
+/// The longest header that there is: its length is told in four bits, in words.
+const LONGEST_HEADER: usize = 60;
+
 /// Cuts `packet` into fragments of at most `limit` bytes, writes them into `out` (which is emptied first) and their places into `pieces`.
 /// False, and nothing written, when it must not be fragmented or `limit` is too small for its header and 8 bytes.
 pub fn fragments(packet: &Ipv4<'_>, limit: usize, out: &mut Vec<u8>, pieces: &mut Vec<Range<usize>>) -> bool {
@@ -15,11 +18,12 @@ pub fn fragments(packet: &Ipv4<'_>, limit: usize, out: &mut Vec<u8>, pieces: &mu
         return false;
     }
     let first_step = (limit - packet.header_len()) & !7;
-    let later_header = later_header(packet);
+    let (room, length) = later_header(packet);
+    let later_header = &room[..length];
     let later_step = (limit - later_header.len()) & !7;
     let mut at = 0;
     while at < packet.payload().len() || at == 0 {
-        let (header, step) = if at == 0 { (packet.header(), first_step) } else { (&later_header[..], later_step) };
+        let (header, step) = if at == 0 { (packet.header(), first_step) } else { (later_header, later_step) };
         let end = packet.payload().len().min(at + step);
         let start = out.len();
         out.extend_from_slice(header);
@@ -40,19 +44,21 @@ fn write_place(fragment: &mut [u8], header_len: usize, offset: u16, more: bool) 
     seal_ipv4(&mut fragment[..header_len]);
 }
 
-/// The header of all fragments but the first: only options whose copy bit is set are in it.
-fn later_header(packet: &Ipv4<'_>) -> Vec<u8> {
-    let mut header = packet.header()[..IPV4_HEADER].to_vec();
+/// The header of all fragments but the first, and its length: only options whose copy bit is set are in it.
+fn later_header(packet: &Ipv4<'_>) -> ([u8; LONGEST_HEADER], usize) {
+    let (mut header, mut length) = ([0; LONGEST_HEADER], IPV4_HEADER);
+    header[..length].copy_from_slice(&packet.header()[..length]);
     let mut options = packet.options();
     while let Some((kind, len)) = next_option(options) {
         if kind & 0x80 != 0 {
-            header.extend_from_slice(&options[..len]);
+            header[length..length + len].copy_from_slice(&options[..len]);
+            length += len;
         }
         options = &options[len..];
     }
-    header.resize(header.len().next_multiple_of(4), 0);
-    header[0] = 0x40 | (header.len() / 4) as u8;
-    header
+    length = length.next_multiple_of(4);
+    header[0] = 0x40 | (length / 4) as u8;
+    (header, length)
 }
 
 /// Kind and length of the first option; none at the end of the list, or where it makes no sense any more.

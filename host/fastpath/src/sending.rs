@@ -40,6 +40,13 @@ impl Socket {
             runs.add((at..end).map(&packet), packet(at));
             at = end;
         }
+        if self.refuses_runs() {
+            // As the kernel does it: what comes before the run leaves, and the run is refused when it is the first.
+            runs.count = runs.packets[..runs.count].iter().position(|packets| *packets > 1).unwrap_or(runs.count);
+            if runs.count == 0 && count > 0 {
+                return Err(io::Error::from_raw_os_error(libc::EIO));
+            }
+        }
         let sent = mmsg::send(self.as_fd(), &runs.slices[..runs.used], &runs.runs[..runs.count])?;
         Ok(runs.packets[..sent].iter().sum())
     }

@@ -26,6 +26,10 @@ const LEAST_FROM_ROUTERS: u32 = 552;
 /// The same over IPv6, whose links all carry so much (RFC 8200).
 const LEAST_FROM_ROUTERS_V6: u32 = 1280;
 
+/// Room for what the kernel says beside an error, laid out as it writes it.
+#[repr(align(8))]
+struct Control([u8; 192]);
+
 /// A bound socket.
 #[derive(Debug)]
 pub struct Socket {
@@ -33,6 +37,7 @@ pub struct Socket {
     is_v6: bool,
     segments: AtomicBool,
     merges: bool,
+    refuses_runs: bool,
 }
 
 /// What the network or the kernel said about a datagram of ours.
@@ -83,7 +88,17 @@ impl Socket {
         // Setting zero changes nothing, and shows whether the kernel knows the option.
         let segments = offloads.gso && !offload::is_run_mangled_here() && setsockopt(&socket, sockopt::UdpGsoSegment, &0).is_ok();
         let merges = offloads.gro && setsockopt(&socket, sockopt::UdpGroSegment, &true).is_ok();
-        Ok(Socket { socket, is_v6, segments: AtomicBool::new(segments), merges })
+        Ok(Socket { socket, is_v6, segments: AtomicBool::new(segments), merges, refuses_runs: false })
+    }
+
+    /// The same over an underlay that answers EIO to each run, as a path through IPsec does: for tests.
+    pub fn refusing_runs(self) -> Self {
+        Socket { refuses_runs: true, ..self }
+    }
+
+    /// True when an underlay stands in for one that takes no runs.
+    pub(crate) fn refuses_runs(&self) -> bool {
+        self.refuses_runs
     }
 
     /// True when it reaches addresses of that family.
@@ -115,10 +130,10 @@ impl Socket {
     pub fn next_report(&self) -> Option<Report> {
         loop {
             let mut cut = [0u8; 1];
-            let mut control = nix::cmsg_space!([u8; 128]);
+            let mut control = Control([0; 192]);
             let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
             let mut slices = [IoSliceMut::new(&mut cut)];
-            let message = recvmsg::<SockaddrStorage>(self.socket.as_raw_fd(), &mut slices, Some(&mut control), flags).ok()?;
+            let message = recvmsg::<SockaddrStorage>(self.socket.as_raw_fd(), &mut slices, Some(&mut control.0), flags).ok()?;
             let about = message.address.and_then(address);
             let news = message.cmsgs().ok().and_then(|mut messages| messages.find_map(news));
             if let (Some(about), Some(news)) = (about, news) {

@@ -8,8 +8,7 @@ use twill_model::Addresses;
 use twill_model::item::{Link, LinkKind, LinkName};
 use twill_reconcile::ports::{Forwarder, Forwarding};
 
-use crate::lab::{Node, PORT, eventually, hear, underlay, underlay_v6};
-use crate::offload::stream;
+use crate::lab::{Node, PORT, eventually, hear, stream, underlay, underlay_v6};
 
 /// MTU of the tunnels: what fits into outer IPv6.
 const MTU: u32 = 1452;

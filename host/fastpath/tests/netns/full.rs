@@ -7,8 +7,7 @@ use std::thread;
 use twill_fastpath::Settings;
 use twill_reconcile::ports::Forwarder;
 
-use crate::lab::{Node, eventually, hear, two_nodes};
-use crate::offload::stream;
+use crate::lab::{Node, eventually, hear, stream, two_nodes};
 
 /// Sends numbered packets of so many bytes without waiting for anything.
 fn flood(from: &UdpSocket, next: &Cell<u64>, count: usize, length: usize) {

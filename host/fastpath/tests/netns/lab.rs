@@ -1,6 +1,7 @@
 //! Namespaces, nodes and packets for the tests.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -95,6 +96,12 @@ impl Namespace {
             namespace.ip(&format!("link set {name} up"));
         }
     }
+}
+
+/// Says that a test was skipped for want of a program; fails where nothing may be lacking.
+pub fn lacking(program: &str) {
+    assert!(std::env::var_os("TWILL_COMPLETE").is_none(), "{program} is missing");
+    eprintln!("skipped: {program} is missing");
 }
 
 fn skip(why: &str) -> Option<Namespace> {
@@ -204,6 +211,31 @@ pub fn one_node_and_wire() -> Option<(Node, Namespace, UdpSocket)> {
     node.start(&[2]);
     let wire = other.namespace.socket("192.0.2.2:8285");
     Some((node, other.namespace, wire))
+}
+
+/// Bytes that repeat nowhere near, so that one in a wrong place is seen.
+pub fn bytes(length: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let next = || {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+/// Carries so many bytes by TCP from a pod of `a` to one of `b`, which must come out as they went in.
+pub fn stream(a: &Node, b: &Node, to: &'static str, length: usize) {
+    let listener = b.namespace.run(move || TcpListener::bind((to, 5000)).expect("an address of the pod"));
+    let receiver = thread::spawn(move || {
+        let mut received = Vec::new();
+        listener.accept().expect("a connection").0.read_to_end(&mut received).expect("received");
+        received
+    });
+    let mut pod = a.namespace.run(move || TcpStream::connect((to, 5000)).expect("connected"));
+    let sent = bytes(length);
+    pod.write_all(&sent).expect("sent");
+    drop(pod);
+    assert!(receiver.join().expect("received") == sent, "the stream came out otherwise");
 }
 
 pub fn wait_for<T>(future: impl Future<Output = T>) -> T {

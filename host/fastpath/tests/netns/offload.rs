@@ -11,7 +11,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use twill_fastpath::{Crossed, Offloading, Offloads, Settings, clock};
 use twill_reconcile::ports::Forwarder;
 
-use crate::lab::{Namespace, Node, eventually, hear, one_node_and_wire, packet, seal, underlay, wired};
+use crate::lab::{Namespace, Node, bytes, eventually, hear, lacking, one_node_and_wire, packet, seal, stream, underlay, wired};
 
 const OFF: Offloads = Offloads::NONE;
 const ON: Offloads = Offloads::ALL;
@@ -35,31 +35,6 @@ fn offloading(node: &Node) -> Offloading {
 
 fn has_super_packets(crossed: Crossed) -> bool {
     crossed.super_packets > 0 && crossed.segments > 2 * crossed.super_packets
-}
-
-/// Bytes that repeat nowhere near, so that one in a wrong place is seen.
-fn bytes(length: usize) -> Vec<u8> {
-    let mut state = 1u64;
-    let next = || {
-        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        (state >> 56) as u8
-    };
-    std::iter::repeat_with(next).take(length).collect()
-}
-
-/// Carries so many bytes by TCP from a pod of `a` to one of `b`, which must come out as they went in.
-pub fn stream(a: &Node, b: &Node, to: &'static str, length: usize) {
-    let listener = b.namespace.run(move || TcpListener::bind((to, 5000)).expect("an address of the pod"));
-    let receiver = thread::spawn(move || {
-        let mut received = Vec::new();
-        listener.accept().expect("a connection").0.read_to_end(&mut received).expect("received");
-        received
-    });
-    let mut pod = a.namespace.run(move || TcpStream::connect((to, 5000)).expect("connected"));
-    let sent = bytes(length);
-    pod.write_all(&sent).expect("sent");
-    drop(pod);
-    assert!(receiver.join().expect("received") == sent, "the stream came out otherwise");
 }
 
 const LONG: usize = 24 << 20;
@@ -128,7 +103,7 @@ fn capture(at: &Namespace) -> std::os::fd::OwnedFd {
 fn the_wire_has_one_packet_a_datagram() {
     let Some((a, b)) = nodes(ON, ON) else { return };
     if !like_a_card([&a, &b]) || !b.namespace.tool("ethtool", "-K under0 gro off") {
-        return eprintln!("skipped: ethtool is missing");
+        return lacking("ethtool");
     }
     let raw = capture(&b.namespace);
     stream(&a, &b, "10.5.2.2", 4 << 20);
@@ -164,7 +139,7 @@ fn transport_sum(packet: &[u8]) -> u64 {
 fn a_plain_card_under_it_carries_streams() {
     let Some((a, b)) = nodes(ON, ON) else { return };
     if !like_a_card([&a, &b]) {
-        return eprintln!("skipped: ethtool is missing");
+        return lacking("ethtool");
     }
     stream(&a, &b, "10.5.2.2", LONG / 2);
     assert!(has_super_packets(offloading(&a).sent) && has_super_packets(offloading(&b).received));
