@@ -153,10 +153,11 @@ pub(crate) async fn within<T>(wall: Duration, answer: impl Future<Output = wasmt
     tokio::time::timeout(wall, answer).await.unwrap_or_else(|_| Err(Overrun::Wall(wall.as_millis()).into()))
 }
 
-/// Why a call failed, in words. A guest that was refused memory gives up by itself.
+/// Why a call failed, in words. A guest that was refused memory or a table gives up by itself.
 pub(crate) fn why(store: &Store<Guest>, error: &wasmtime::Error) -> String {
-    match store.data().account.starved() {
-        Some(starved) if error.is::<wasmtime::Trap>() => starved.to_string(),
+    let account = &store.data().account;
+    match account.starved().filter(|_| error.is::<wasmtime::Trap>()).or_else(|| account.exceeded(error)) {
+        Some(overrun) => overrun.to_string(),
         _ => cause_of(error),
     }
 }

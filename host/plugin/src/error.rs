@@ -76,6 +76,15 @@ pub(crate) enum Overrun {
     /// It wanted too much memory.
     #[error("it wanted more than {} MiB of memory", .0 >> 20)]
     Memory(usize),
+    /// It wanted too long a table.
+    #[error("it wanted a table of more than {0} elements")]
+    Table(usize),
+    /// What it handed over at once, as an answer or in a call to the host, was too much.
+    #[error("it handed over more than {} MiB at once", .0 >> 20)]
+    Output(usize),
+    /// It is made of too many core modules.
+    #[error("it is made of more than {0} instances of core modules")]
+    Instances(usize),
     /// The answer took too long, waiting included.
     #[error("it gave no answer within {0} ms")]
     Wall(u128),

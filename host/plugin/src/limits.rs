@@ -74,8 +74,8 @@ pub(crate) struct Account {
     ticked: bool,
     memory: usize,
     peak: usize,
-    /// Memory was refused in this call, which most likely is why it trapped.
-    starved: bool,
+    /// Memory or a table was refused in this call, which most likely is why it trapped.
+    starved: Option<Overrun>,
 }
 
 impl Account {
@@ -90,7 +90,7 @@ impl Account {
             ticked: false,
             memory: 0,
             peak: 0,
-            starved: false,
+            starved: None,
         }
     }
 
@@ -98,7 +98,7 @@ impl Account {
     pub(crate) fn begin(&mut self) {
         self.leave();
         (self.stretch, self.computing) = (Duration::ZERO, Duration::ZERO);
-        (self.host_calls, self.ticked, self.starved) = (0, false, false);
+        (self.host_calls, self.ticked, self.starved) = (0, false, None);
     }
 
     /// What the guest has computed in this call.
@@ -111,9 +111,18 @@ impl Account {
         self.peak
     }
 
-    /// The limit that memory was refused by in this call.
+    /// The limit that memory or a table was refused by in this call.
     pub(crate) fn starved(&self) -> Option<Overrun> {
-        self.starved.then_some(Overrun::Memory(self.limits.memory))
+        self.starved.clone()
+    }
+
+    /// The limit that an error is about which wasmtime knows only by its words.
+    pub(crate) fn exceeded(&self, error: &wasmtime::Error) -> Option<Overrun> {
+        let words = error.root_cause().to_string();
+        if words.contains("fuel allocated for hostcalls has been exhausted") {
+            return Some(Overrun::Output(self.limits.handed_over));
+        }
+        words.contains("instance count too high").then_some(Overrun::Instances(self.limits.instances))
     }
 
     /// The guest gains or loses the word. True when the deadline is to be armed anew.
@@ -172,7 +181,7 @@ impl ResourceLimiter for Account {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = self.memory.saturating_add(desired.saturating_sub(current));
         if wanted > self.limits.memory {
-            self.starved = true;
+            self.starved = Some(Overrun::Memory(self.limits.memory));
             return Ok(false);
         }
         self.memory = wanted;
@@ -181,7 +190,11 @@ impl ResourceLimiter for Account {
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= self.limits.table_elements)
+        let fits = desired <= self.limits.table_elements;
+        if !fits {
+            self.starved = Some(Overrun::Table(self.limits.table_elements));
+        }
+        Ok(fits)
     }
 
     fn instances(&self) -> usize {

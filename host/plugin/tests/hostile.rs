@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use support::{Home, Text, component, context, lease, status};
 use twill_model::status::PluginState;
-use twill_plugin::{Backends, Grants, PluginSettings, Plugins, Refusals};
+use twill_plugin::{Backends, Grants, LimitTable, PluginSettings, Plugins, Refusals};
 use twill_reconcile::ports::{PlanError, Planner};
 
 /// Loads one backend.
@@ -71,6 +71,45 @@ async fn memory_without_end_is_refused() {
     assert_eq!(cause, "backend-test failed: it wanted more than 128 MiB of memory");
     answers_again(&plugins, &planner).await;
     assert!(status(&plugins, "backend-test").memory <= 128 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_without_end_is_refused() {
+    let grow = "(loop (br_if 0 (i32.ge_s (table.grow (ref.null func) (i32.const 9999)) (i32.const 0)))) unreachable";
+    let (_home, plugins, planner) = loaded(Text { local: grow, ..Text::default() }).await;
+    let (cause, _) = failure(&planner).await;
+    assert_eq!(cause, "backend-test failed: it wanted a table of more than 100000 elements");
+    answers_again(&plugins, &planner).await;
+}
+
+/// The same under other limits than the defaults.
+async fn loaded_within(text: Text, limits: &[&str]) -> (Home, Plugins, Backends) {
+    let home = Home::new();
+    home.put("backend-test.wasm", &text.component());
+    let limits = LimitTable::parse(limits.iter().copied()).expect("limits");
+    let plugins = Plugins::open(PluginSettings { limits, ..home.settings() }).await.expect("the plugins open");
+    let planner = plugins.planner(Refusals::default());
+    (home, plugins, planner)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_too_large_is_not_taken() {
+    // More bytes than are allowed, and fewer items.
+    let (_home, plugins, planner) =
+        loaded_within(Text { local: zeros("100000").leak(), ..Text::default() }, &["output-mib=1", "items=200000"]).await;
+    let (cause, _) = failure(&planner).await;
+    assert_eq!(cause, "backend-test failed: it handed over more than 1 MiB at once");
+    answers_again(&plugins, &planner).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_too_many_modules_is_refused() {
+    let (_home, plugins, planner) = loaded_within(Text::default(), &["instances=1"]).await;
+    assert!(planner.local("test", context()).await.is_err());
+    let refused = status(&plugins, "backend-test");
+    assert_eq!(refused.state, PluginState::Refused);
+    let error = refused.error.unwrap_or_default();
+    assert!(error.contains("it is made of more than 1 instances of core modules"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

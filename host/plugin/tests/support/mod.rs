@@ -153,6 +153,7 @@ impl Text {
             r#"(module
               (import "twill:plugin/log@0.1.0" "write" (func $log (param i32 i32 i32)))
               (memory (export "memory") 256)
+              (table 1 funcref)
               (global $free (mut i32) (i32.const 8388608))
               (data (i32.const 16) "{words}")
               (data (i32.const 256) "{name}{version}{{}}")
