@@ -23,9 +23,11 @@ demo: build ## three nodes with pods on this machine, proved by real traffic; en
 test: lint build examples unit web-test kit e2e ## format, lints, licences, unit, property, dashboard and end-to-end tests
 
 test-long: export TWILL_LONG = 1
+# Cases of each property test and fuzzer, unless it says how many itself.
+test-long: export PROPTEST_CASES = 20000
 test-long: test ## the same with the full rounds and measurements: 30 minutes more
 
-bench: build ## speed beside VXLAN, routing, wireguard-go and nebula; start-up and memory (ARGS='--quick path')
+bench: build ## speed beside VXLAN, routing, wireguard-go, nebula, flanneld (FLANNELD=path); start-up and memory (ARGS='--quick path')
 	@tests/setup.sh lab
 	@tests/setup.sh bench || true
 	@$(BIN)/twill-bench $(ARGS)

@@ -43,6 +43,8 @@ impl Way {
     pub fn memory_mb(&self, pair: &Pair) -> Result<Option<f64>> {
         let pids: Vec<u32> = match self.name {
             TWILL => pair.nodes.iter().map(Node::pid).collect::<Result<_>>()?,
+            // Its etcd comes first, and could be anywhere.
+            FLANNELD => self.programs.iter().skip(1).map(|program| program.0.id()).collect(),
             _ => self.programs.iter().map(|program| program.0.id()).collect(),
         };
         let sizes: Vec<u64> = pids.into_iter().map(resident_kb).collect::<Result<_>>()?;
@@ -55,21 +57,29 @@ pub const TWILL: &str = "twill udp";
 /// See [`TWILL`].
 pub const VXLAN: &str = "kernel VXLAN";
 
+/// A real flanneld's udp backend, which the operator names by a variable.
+const FLANNELD: &str = "flanneld";
+
 /// A way that is left out, and why.
 pub type LeftOut = (&'static str, String);
 
 /// Sets up all ways, and names those that cannot be, with the reason.
 pub fn set_up(pair: &Pair) -> Result<(Vec<Way>, Vec<LeftOut>)> {
     type SetUp = fn(&Pair) -> Result<(Ipv4Addr, Vec<Program>)>;
-    const ALL: [(&str, &[&str], SetUp); 5] = [
+    const ALL: [(&str, &[&str], SetUp); 6] = [
         (TWILL, &[], |pair| Ok((pair.pods[1].address(), vec![]))),
         (VXLAN, &[], vxlan),
         ("kernel routing", &[], routing),
         ("wireguard-go", &["wireguard-go", "wg"], wireguard),
         ("nebula", &["nebula", "nebula-cert"], nebula),
+        (FLANNELD, &["etcd", "etcdctl"], flanneld),
     ];
     let (mut ways, mut left_out) = (Vec::new(), Vec::new());
     for (name, programs, set_up) in ALL {
+        if name == FLANNELD && std::env::var_os("FLANNELD").is_none() {
+            left_out.push((name, "set FLANNELD=path".into()));
+            continue;
+        }
         if let Some(program) = programs.iter().find(|program| !is_installed(program)) {
             left_out.push((name, format!("{program} is not installed (tests/setup.sh bench)")));
             continue;
@@ -175,6 +185,39 @@ logging: {{level: error}}
 firewall: {{outbound: [{{port: any, proto: any, host: any}}], inbound: [{{port: any, proto: any, host: any}}]}}
 "
     )
+}
+
+/// flanneld on both nodes, with an etcd beside the first. Each finds a reservation for its address, so that it takes the subnet that its pod is given.
+fn flanneld(pair: &Pair) -> Result<(Ipv4Addr, Vec<Program>)> {
+    let program = std::env::var_os("FLANNELD").context("FLANNELD is not set")?;
+    let node = &pair.nodes[0];
+    let (url, peer) = (format!("http://{}:2379", node.address()), format!("http://{}:2380", node.address()));
+    let mut etcd = node.command("etcd")?;
+    etcd.args(["--data-dir=/var/lib/etcd", "--name=lab", &format!("--initial-cluster=lab={peer}")]);
+    for (flags, at) in
+        [(["listen-client-urls", "advertise-client-urls"], &url), (["listen-peer-urls", "initial-advertise-peer-urls"], &peer)]
+    {
+        etcd.args(flags.map(|flag| format!("--{flag}={at}")));
+    }
+    let mut programs = vec![quiet(&mut etcd)?];
+    let put = |key: &str, value: &str| {
+        run(node.command("etcdctl")?.args([&format!("--endpoints={url}"), "put", &format!("/coreos.com/network/{key}"), value])).map(drop)
+    };
+    // Another port than twill's. nftables spare it the search for br_netfilter.
+    let config = r#"{"Network":"10.65.0.0/16","EnableNFTables":true,"Backend":{"Type":"udp","Port":8286}}"#;
+    wait_until("etcd to take the config", PATIENCE, || put("config", config))?;
+    for (index, node) in pair.nodes.iter().enumerate() {
+        put(&format!("subnets/10.65.{}.0-24", index + 1), &format!(r#"{{"PublicIP":"{}","BackendType":"udp"}}"#, node.address()))?;
+        let mut command = node.command(&program)?;
+        command.args([&format!("-etcd-endpoints={url}"), "-iface=eth0", "-subnet-file=/run/flanneld/subnet.env", "-healthz-port=0"]);
+        programs.push(quiet(&mut command)?);
+    }
+    for node in &pair.nodes {
+        wait_until("flanneld's subnet.env", PATIENCE, || {
+            Ok(ensure!(node.dir("run").join("flanneld/subnet.env").exists(), "there is none"))
+        })?;
+    }
+    Ok((pair.subnet(65, 1472)?, programs))
 }
 
 fn quiet(command: &mut Command) -> Result<Program> {
