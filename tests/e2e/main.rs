@@ -37,6 +37,7 @@ mod interop;
 mod iptables;
 mod joining;
 mod kernel_state;
+mod keyboard;
 mod languages;
 mod leftovers;
 mod metrics;
@@ -95,6 +96,7 @@ fn main() -> ExitCode {
         leftovers::TESTS,
         reserve::TESTS,
         scripts::TESTS,
+        keyboard::TESTS,
         outage::TESTS,
         moves::TESTS,
         narrow::TESTS,

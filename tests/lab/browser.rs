@@ -17,6 +17,9 @@ pub struct Browser {
     answers: BufReader<ChildStdout>,
 }
 
+/// No page has more to step through before its list.
+const MOST_TABS: usize = 40;
+
 fn web() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../web")
 }
@@ -61,6 +64,39 @@ impl Browser {
     /// Follows a link by its text within what `place` selects.
     pub fn follow_in(&mut self, place: &str, text: &str) -> Result<()> {
         self.ask(json!({ "follow": text, "inside": place })).map(drop)
+    }
+
+    /// Presses Tab until the focus is on what is called `text`; fails where it never is, or where it cannot be seen.
+    pub fn tab_to(&mut self, text: &str) -> Result<()> {
+        let mut passed = Vec::new();
+        while passed.len() < MOST_TABS {
+            let at = self.ask(json!({ "press": "Tab" }))?;
+            let name = at["text"].as_str().unwrap_or_default().to_owned();
+            if at["ring"] != true {
+                bail!("the focus cannot be seen on \"{name}\"");
+            }
+            if name == text {
+                return Ok(());
+            }
+            passed.push(name);
+        }
+        bail!("Tab never comes to \"{text}\": {passed:?}")
+    }
+
+    /// Presses a key.
+    pub fn press(&mut self, key: &str) -> Result<()> {
+        self.ask(json!({ "press": key })).map(drop)
+    }
+
+    /// Types a text into what has the focus.
+    pub fn type_text(&mut self, text: &str) -> Result<()> {
+        self.ask(json!({ "type": text })).map(drop)
+    }
+
+    /// What stands in each place that `place` selects.
+    pub fn read(&mut self, place: &str) -> Result<Vec<String>> {
+        let texts = self.ask(json!({ "read": place }))?;
+        Ok(texts.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect())
     }
 
     /// Waits until the page shows the text.

@@ -31,6 +31,19 @@ const commands = {
   async follow({ follow, inside = "body", within_ms = 20_000 }) {
     await page.locator(inside).getByRole("link", { name: follow }).first().click({ timeout: within_ms });
   },
+  /** Presses a key, such as "Tab" or "Enter", on what has the focus, and tells of what has it then: its text, and whether a ring is drawn around it. */
+  async press({ press }) {
+    await page.keyboard.press(press);
+    return page.evaluate(() => {
+      const at = document.activeElement;
+      const { outlineStyle, outlineWidth } = getComputedStyle(at);
+      return { text: (at.getAttribute("aria-label") ?? at.textContent).trim(), ring: outlineStyle !== "none" && parseFloat(outlineWidth) > 0 };
+    });
+  },
+  /** Types a text, key by key, into what has the focus. */
+  async type({ type }) {
+    await page.keyboard.type(type);
+  },
   /** Waits until a text is to be seen, within the place that `inside` selects. */
   async see({ see, inside = "main", within_ms = 20_000 }) {
     await page.locator(inside).filter({ hasText: see }).first().waitFor({ state: "visible", timeout: within_ms });
