@@ -1,9 +1,11 @@
 //! Ways to end: a stop leaves the lease, `twill release` gives it back, `twill down` takes everything of twill's away and nothing else.
 
 use anyhow::{Result, ensure};
+use lab::etcd::{Etcd, NEEDS};
 use lab::harness::Test;
-use lab::{Launch, wait_until};
+use lab::{Lab, Launch, artifacts, wait_until};
 
+use crate::on_etcd::config;
 use crate::story::{SOON, cluster};
 
 /// The tests of this subject.
@@ -11,6 +13,8 @@ pub const TESTS: &[Test] = &[
     Test::new("farewell: a stopped daemon keeps its lease and its subnet", stop),
     Test::new("farewell: a released lease is gone everywhere", release),
     Test::new("farewell: `twill down` takes away all of ours, puts settings back, and leaves the rest", down),
+    Test::new("farewell: the TUN device of udp goes with a daemon that was called as flanneld is, and outlives all others", tun_device)
+        .needs(NEEDS),
 ];
 
 fn stop() -> Result<()> {
@@ -49,4 +53,34 @@ fn down() -> Result<()> {
     ensure!(a.ip("route show 10.50.200.0/24")?.contains("foreign"), "a foreign route was removed");
     a.start(Launch::now())?;
     wait_until("a start after `down`", SOON, || a.ready(SOON))
+}
+
+/// flanneld's TUN device ends with its process, and the next flanneld takes the first free name.
+fn tun_device() -> Result<()> {
+    let lab = Lab::new("tun device")?;
+    let etcd = Etcd::with_config(&lab, &config("udp"))?;
+    let (a, flanneld) = (lab.node("a")?, artifacts::flanneld()?);
+    let as_flanneld = || etcd.flanneld(&flanneld).flags(&["-iface=eth0"]);
+    let runs = |launch: Launch| -> Result<()> {
+        a.start(launch)?;
+        a.ready(SOON)?;
+        ensure!(a.has_link("flannel0") && a.ip("route show 10.50.0.0/16")?.contains("dev flannel0 "), "{}", a.ip("route")?);
+        Ok(())
+    };
+    runs(as_flanneld())?;
+    a.kill()?;
+    ensure!(a.has_link("flannel0"), "it did not outlive a SIGKILL");
+    let index = || a.ip_json("link show dev flannel0").map(|links| links[0]["ifindex"].as_u64());
+    let killed = index()?;
+    runs(as_flanneld())?;
+    ensure!(index()? == killed, "the device was made anew after a SIGKILL");
+    let status = a.stop()?;
+    ensure!(status.success() && !a.has_link("flannel0"), "{status}: {}", a.ip("link")?);
+    ensure!(!a.ip("route show table all")?.contains("10.50.0.0/16"), "{}", a.ip("route show table all")?);
+    for launch in [etcd.launch(), as_flanneld().variable("TWILL_UDP_RELEASE_TUN", "false")] {
+        runs(launch)?;
+        a.stop()?;
+        ensure!(a.has_link("flannel0") && a.ip("route show 10.50.0.0/16")?.contains("dev flannel0 "), "{}", a.ip("route")?);
+    }
+    Ok(())
 }

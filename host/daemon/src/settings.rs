@@ -154,6 +154,13 @@ pub struct RunSettings {
     /// Queues of the UDP path's TUN device, each with threads of its own; without it one for every four cores, at most four.
     #[arg(long, env = "TWILL_UDP_QUEUES", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Network")]
     pub udp_queues: Option<u16>,
+    /// Let the UDP path's TUN device go, and the routes on it with it, when the daemon is told to end, as flanneld does: a flanneld that is started next finds its name free.
+    /// Without it the device waits for the next start, as it does after a SIGKILL.
+    #[arg(
+        long, env = "TWILL_UDP_RELEASE_TUN", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false,
+        default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Network"
+    )]
+    pub udp_release_tun: bool,
     /// Set the kernel's forwarding switches (put back by `twill down`), or leave them alone.
     #[arg(long, env = "TWILL_FORWARDING", value_enum, default_value = "manage", help_heading = "Network")]
     pub forwarding: Forwarding,

@@ -93,6 +93,16 @@ impl Tunnels {
         self.changed.notified().await;
     }
 
+    /// Closes all open tunnels: their devices go, and what leads to them.
+    ///
+    /// # Errors
+    /// The first that could not be closed; the others are.
+    pub fn close_all(&self) -> Result<(), Refused> {
+        let open = |(link, tunnel): (&LinkName, &Tunnel)| tunnel.running.is_some().then(|| link.clone());
+        let open: Vec<LinkName> = self.lock().iter().filter_map(open).collect();
+        open.iter().map(|link| self.close_now(link)).fold(Ok(()), Result::and)
+    }
+
     /// What was dropped since this was last called, by tunnel and reason, with the last offender of each: for log lines, at most once a
     /// minute.
     pub fn take_offenders(&self) -> Vec<Offender> {

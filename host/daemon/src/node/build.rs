@@ -66,6 +66,8 @@ pub struct Running {
     pub events: Arc<Events>,
     /// Rung when this node is drained: it is to end, and its network state to go.
     pub drained: Arc<Notify>,
+    /// The fast path, where its devices are to go with the daemon.
+    pub passing: Option<Arc<Tunnels>>,
 }
 
 /// What must be there before anything runs.
@@ -143,6 +145,7 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     let outcome = watch::Sender::new(Arc::new(Outcome::default()));
     let journal = Journal::open(parts.settings.instance.state().join("config.json"));
     let (ask, questions) = mpsc::channel(1);
+    let passing = parts.settings.udp_release_tun.then(|| Arc::clone(&parts.tunnels));
     let operator = Operator {
         keeper: handle.clone(),
         plugins: parts.plugins.clone(),
@@ -242,7 +245,17 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     tasks.spawn("snapshot", show.run(shutdown.clone()));
     let ended = async move { keeper.run(shutdown).await.map_err(Exit::config) };
     let keeper = tokio::spawn(ended);
-    Running { tasks, keeper, cluster: handle.cluster(), alone: parts.alone, followed, lock: parts.lock, events: parts.events, drained }
+    Running {
+        tasks,
+        keeper,
+        cluster: handle.cluster(),
+        alone: parts.alone,
+        followed,
+        lock: parts.lock,
+        events: parts.events,
+        drained,
+        passing,
+    }
 }
 
 /// Serves the API; why it stopped early, if it does, is logged.

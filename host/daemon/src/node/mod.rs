@@ -83,7 +83,7 @@ pub async fn run(settings: RunSettings) -> Result<Ended, Exit> {
         node = build::build(settings, snapshots, shutdown.clone()) => node?,
         () = told_to_end() => return Ok(Ended::Told),
     };
-    let build::Running { mut tasks, mut keeper, cluster, alone, followed, lock, events, drained } = node;
+    let build::Running { mut tasks, mut keeper, cluster, alone, followed, lock, events, drained, passing } = node;
     let ended = tokio::select! {
         ended = &mut keeper => how_it_ended(ended),
         lacking = facts::tun_is_missing(cluster.clone()) => Err(lacking),
@@ -100,6 +100,12 @@ pub async fn run(settings: RunSettings) -> Result<Ended, Exit> {
     shutdown.cancel();
     if !tasks.end(DRAIN).await {
         tracing::warn!("some tasks did not end in time");
+    }
+    // Not before the reconciler has ended, which would make them anew.
+    if ended.is_ok()
+        && let Some(Err(refused)) = passing.map(|tunnels| tunnels.close_all())
+    {
+        tracing::warn!("{refused}");
     }
     drop(lock);
     ended

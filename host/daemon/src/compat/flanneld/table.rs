@@ -133,7 +133,8 @@ pub fn usage(program: &str) -> String {
         let _ = writeln!(text, "  --{:<29} {}{default}", flag.name, flag.help);
     }
     text.push_str(
-        "\nWhat flannel has no flag for is set by twill's own variables and /etc/twill/twill.toml; `twill run --help` lists them.\n\
+        "\nTold to end (SIGTERM), it leaves what flanneld would leave: all but the TUN device of udp, which goes with it.\n\
+         What flannel has no flag for is set by twill's own variables and /etc/twill/twill.toml; `twill run --help` lists them.\n\
          Example: flanneld --etcd-endpoints=http://192.0.2.10:2379 --iface=eth1 --ip-masq\n",
     );
     text

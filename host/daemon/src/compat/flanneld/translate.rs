@@ -119,7 +119,8 @@ fn is_changed(flag: &Flag, wishes: &Wishes) -> bool {
 
 fn defaults(wishes: &Wishes) -> Vec<(&'static str, String)> {
     let flannels = ["etcd-endpoints", "etcd-prefix"].into_iter().filter_map(find);
-    let mut defaults = vec![("store", "etcd".to_owned()), ("wait-for-config", "true".to_owned())];
+    let mut defaults = vec![("store", "etcd".to_owned())];
+    defaults.extend(["wait-for-config", "udp-release-tun"].map(|flag| (flag, "true".to_owned())));
     defaults.extend(flannels.map(|flag| (flag.name, flag.default.to_owned())));
     defaults.extend(
         wishes.text("subnet-file").and_then(another_instance).into_iter().flat_map(|name| [("instance", name), ("listen", "off".into())]),
@@ -244,15 +245,16 @@ mod tests {
         let usual = [
             ("store", "etcd".to_owned()),
             ("wait-for-config", "true".to_owned()),
+            ("udp-release-tun", "true".to_owned()),
             ("etcd-endpoints", "http://127.0.0.1:4001,http://127.0.0.1:2379".to_owned()),
             ("etcd-prefix", "/coreos.com/network".to_owned()),
         ];
         assert_eq!(defaults(""), usual);
         assert_eq!(defaults("-subnet-file=/run/flannel/subnet.env"), usual);
         let second = [("instance", "run-flannel-vxlan.env".to_owned()), ("listen", "off".to_owned())];
-        assert_eq!(defaults("-subnet-file=/run/flannel/vxlan.env")[4..], second);
+        assert_eq!(defaults("-subnet-file=/run/flannel/vxlan.env")[5..], second);
         let long = format!("-subnet-file=/{}/ends.env", "deep/".repeat(40));
-        let name = &defaults(&long)[4].1;
+        let name = &defaults(&long)[5].1;
         assert!(name.len() == 60 && name.ends_with("ends.env"), "{name}");
     }
 
@@ -261,7 +263,7 @@ mod tests {
         let translation =
             translated("-etcd-password=hunter2 -etcd-username=u -etcd-endpoints=https://u:hunter2@a:1,http://b/x@y -iface=eth0");
         let shown = translation.expect("a translation").shown();
-        let wanted = "--store=etcd --wait-for-config=true --etcd-prefix=/coreos.com/network --etcd-endpoints=https://a:1,http://b/x@y --etcd-username=u --etcd-password=*** --iface=eth0";
+        let wanted = "--store=etcd --wait-for-config=true --udp-release-tun=true --etcd-prefix=/coreos.com/network --etcd-endpoints=https://a:1,http://b/x@y --etcd-username=u --etcd-password=*** --iface=eth0";
         assert_eq!(shown, wanted);
     }
 }
