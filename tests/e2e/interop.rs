@@ -11,11 +11,13 @@ use lab::etcd::{Etcd, NEEDS, PREFIX, place};
 use lab::flannel::{Flannel, peers};
 use lab::harness::{Need, Test};
 use lab::process::run;
-use lab::{Lab, Node, wait_until};
+use lab::{Lab, Node, artifacts, wait_until};
 use serde_json::Value;
 
 use crate::change::wait_for_all;
 use crate::families::lines;
+use crate::firewall::{sees, switch_address};
+use crate::iptables::{by_hand, flannel_leaves};
 use crate::story::{SOON, all_pairs, flowing, goes_on};
 
 /// The tests of this subject.
@@ -24,10 +26,11 @@ pub const TESTS: &[Test] = &[
     Test::new("interop: a node of flannel's shape among twill's, on host-gw", || mixed(Kind::Shaped, "host-gw")).needs(NEEDS),
     Test::new("interop: a node of flannel's shape among twill's, on udp", || mixed(Kind::Shaped, "udp")).needs(NEEDS),
     Test::new("interop: flannel's shape, twill, flannel's shape, twill in turns, on vxlan", || in_turns(Kind::Shaped, "vxlan"))
-        .needs(NEEDS),
+        .needs(WITH_RULES),
     Test::new("interop: flannel's shape, twill, flannel's shape, twill in turns, on host-gw", || in_turns(Kind::Shaped, "host-gw"))
-        .needs(NEEDS),
-    Test::new("interop: flannel's shape, twill, flannel's shape, twill in turns, on udp", || in_turns(Kind::Shaped, "udp")).needs(NEEDS),
+        .needs(WITH_RULES),
+    Test::new("interop: flannel's shape, twill, flannel's shape, twill in turns, on udp", || in_turns(Kind::Shaped, "udp"))
+        .needs(WITH_RULES),
     Test::new("interop: a node rolled back to flannel's shape after a change: what twill published of it is ignored", rolled_back)
         .needs(NEEDS),
     Test::new("interop: a real flanneld among twill's nodes, on vxlan", || mixed(Kind::Real, "vxlan")).needs(REAL),
@@ -38,6 +41,8 @@ pub const TESTS: &[Test] = &[
     Test::new("interop: flanneld, twill, flanneld, twill in turns, on udp", || in_turns(Kind::Real, "udp")).needs(REAL),
 ];
 
+/// In turns flannel's rules are there, which are in iptables.
+const WITH_RULES: &[Need] = &[NEEDS[0], NEEDS[1], Need::Program("iptables")];
 const REAL: &[Need] = &[NEEDS[0], NEEDS[1], Need::Variable("FLANNELD", "the path of a real flanneld")];
 /// The node of flannel's shape has this one; a real flanneld chooses.
 const SUBNET: &str = "10.50.200.0/24";
@@ -57,6 +62,19 @@ enum Running<'a> {
 
 impl<'a> Running<'a> {
     fn start(kind: Kind, node: &'a Node, etcd: &'a Etcd, backend: &'static str) -> Result<Running<'a>> {
+        Running::with(kind, node, etcd, backend, &[])
+    }
+
+    /// The same with `--ip-masq`: flannel's rules are there too.
+    fn masquerading(kind: Kind, node: &'a Node, etcd: &'a Etcd, backend: &'static str) -> Result<Running<'a>> {
+        let running = Running::with(kind, node, etcd, backend, &["-ip-masq"])?;
+        if kind == Kind::Shaped {
+            flannel_leaves(node, "10.50.0.0/16", SUBNET)?;
+        }
+        Ok(running)
+    }
+
+    fn with(kind: Kind, node: &'a Node, etcd: &'a Etcd, backend: &'static str, flags: &[&str]) -> Result<Running<'a>> {
         if kind == Kind::Shaped {
             return Ok(Running::Shaped(Flannel::start(node, etcd, backend, SUBNET)?));
         }
@@ -64,7 +82,7 @@ impl<'a> Running<'a> {
         // Docker or CNI turn forwarding on, not flannel.
         node.net().sysctl("net.ipv4.ip_forward", "1")?;
         let _ = std::fs::remove_file(node.dir("run").join("flannel/subnet.env"));
-        node.start(etcd.flanneld(&program).flags(&["-iface=eth0", "-v=2"]))?;
+        node.start(etcd.flanneld(&program).flags(&["-iface=eth0", "-v=2"]).flags(flags))?;
         wait_until("flanneld's subnet.env", Duration::from_secs(30), || {
             ensure!(node.ended()?.is_none(), "flanneld ended: {}", node.log()?);
             node.subnet_env("FLANNEL_SUBNET").map(drop)
@@ -178,8 +196,10 @@ fn in_turns(kind: Kind, backend: &'static str) -> Result<()> {
     let lab = Lab::new("turns")?;
     let etcd = Etcd::with_config(&lab, &config(backend))?;
     let n = lab.node("n")?;
-    let flannel = Running::start(kind, &n, &etcd, backend)?;
-    let b = etcd.join(&lab, "b")?;
+    let flannel = Running::masquerading(kind, &n, &etcd, backend)?;
+    let b = lab.node("b")?;
+    b.start(etcd.launch().flags(&["--ip-masq"]))?;
+    b.ready(SOON)?;
     let subnet = n.subnet()?;
     b.wait_for_lease(subnet.clone(), SOON)?;
     flannel.look()?;
@@ -187,27 +207,37 @@ fn in_turns(kind: Kind, backend: &'static str) -> Result<()> {
     all_pairs(&[n.pod("r")?, b.pod("r")?])?;
     let (index, mac) = (device_index(&n, backend)?, device_mac(&n, backend)?);
     let streams = [flowing(&p, &q)?, flowing(&q, &p)?];
+    // Whoever's rules are there, the outside sees the node, and a peer's pod the pod.
+    let sources = |turn: &str, whose: &str| -> Result<()> {
+        let outside = switch_address(&lab)?;
+        sees(lab.switch(), outside, p.net(), p.address(), n.address()).with_context(|| format!("{turn}: the outside, by {whose}"))?;
+        sees(q.net(), q.address(), p.net(), p.address(), p.address()).with_context(|| format!("{turn}: a pod, by {whose}"))
+    };
+    sources("before", "flannel's rules")?;
     let mut flannel = Some(flannel);
     for turn in ["first", "second"] {
         flannel.take().context("nobody to take over from")?.stop()?;
-        n.start(etcd.launch())?;
+        n.start(etcd.flanneld(&artifacts::flanneld()?).flags(&["-iface=eth0", "--ip-masq"]))?;
         n.ready(SOON)?;
         ensure!(n.subnet()? == subnet, "{turn}: {subnet} became {}", n.subnet()?);
         ensure!(device_index(&n, backend)? == index || backend == "udp", "{turn}: the device was made anew");
         ensure!(device_mac(&n, backend)? == mac, "{turn}: {mac:?} became {:?}", device_mac(&n, backend)?);
         published_as_before(&etcd, &n, &subnet, backend, mac.as_deref())?;
         streams.iter().try_for_each(goes_on)?;
+        wait_until("twill's rules alone", SOON, || {
+            let rules = by_hand(&n, "nft list ruleset")?;
+            ensure!(rules.contains("table ip twill") && !rules.to_lowercase().contains("flannel-"), "{rules}");
+            Ok(())
+        })?;
+        sources(turn, "twill's rules")?;
         n.stop()?;
         // Back: what twill leaves must be such that flanneld keeps it.
-        if backend == "udp" {
-            // flannel takes the first free device of that name; twill's outlives its daemon.
-            n.ip("link delete flannel0")?;
-        }
-        let again = Running::start(kind, &n, &etcd, backend)?;
+        let again = Running::masquerading(kind, &n, &etcd, backend)?;
         ensure!(n.subnet()? == subnet, "{turn}: flannel has {} instead of {subnet}", n.subnet()?);
         ensure!(device_index(&n, backend)? == index || backend == "udp", "{turn}: flannel did not keep the device");
         again.look()?;
         streams.iter().try_for_each(goes_on)?;
+        sources(turn, "flannel's rules again")?;
         flannel = Some(again);
     }
     for stream in streams {

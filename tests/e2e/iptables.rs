@@ -144,7 +144,7 @@ fn switching() -> Result<()> {
 }
 
 /// What a stopped flanneld leaves: its chains and its tables.
-fn flannel_leaves(node: &Node, network: &str, subnet: &str) -> Result<()> {
+pub fn flannel_leaves(node: &Node, network: &str, subnet: &str) -> Result<()> {
     let [filter, nat] = flannels(subnet).map(|text| text.replace("10.50.0.0/16", network));
     let chains = format!("*filter\n:FLANNEL-FWD - [0:0]\n{filter}COMMIT\n*nat\n:FLANNEL-POSTRTG - [0:0]\n{nat}COMMIT\n");
     let file = node.dir("run").join("flannel.rules");
