@@ -19,6 +19,8 @@
 //! | U12 | a subnet file with prefixes that are none | `host/daemon/src/compat/subnet_env.rs` |
 //! | U14 | generated MACs are unicast and local | `plugins/backend-vxlan/tests/vxlan/advertise.rs` |
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -63,7 +65,7 @@ fn two_daemons(backend: &str) -> Result<()> {
     let nodes = [lab.node("a")?, lab.node("b")?];
     let flanneld = artifacts::flanneld()?;
     for node in &nodes {
-        node.start(etcd.flanneld(&flanneld).flags(&["-iface=eth0", "-v=4"]))?;
+        node.start(etcd.flanneld(&flanneld).flags(&["-iface=eth0", "-v=4", HEALTH]))?;
     }
     let mut ends = Vec::new();
     for node in &nodes {
@@ -72,7 +74,23 @@ fn two_daemons(backend: &str) -> Result<()> {
     }
     for (node, from, to) in [(&nodes[0], &ends[0], &ends[1]), (&nodes[1], &ends[1], &ends[0])] {
         wait_until("three pings", SOON, || pings(node, from, to))?;
+        wait_until("its health", SOON, || healthy(node, "/readyz", "200 OK", "flanneld is ready"))?;
+        healthy(node, "/healthz", "200 OK", "flanneld is running")?;
     }
+    Ok(())
+}
+
+/// Where a manifest's probes ask.
+const HEALTH: &str = "-healthz-port=8081";
+
+/// What is answered to a probe at the node's address.
+fn healthy(node: &Node, path: &str, status: &str, body: &str) -> Result<()> {
+    let at = (node.address(), 8081);
+    let mut connection = node.net().inside(|| Ok(TcpStream::connect(at)?))?;
+    write!(connection, "GET {path} HTTP/1.0\r\n\r\n")?;
+    let mut told = String::new();
+    connection.read_to_string(&mut told)?;
+    ensure!(told.starts_with(&format!("HTTP/1.0 {status}\r\n")) && told.ends_with(&format!("\r\n\r\n{body}")), "{path}: {told}");
     Ok(())
 }
 
@@ -271,14 +289,17 @@ fn wrong_first_config() -> Result<()> {
     let lab = Lab::new("wrong first")?;
     let etcd = Etcd::with_config(&lab, r#"{"Network":"10.50.0.0/30","Backend":{"Type":"vxlan"}}"#)?;
     let (a, flanneld) = (lab.node("a")?, artifacts::flanneld()?);
-    a.start(etcd.flanneld(&flanneld).flags(&["-iface=eth0"]))?;
+    a.start(etcd.flanneld(&flanneld).flags(&["-iface=eth0", HEALTH]))?;
     wait_until("what is wrong", SOON, || Ok(ensure!(a.log()?.contains("a better one is waited for"), "{}", a.log()?)))?;
     ensure!(a.ended()?.is_none(), "the daemon ended: {}", a.log()?);
-    // Without --healthz-port there is no /readyz for others to ask; the socket has one.
+    // Alive and not ready, so that no probe ends it: on flannel's port as on the socket.
+    healthy(&a, "/healthz", "200 OK", "flanneld is running")?;
+    healthy(&a, "/readyz", "503 Service Unavailable", "flanneld is not ready yet")?;
     ensure!(a.get("/readyz")?.0 == 503 && etcd.keys(&format!("{PREFIX}/subnets"))?.is_empty(), "{:?}", a.get("/readyz")?);
     ensure!(a.log()?.matches("a better one is waited for").count() == 1, "it is said again and again: {}", a.log()?);
     etcd.config(&config("vxlan"))?;
-    a.ready(SOON)
+    a.ready(SOON)?;
+    healthy(&a, "/readyz", "200 OK", "flanneld is ready")
 }
 
 /// The seconds that are left of a lease grow again when the margin is reached, and not before.
