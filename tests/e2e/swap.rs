@@ -129,7 +129,15 @@ fn back_and_forth() -> Result<()> {
     ensure!(carried.bytes > 0, "nothing was carried");
     println!("TCP carried {} bytes, longest silence {:?}; memory grew by {grown} kB", carried.bytes, carried.longest_silence);
     ensure!(grown < GROWTH_KB, "memory grew by {grown} kB over {} swaps", (cycles - WARM) * 2);
-    ensure!(a.log()?.matches("takes over from").count() == cycles * 2, "a swap was not told, or told twice");
+    let log = a.log()?;
+    let swaps: Vec<&str> = log.lines().filter(|line| line.contains("takes over from")).collect();
+    ensure!(swaps.len() == cycles * 2, "a swap was not told, or told twice: {swaps:#?}");
+    // The trial's difference: the route by which the two builds differ, as it was and as it becomes.
+    for (swap, (from, to)) in swaps.iter().zip([(&old, &new), (&new, &old)].into_iter().cycle()) {
+        let wanted = [format!("mtu {}", from.mtu), format!("mtu {}", to.mtu)];
+        let told = swap.split_once(": the plan changes: ").is_some_and(|(_, changes)| wanted.iter().all(|words| changes.contains(words)));
+        ensure!(told, "{wanted:?} are not what this says to change: {swap}");
+    }
     Ok(())
 }
 
