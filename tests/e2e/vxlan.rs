@@ -123,10 +123,11 @@ fn repaired() -> Result<()> {
 }
 
 fn options() -> Result<()> {
-    let (_lab, [a, b], [p, q]) = cluster(&config(V4, r#","VNI":7,"Port":4790,"Learning":true,"MTU":1400"#), ["a", "b"])?;
+    let (_lab, [a, b], [p, q]) = cluster(&config(V4, r#","VNI":7,"Port":4790,"Learning":true,"GBP":true,"MTU":1400"#), ["a", "b"])?;
     let told = lines(&a.ip("-d link show dev flannel.7")?).join(" ");
     let local = format!("vxlan id 7 local {} dev eth0 srcport 0 0 dstport 4790 ttl auto ageing 300", a.address());
-    ensure!(told.contains(&local) && told.contains(" mtu 1350 "), "{told}");
+    ensure!(told.contains(&local) && told.contains(" mtu 1350 ") && told.contains(" gbp "), "{told}");
+    ensure!(accept_ra(&a, "flannel.7")? == "0", "the device of the VNI takes router advertisements");
     ensure!(a.subnet_env("FLANNEL_MTU")? == "1350");
     let index = index(&a, "flannel.7")?;
     for node in [&a, &b] {
@@ -329,6 +330,8 @@ fn shape(lab: &Lab, node: &Node, others: &[&Node], side: Side) -> Result<()> {
     for words in [format!(" mtu {mtu} "), "UP,LOWER_UP".into(), mac_words, attributes] {
         ensure!(told.contains(&words), "\"{words}\" is not in: {told}");
     }
+    ensure!(!told.contains(" gbp "), "nobody asked for group policy: {told}");
+    ensure!(accept_ra(node, link)? == "0", "{link} takes router advertisements");
     let addresses = lines(&node.ip(&format!("{ip} address show dev {link} scope global"))?).join(" ");
     ensure!(addresses.contains(&format!(" {}/{} scope global", base(&lease, side)?, side.host)), "{addresses}");
     let peers: Vec<Value> = others.iter().map(|other| published(lab, other)).collect::<Result<_>>()?;
@@ -354,6 +357,12 @@ fn same(told: &str, peers: &[Value], line: impl Fn(&Value) -> Result<String>) ->
 
 fn fdb(node: &Node, link: &str) -> Result<String> {
     run(node.net().command("bridge")?.args(["fdb", "show", "dev", link]))
+}
+
+/// The kernel's word on router advertisements; the dot of the name keeps `sysctl` from it.
+fn accept_ra(node: &Node, link: &str) -> Result<String> {
+    let file = format!("/proc/sys/net/ipv6/conf/{link}/accept_ra");
+    node.net().inside(|| Ok(std::fs::read_to_string(&file)?.trim().to_owned()))
 }
 
 fn index(node: &Node, link: &str) -> Result<u64> {
