@@ -148,7 +148,7 @@ fn mark_and_transit() -> Result<()> {
     let (p, q) = (a.pod("p1")?, b.pod("p1")?);
     p.reaches(&q, SOON)?;
     // Packets of the cluster that pass a node on their way to another one's pod: in nftables they keep their source, in iptables flannel's rules hold.
-    let far = "10.50.255.9".parse()?;
+    let far: Ipv4Addr = "10.50.255.9".parse()?;
     lab.switch().ip("address add 10.50.255.9/32 dev br0")?;
     lab.switch().ip(&format!("route add {} via {}", b.subnet()?, a.address()))?;
     sees(q.net(), q.address(), lab.switch(), far, far).context("transit by nftables")?;
@@ -265,8 +265,9 @@ pub fn each(flags: &[&str], story: impl Fn(&Lab, &[Node; 2], &[Pod; 2], bool) ->
     story(&lab, &nodes, &pods, true).context("rules in iptables")
 }
 
-/// A datagram from `source` to `to` arrives, and its source is then `seen`.
-pub fn sees(hearer: &NetNs, to: Ipv4Addr, sender: &NetNs, source: Ipv4Addr, seen: Ipv4Addr) -> Result<()> {
+/// A datagram from `source` to `to` arrives, and its source is then `seen`; of either family.
+pub fn sees(hearer: &NetNs, to: impl Into<IpAddr>, sender: &NetNs, source: impl Into<IpAddr>, seen: impl Into<IpAddr>) -> Result<()> {
+    let (to, source, seen) = (to.into(), source.into(), seen.into());
     let ear = hearer.inside(|| Ok(UdpSocket::bind((to, 0))?))?;
     let mouth = sender.inside(|| Ok(UdpSocket::bind((source, 0))?))?;
     ear.set_read_timeout(Some(Duration::from_millis(300)))?;
@@ -274,7 +275,7 @@ pub fn sees(hearer: &NetNs, to: Ipv4Addr, sender: &NetNs, source: Ipv4Addr, seen
     wait_until(&format!("a datagram from {source} at {to}"), SOON, || {
         mouth.send_to(b"who am I", SocketAddr::from((to, port)))?;
         let (_, from) = ear.recv_from(&mut [0; 64])?;
-        ensure!(from.ip() == IpAddr::from(seen), "it came from {from}, not from {seen}");
+        ensure!(from.ip() == seen, "it came from {from}, not from {seen}");
         Ok(())
     })
 }

@@ -27,6 +27,7 @@ mod families;
 mod farewell;
 mod faults;
 mod firewall;
+mod firewall_six;
 mod flannel;
 mod guide;
 mod host_gw;
@@ -49,6 +50,7 @@ mod pains;
 mod pains_rules;
 mod path;
 mod plan;
+mod readiness;
 mod redis;
 mod refusals;
 mod repair;
@@ -60,6 +62,7 @@ mod sizes;
 mod story;
 mod swap;
 mod swap_store;
+mod toll;
 mod udp_families;
 mod vxlan;
 mod walk;
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
         moves::TESTS,
         narrow::TESTS,
         firewall::TESTS,
+        firewall_six::TESTS,
         iptables::TESTS,
         docker::TESTS,
         pains_rules::TESTS,
@@ -124,6 +128,7 @@ fn main() -> ExitCode {
         guide::TESTS,
         api::TESTS,
         metrics::TESTS,
+        readiness::TESTS,
         doctor::TESTS,
         faults::TESTS,
         idle::TESTS,
