@@ -1,19 +1,29 @@
 //! The underlay moves under a running node: nodes that swap addresses keep their subnets, an interface that is made anew is followed. (Pain 10: flannel-io/flannel#760, #408.)
 
+use std::time::Instant;
+
 use anyhow::{Result, ensure};
 use lab::etcd::{Etcd, NEEDS};
 use lab::harness::Test;
+use lab::process::run;
 use lab::{Lab, Node, Pod, wait_until};
 
-use crate::families::{V4, cluster};
-use crate::story::SOON;
+use crate::families::{V4, V6, answers, cluster, give_v6, published, underlay_v6};
+use crate::story::{SOON, flowing};
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
     Test::new("moves: fl760, two nodes that swap their addresses keep their subnets, in the file store", swap_in_files),
     Test::new("moves: fl760, the same in etcd", swap_in_etcd).needs(NEEDS),
     Test::new("moves: fl408, a new address is published on the same subnet, with the daemon running and without", new_address),
-    Test::new("moves: an interface that is deleted and made anew has its VXLAN device again", new_interface),
+    Test::new("moves: an interface that is deleted and made anew has its VXLAN device again, and its MTU is followed", || {
+        new_interface("vxlan", 50)
+    }),
+    Test::new("moves: an interface that is deleted and made anew is used again, and its MTU followed, on udp", || new_interface("udp", 28)),
+    Test::new("moves: an interface that is deleted and made anew is used again, and its MTU followed, on host-gw", || {
+        new_interface("host-gw", 0)
+    }),
+    Test::new("moves: another IPv6 address of a running node is followed, and IPv4 flows on", new_ipv6_address),
 ];
 
 /// Gives a node's interface another address, and the default route that went with the old one.
@@ -104,22 +114,74 @@ fn new_address() -> Result<()> {
     p.reaches(&q, SOON)
 }
 
-fn new_interface() -> Result<()> {
-    let (lab, [a, b], [p, q]) = cluster(&format!(r#"{{{V4},"Backend":{{"Type":"vxlan"}}}}"#), ["a", "b"])?;
-    let (subnet, mac) = (a.subnet()?, a.ip_json("link show flannel.1")?[0]["address"].clone());
+/// The interface to the other nodes goes and comes again, as when a driver is loaded anew; then its MTU becomes smaller.
+fn new_interface(backend: &str, overhead: u32) -> Result<()> {
+    let (lab, [a, b], [p, q]) = cluster(&format!(r#"{{{V4},"Backend":{{"Type":"{backend}"}}}}"#), ["a", "b"])?;
+    let subnet = a.subnet()?;
+    let own = |key: &str| Ok::<_, anyhow::Error>(a.ip_json("link show flannel.1")?[0][key].clone());
+    let mac = if backend == "vxlan" { Some(own("address")?) } else { None };
     lab.switch().ip("link delete to-a")?;
-    wait_until("the loss of the device", SOON, || Ok(ensure!(!a.has_link("flannel.1") && !a.has_link("eth0"))))?;
+    wait_until("the loss of the device", SOON, || Ok(ensure!(!a.has_link("eth0") && !a.has_link("flannel.1"))))?;
+    ensure!(p.ping(&q).is_err(), "packets pass without an interface");
     lab.switch().ip("link add to-a type veth peer name eth0 netns a")?;
     lab.switch().ip("link set to-a master br0 up")?;
     a.ip(&format!("address add {}/24 dev eth0", a.address()))?;
     a.ip("link set eth0 up")?;
     a.ip("route add default via 192.168.50.254")?;
-    wait_until("the device", SOON, || Ok(ensure!(a.has_link("flannel.1"), "{}", a.api("node")?["problems"])))?;
-    let device = a.ip_json("link show flannel.1")?[0].clone();
-    ensure!(device["address"] == mac && device["linkinfo"]["info_data"]["link"] == "eth0", "{device}");
+    // It has another MAC, which a DHCP client would announce; `ip` does not.
+    b.ip("neigh flush dev eth0")?;
+    if let Some(mac) = mac {
+        wait_until("the device", SOON, || Ok(ensure!(a.has_link("flannel.1"), "{}", a.api("node")?["problems"])))?;
+        ensure!(own("address")? == mac && own("linkinfo")?["info_data"]["link"] == "eth0", "{}", own("linkinfo")?);
+    }
     a.ready(SOON)?;
     ensure!(a.subnet()? == subnet);
     a.wait_for_lease(b.subnet()?, SOON)?;
     p.reaches(&q, SOON)?;
-    q.reaches(&p, SOON)
+    q.reaches(&p, SOON)?;
+    a.ip("link set eth0 mtu 1300")?;
+    let fits = 1300 - overhead;
+    wait_until("the smaller MTU", SOON, || {
+        ensure!(a.subnet_env("FLANNEL_MTU")? == fits.to_string(), "{}", a.subnet_env("FLANNEL_MTU")?);
+        if let Some(link) = [("udp", "flannel0"), ("vxlan", "flannel.1")].into_iter().find_map(|(of, link)| (of == backend).then_some(link))
+        {
+            let shown = a.ip_json(&format!("link show {link}"))?;
+            ensure!(shown[0]["mtu"] == fits, "{shown}");
+        }
+        Ok(())
+    })?;
+    p.reaches(&q, SOON)
+}
+
+/// The IPv6 address that peers send to changes under a running node; the IPv4 side does not notice.
+fn new_ipv6_address() -> Result<()> {
+    let (lab, nodes, [p, q]) = cluster(&format!(r#"{{{V4},{V6},"Backend":{{"Type":"vxlan"}}}}"#), ["a", "b"])?;
+    let [a, b] = &nodes;
+    let (_, to) = (give_v6(a, &p)?, give_v6(b, &q)?);
+    answers(|| p.net().command("ping"), &[], to)?;
+    let (subnets, old, new) = (published(&lab, a)?["subnets"].clone(), underlay_v6(a).to_string(), "fd50::1:88");
+    let fdb = || run(b.net().command("bridge")?.args(["fdb", "show", "dev", "flannel-v6.1"]));
+    ensure!(fdb()?.contains(&format!("dst {old} ")), "{}", fdb()?);
+    let device = || Ok::<_, anyhow::Error>(a.ip_json("link show flannel-v6.1")?[0].clone());
+    let before = device()?;
+    let streams = [flowing(&p, &q)?, flowing(&q, &p)?];
+    a.ip(&format!("-6 address delete {old}/64 dev eth0"))?;
+    a.ip(&format!("-6 address add {new}/64 dev eth0 nodad"))?;
+    let began = Instant::now();
+    wait_until("the new address at the peer", SOON, || {
+        let lease = published(&lab, a)?;
+        ensure!(lease["public"]["v6"] == new && lease["subnets"] == subnets, "{lease}");
+        ensure!(fdb()?.contains(&format!("dst {new} ")) && !fdb()?.contains(&format!("dst {old} ")), "{}", fdb()?);
+        Ok(())
+    })?;
+    answers(|| p.net().command("ping"), &[], to)?;
+    println!("another IPv6 address was in use after {:?}", began.elapsed());
+    let after = device()?;
+    ensure!(after["linkinfo"]["info_data"]["local6"] == new, "{after}");
+    ensure!((&after["ifindex"], &after["address"]) == (&before["ifindex"], &before["address"]), "not changed in place: {after}");
+    // IPv4 travels by its own device.
+    for stream in streams {
+        stream.stop()?.nothing_lost()?;
+    }
+    a.ready(SOON)
 }
