@@ -7,11 +7,12 @@ use anyhow::{Context, Result, ensure};
 use lab::etcd::{Etcd, NEEDS, place};
 use lab::harness::Test;
 use lab::process::run;
-use lab::{Lab, Node, Stream, wait_until};
+use lab::{Lab, Node, wait_until};
 
 use crate::families::lines;
 use crate::on_etcd::{cluster, complains, config};
-use crate::story::{SOON, flowing, goes_on};
+use crate::story::{SOON, all_pairs, flowing, goes_on};
+use crate::toll::Toll;
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
@@ -28,50 +29,6 @@ pub const TESTS: &[Test] = &[
         .needs(NEEDS),
     Test::new("fl2253_subnet_env_missing: the file is back when it is deleted, and after a reboot without the store", fl2253).needs(NEEDS),
 ];
-
-/// Longer than any repair may take, on a machine where three tests run at once.
-const REPAIRED: Duration = Duration::from_secs(2);
-
-/// The toll of one fault.
-struct Toll {
-    name: &'static str,
-    streams: Vec<Stream>,
-    within: Duration,
-}
-
-impl Toll {
-    /// Counts on these streams.
-    fn of(name: &'static str, streams: impl IntoIterator<Item = Stream>) -> Toll {
-        Toll { name, streams: streams.into_iter().collect(), within: REPAIRED }
-    }
-
-    /// Does the damage and waits until `whole` and until all streams flow; an error when that takes longer than it may. Returns how long it took.
-    fn damage(&self, what: &str, damage: impl FnOnce() -> Result<()>, whole: impl FnMut() -> Result<()>) -> Result<Duration> {
-        damage().with_context(|| what.to_owned())?;
-        let began = Instant::now();
-        wait_until(&format!("the repair after: {what}"), SOON, whole)?;
-        let before: Vec<u64> = self.streams.iter().map(Stream::newest).collect();
-        wait_until(&format!("packets after: {what}"), SOON, || {
-            let now: Vec<u64> = self.streams.iter().map(Stream::newest).collect();
-            ensure!(before.iter().zip(&now).all(|(before, now)| now > before), "{before:?} became {now:?}");
-            Ok(())
-        })?;
-        let took = began.elapsed();
-        println!("{}: {what}: whole after {took:?}", self.name);
-        ensure!(took <= self.within, "{}: {what}: whole only after {took:?}", self.name);
-        Ok(took)
-    }
-
-    /// Ends the streams: none may have lost more than so many packets.
-    fn pay(self, at_most: u64) -> Result<()> {
-        for stream in self.streams {
-            let report = stream.stop()?;
-            println!("{}: {report}", self.name);
-            ensure!(report.sent > 0 && report.lost_on_the_way() <= at_most, "{}: {report}", self.name);
-        }
-        Ok(())
-    }
-}
 
 /// The MAC of a node's VXLAN device.
 pub fn mac(node: &Node) -> Result<String> {
@@ -277,7 +234,7 @@ fn fl760() -> Result<()> {
     let (_lab, etcd, [a, b], [p, q]) = cluster(&config("vxlan"), ["a", "b"])?;
     let (subnet, old) = (b.subnet()?, b.address());
     // The connection to etcd had the old address, which is looked at once a second.
-    let toll = Toll { within: Duration::from_secs(3), ..Toll::of("fl760", [flowing(&p, &q)?, flowing(&q, &p)?]) };
+    let toll = Toll::of("fl760", [flowing(&p, &q)?, flowing(&q, &p)?]).within(Duration::from_secs(3));
     let followed = |to: &str| {
         let (a, etcd, subnet, to) = (&a, &etcd, subnet.clone(), to.to_owned());
         move || {
@@ -300,7 +257,7 @@ fn fl760() -> Result<()> {
     toll.damage("another address", change(old.to_string(), new.into()), followed(new))?;
     toll.damage("the old address again", change(new.into(), old.to_string()), followed(&old.to_string()))?;
     ensure!(b.subnet()? == subnet, "{subnet} became {}", b.subnet()?);
-    toll.pay(6000)
+    toll.pay(3600)
 }
 
 /// Vagrant's virtual machines: the interface with the default route has the same address everywhere, and the nodes see each other on another one.
@@ -308,12 +265,22 @@ fn k3s72() -> Result<()> {
     let lab = Lab::new("vagrant")?;
     let etcd = Etcd::with_config(&lab, &config("vxlan"))?;
     let (a, b, c) = (lab.node("a")?, lab.node("b")?, lab.node("c")?);
-    for node in [&a, &b] {
+    let shared = |node: &Node| -> Result<()> {
         node.ip("link add nat type veth peer name far")?;
         node.ip("address add 10.0.2.15/24 dev nat")?;
         node.ip("link set nat up")?;
         node.ip("link set far up")?;
-        node.ip("route replace default via 10.0.2.2 dev nat")?;
+        node.ip("route replace default via 10.0.2.2 dev nat").map(drop)
+    };
+    let refuses = |node: &Node| -> Result<()> {
+        let state = node.api("state")?;
+        let refused = state.as_array().into_iter().flatten().filter(|item| item["standing"] == "refused");
+        let mut reasons = refused.filter_map(|item| item["reason"].as_str());
+        ensure!(reasons.any(|why| why.contains("10.0.2.15 is an address of this very node")), "{state}");
+        Ok(())
+    };
+    for node in [&a, &b] {
+        shared(node)?;
         node.start(etcd.launch())?;
     }
     for node in [&a, &b] {
@@ -321,14 +288,7 @@ fn k3s72() -> Result<()> {
     }
     ensure!(a.subnet()? != b.subnet()?, "two nodes with one address share {}", a.subnet()?);
     for node in [&a, &b] {
-        wait_until("word of the address that both have", SOON, || {
-            let state = node.api("state")?;
-            let refused = state.as_array().into_iter().flatten().filter(|item| item["standing"] == "refused");
-            let told =
-                refused.filter_map(|item| item["reason"].as_str()).any(|why| why.contains("10.0.2.15 is an address of this very node"));
-            ensure!(told, "{state}");
-            Ok(())
-        })?;
+        wait_until("word of the address that both have", SOON, || refuses(node))?;
     }
     for node in [&a, &b] {
         node.kill()?;
@@ -336,21 +296,37 @@ fn k3s72() -> Result<()> {
         node.ready(SOON)?;
     }
     lab.wait_for_routes(&[&a, &b], SOON)?;
-    a.pod("p")?.reaches(&b.pod("p")?, SOON)?;
+    let (p, q) = (a.pod("p")?, b.pod("p")?);
+    all_pairs(&[a.pod("r")?, b.pod("r")?])?;
+    // Who does not answer is asked for three seconds.
+    let toll = Toll::of("k3s72", [flowing(&p, &q)?, flowing(&q, &p)?]).within(Duration::from_secs(5));
+    // A third one comes with the address that all have: it is named, and disturbs nobody.
+    shared(&c)?;
+    let told = || {
+        let names =
+            |node: &Node| Ok::<_, anyhow::Error>(node.events()?.iter().any(|event| event.contains("at 10.0.2.15 is not reached: between")));
+        Ok(ensure!(names(&a)? && names(&b)?, "{:?}\n{:?}", a.events()?, b.events()?))
+    };
+    let joins = || {
+        c.start(etcd.launch())?;
+        wait_until("its lease", SOON, || c.subnet().map(drop))
+    };
+    toll.damage("a node with the address that all have", joins, told)?;
+    c.kill()?;
+    c.ip("link delete nat")?;
     // No default route yet at boot: flanneld ends, and again, and again.
-    c.ip("route delete default")?;
     c.start(etcd.launch())?;
     wait_until("word of the missing route", SOON, || {
         let said = c.log()?;
         ensure!(said.contains("there is no IPv4 default route to tell the interface by"), "{said}");
         Ok(())
     })?;
-    c.ip("route add default via 192.168.50.254")?;
-    let began = Instant::now();
-    c.ready(SOON)?;
-    println!("k3s72: ready {:?} after the default route was there", began.elapsed());
+    let comes = || c.ip("route add default via 192.168.50.254").map(drop);
+    let whole = || Ok(ensure!(c.get("/readyz")?.0 == 200 && a.ip(&format!("route show {}", c.subnet()?))?.contains("dev flannel.1 ")));
+    toll.damage("the default route comes after the daemon", comes, whole)?;
     ensure!(c.log()?.matches("there is no IPv4 default route").count() == 1, "{}", c.log()?);
-    Ok(())
+    c.pod("p")?.reaches(&p, SOON)?;
+    toll.pay(0)
 }
 
 fn fl2253() -> Result<()> {

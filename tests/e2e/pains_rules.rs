@@ -5,13 +5,14 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lab::harness::{Test, long};
+use lab::harness::{Need, Test, long};
 use lab::netns::NetNs;
 use lab::{Node, wait_until};
 
-use crate::firewall::{IPTABLES, each, masked, sees, switch_address};
+use crate::firewall::{IPTABLES, each, masked, masked_over, sees, switch_address};
 use crate::iptables::{by_hand, saved};
 use crate::story::{SOON, flowing, goes_on};
+use crate::toll::Toll;
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
@@ -19,12 +20,14 @@ pub const TESTS: &[Test] = &[
         .needs(IPTABLES)
         .alone(),
     Test::new("pains: fl1913_nothing_is_written_while_nothing_is_wrong", fl1913_nothing_is_written_while_nothing_is_wrong).needs(IPTABLES),
-    Test::new("pains: fl1317_rules_in_the_iptables_that_nobody_reads", fl1317_rules_in_the_iptables_that_nobody_reads).needs(IPTABLES),
+    Test::new("pains: fl1317_rules_in_the_iptables_that_nobody_reads", fl1317_rules_in_the_iptables_that_nobody_reads).needs(LEGACY),
     Test::new("pains: fl799_forward_policy_drop", fl799_forward_policy_drop).needs(IPTABLES),
     Test::new("pains: fl1004_ports_clash_behind_masquerade", fl1004_ports_clash_behind_masquerade).needs(IPTABLES),
     Test::new("pains: fl1679_translated_twice", fl1679_translated_twice).needs(IPTABLES),
     Test::new("pains: fl964_the_clients_address_is_lost", fl964_the_clients_address_is_lost).needs(IPTABLES),
 ];
+
+const LEGACY: &[Need] = &[Need::Works(&["iptables-legacy", "-L", "FORWARD"])];
 
 /// The bound of the 99th percentile of repairs, under traffic.
 const P99: Duration = Duration::from_millis(300);
@@ -131,36 +134,37 @@ fn without_counters(listing: String) -> String {
 
 /// Rules of a stopped flanneld in iptables-legacy go though ours are elsewhere, and what drops there is named with the command that opens it.
 fn fl1317_rules_in_the_iptables_that_nobody_reads() -> Result<()> {
-    let (_lab, [a, _b], [p, q]) = masked(&["--ip-masq"])?;
-    if let Err(error) = by_hand(&a, "iptables-legacy -L FORWARD") {
-        println!("skipped: iptables-legacy does not work here: {error:#}");
-        return Ok(());
-    }
+    let (_lab, [a, _b], [p, q]) = masked_over("vxlan", &["--ip-masq"])?;
+    // The kernel tells nobody of a change there, so that a look is taken every five seconds.
+    let toll = Toll::of("fl1317", [flowing(&p, &q)?, flowing(&q, &p)?]).within(Duration::from_secs(8));
     a.stop()?;
-    for words in [
-        "-t nat -N FLANNEL-POSTRTG",
-        "-t nat -A FLANNEL-POSTRTG -s 10.50.0.0/16 -j MASQUERADE",
-        "-t nat -A POSTROUTING -j FLANNEL-POSTRTG",
-        "-P FORWARD DROP",
-    ] {
+    for words in
+        ["-t nat -N FLANNEL-POSTRTG", "-t nat -A FLANNEL-POSTRTG -s 10.50.0.0/16 -j MASQUERADE", "-t nat -A POSTROUTING -j FLANNEL-POSTRTG"]
+    {
         by_hand(&a, &format!("iptables-legacy {words}"))?;
     }
-    a.start(lab::Launch::now().flags(&["--ip-masq"]))?;
-    a.ready(SOON)?;
-    wait_until("the end of flannel's rules", SOON, || {
+    let start = || {
+        a.start(lab::Launch::now().flags(&["--ip-masq"]))?;
+        a.ready(SOON)
+    };
+    toll.damage("rules that flanneld left", start, || {
         let left = by_hand(&a, "iptables-legacy-save")?;
         ensure!(!left.contains("FLANNEL"), "{left}");
         Ok(())
     })?;
-    ensure!(p.ping(&q).is_err(), "packets pass a policy that drops");
     let commands = "iptables-legacy -I FORWARD -s 10.50.0.0/16 -j ACCEPT && iptables-legacy -I FORWARD -d 10.50.0.0/16 -j ACCEPT";
     let problems = || Ok::<_, anyhow::Error>(a.api("node")?["problems"].to_string());
-    wait_until("word of what drops", SOON, || Ok(ensure!(problems()?.contains(commands), "{}", problems()?)))?;
-    for command in commands.split(" && ") {
-        by_hand(&a, command)?;
-    }
-    p.reaches(&q, SOON)?;
-    wait_until("the problem's end", SOON, || Ok(ensure!(problems()? == "[]", "{}", problems()?)))
+    let drops = || {
+        by_hand(&a, "iptables-legacy -P FORWARD DROP")?;
+        ensure!(p.ping(&q).is_err(), "packets pass a policy that drops");
+        Ok(())
+    };
+    toll.damage("a policy that drops, until the command that is named was given", drops, || {
+        ensure!(problems()?.contains(commands), "{}", problems()?);
+        commands.split(" && ").try_for_each(|command| by_hand(&a, command).map(drop))
+    })?;
+    wait_until("the problem's end", SOON, || Ok(ensure!(problems()? == "[]", "{}", problems()?)))?;
+    toll.pay(10_000)
 }
 
 /// Docker and firewalls set FORWARD's policy to DROP under traffic: with rules of either kind packets flow again within a second.
@@ -183,32 +187,31 @@ fn fl799_forward_policy_drop() -> Result<()> {
     })
 }
 
-/// Many pods' connections from the same port to the same service at the same time: each has a port of its own, and none is lost.
+/// Many pods' connections from the same port to the same service at the same time: each has a port of its own, none is lost, and all are answered within seconds.
 fn fl1004_ports_clash_behind_masquerade() -> Result<()> {
     const ROUNDS: u16 = 100;
-    let (lab, [a, _b], [p, _q]) = masked(&["--ip-masq"])?;
+    let (lab, [a, _b], [p, q]) = masked(&["--ip-masq"])?;
     let p2 = a.pod("p2")?;
-    let (seen, answered) = lab.switch().inside(|| Ok(UdpSocket::bind((switch_address(&lab)?, 0))?)).and_then(|server| {
-        server.set_read_timeout(Some(Duration::from_secs(2)))?;
-        let to = server.local_addr()?;
-        let clients: Vec<UdpSocket> = (0..ROUNDS)
-            .flat_map(|round| [&p, &p2].map(|pod| client(pod.net(), pod.address(), 20_000 + round, to)))
-            .collect::<Result<_>>()?;
-        for client in &clients {
-            client.send(b"who am I")?;
-        }
-        let mut seen = BTreeSet::new();
-        for _ in &clients {
+    let server = lab.switch().inside(|| Ok(UdpSocket::bind((switch_address(&lab)?, 0))?))?;
+    server.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let to = server.local_addr()?;
+    let clients: Vec<UdpSocket> =
+        (0..ROUNDS).flat_map(|round| [&p, &p2].map(|pod| client(pod.net(), pod.address(), 20_000 + round, to))).collect::<Result<_>>()?;
+    let toll = Toll::of("fl1004", [flowing(&p, &q)?, flowing(&q, &p)?]);
+    let ask = || clients.iter().try_for_each(|client| Ok(client.send(b"who am I").map(drop)?));
+    let mut seen = BTreeSet::new();
+    toll.damage("two pods ask by the same ports at once", ask, || {
+        while seen.len() < clients.len() {
             let (_, from) = server.recv_from(&mut [0; 64]).context("a datagram was lost")?;
             ensure!(from.ip() == a.address(), "{from} was not masqueraded");
+            ensure!(seen.insert(from), "{from} stands for two");
             server.send_to(b"you are", from)?;
-            seen.insert(from);
         }
         let answered = clients.iter().filter(|client| client.recv(&mut [0; 64]).is_ok()).count();
-        Ok((seen.len(), answered))
+        ensure!(answered == clients.len(), "{answered} answers to {} questions", clients.len());
+        Ok(())
     })?;
-    ensure!((seen, answered) == (2 * ROUNDS as usize, 2 * ROUNDS as usize), "{seen} ports of {}, {answered} answers", 2 * ROUNDS);
-    Ok(())
+    toll.pay(0)
 }
 
 fn client(net: &NetNs, address: Ipv4Addr, port: u16, to: SocketAddr) -> Result<UdpSocket> {
@@ -222,41 +225,53 @@ fn client(net: &NetNs, address: Ipv4Addr, port: u16, to: SocketAddr) -> Result<U
 fn fl1679_translated_twice() -> Result<()> {
     each(&["--ip-masq"], |lab, [a, b], [p, q], iptables| {
         let kube: Ipv4Addr = "192.168.50.200".parse()?;
-        a.net().nft(&format!(
-            "table ip kube {{\n chain marks {{\n type filter hook forward priority -10;\n ip saddr {} meta mark set mark or 0x4000\n }}\n \
+        let outside = switch_address(lab)?;
+        let toll = Toll::of("fl1679", [flowing(p, q)?, flowing(q, p)?]);
+        let marks = format!(
+            "table ip kube {{\n chain marks {{\n type filter hook forward priority -10;\n ip saddr {} ip daddr {outside} meta mark set mark or 0x4000\n }}\n \
              chain translates {{\n type nat hook postrouting priority 110;\n meta mark and 0x4000 == 0x4000 snat to {kube}\n }}\n}}\n",
             p.address()
-        ))?;
-        let outside = switch_address(lab)?;
-        sees(lab.switch(), outside, p.net(), p.address(), kube).with_context(|| format!("marked, iptables: {iptables}"))?;
+        );
+        let seen = |as_whom: Ipv4Addr| sees(lab.switch(), outside, p.net(), p.address(), as_whom);
+        let what = format!("Kubernetes marks and translates, iptables: {iptables}");
+        toll.damage(&what, || a.net().nft(&marks), || seen(kube))?;
         sees(lab.switch(), outside, q.net(), q.address(), b.address()).context("not marked")?;
-        a.net().nft("delete table ip kube\n")
+        toll.damage("it marks no more", || a.net().nft("delete table ip kube\n"), || seen(a.address()))?;
+        toll.pay(0)
     })
 }
 
 /// Clients from outside are seen by pods as they are: through the node, by a published port, and from the pod's own host; between pods too.
 fn fl964_the_clients_address_is_lost() -> Result<()> {
-    each(&["--ip-masq"], |lab, [a, _], [p, q], _| {
+    each(&["--ip-masq"], |lab, [a, _], [p, q], iptables| {
         let outside = switch_address(lab)?;
-        lab.switch().ip(&format!("route replace {} via {}", a.subnet()?, a.address()))?;
-        sees(p.net(), p.address(), lab.switch(), outside, outside).context("the outside to a pod")?;
-        sees(p.net(), p.address(), a.net(), a.address(), a.address()).context("the host to its pod")?;
-        sees(q.net(), q.address(), p.net(), p.address(), p.address()).context("a pod to another node's pod")?;
-        a.net().nft(&format!(
-            "table ip published {{\n chain publishes {{\n type nat hook prerouting priority -100;\n ip daddr {} udp dport 1024-65535 dnat to {}\n }}\n}}\n",
-            a.address(),
-            p.address()
-        ))?;
+        let toll = Toll::of("fl964", [flowing(p, q)?, flowing(q, p)?]);
+        let route = || lab.switch().ip(&format!("route replace {} via {}", a.subnet()?, a.address())).map(drop);
+        toll.damage(&format!("clients come by a route, iptables: {iptables}"), route, || {
+            sees(p.net(), p.address(), lab.switch(), outside, outside).context("the outside to a pod")?;
+            sees(p.net(), p.address(), a.net(), a.address(), a.address()).context("the host to its pod")?;
+            sees(q.net(), q.address(), p.net(), p.address(), p.address()).context("a pod to another node's pod")
+        })?;
         let ear = p.net().inside(|| Ok(UdpSocket::bind((p.address(), 0))?))?;
         ear.set_read_timeout(Some(Duration::from_millis(300)))?;
         let mouth = lab.switch().inside(|| Ok(UdpSocket::bind((outside, 0))?))?;
         let port = ear.local_addr()?.port();
-        wait_until("a datagram to a published port", SOON, || {
-            mouth.send_to(b"who am I", (a.address(), port))?;
-            let (_, from) = ear.recv_from(&mut [0; 64])?;
-            ensure!(from.ip() == outside, "{from} is seen instead of {outside}");
-            Ok(())
-        })?;
-        a.net().nft("delete table ip published\n")
+        let publish = format!(
+            "table ip published {{\n chain publishes {{\n type nat hook prerouting priority -100;\n ip daddr {} udp dport {port} dnat to {}\n }}\n}}\n",
+            a.address(),
+            p.address()
+        );
+        toll.damage(
+            "a port is published",
+            || a.net().nft(&publish),
+            || {
+                mouth.send_to(b"who am I", (a.address(), port))?;
+                let (_, from) = ear.recv_from(&mut [0; 64])?;
+                ensure!(from.ip() == outside, "{from} is seen instead of {outside}");
+                Ok(())
+            },
+        )?;
+        a.net().nft("delete table ip published\n")?;
+        toll.pay(0)
     })
 }

@@ -43,6 +43,8 @@ pub enum Need {
     File(&'static str, &'static str),
     /// A file below the target directory, and what makes it; under CI its lack is a failure.
     Built(&'static str, &'static str),
+    /// A command that works in a network namespace of its own on this machine's kernel; under CI its lack is a failure.
+    Works(&'static [&'static str]),
 }
 
 impl Need {
@@ -57,6 +59,11 @@ impl Need {
             Need::Variable(name, value) if std::env::var_os(name).is_none() => Some(format!("set {name} to {value}")),
             Need::File(path, package) if !std::path::Path::new(path).exists() => Some(format!("{package} is not installed")),
             Need::Built(path, maker) if !artifacts::outside().join(path).exists() => Some(format!("{path} is not there: {maker}")),
+            Need::Works(words) => {
+                let mut alone = std::process::Command::new("unshare");
+                let lack = crate::process::run(alone.args(["--map-root-user", "--net"]).args(words)).err()?;
+                Some(format!("`{}` does not work here: {}", words.join(" "), format!("{lack:#}").replace('\n', " ")))
+            }
             _ => None,
         }
     }
