@@ -10,6 +10,7 @@ mod beside_flanneld;
 mod browser;
 mod chain;
 mod change;
+mod change_families;
 mod claims;
 mod cni;
 mod compatibility;
@@ -111,6 +112,7 @@ fn main() -> ExitCode {
         cni::TESTS,
         claims::TESTS,
         change::TESTS,
+        change_families::TESTS,
         six::TESTS,
         sizes::TESTS,
         backend::TESTS,

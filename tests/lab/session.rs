@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::netns::NetNs;
+use crate::stream::anywhere;
 use crate::wait::wait_until;
 
 /// The pause between two records.
@@ -40,16 +41,18 @@ pub struct Used {
 
 impl Session {
     /// Opens one from `from` to `address` in `to`. `name` appears in messages.
-    pub fn open(name: &str, from: &NetNs, to: &NetNs, address: Ipv4Addr) -> Result<Session> {
-        let listener = to.inside(|| Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
+    pub fn open(name: &str, from: &NetNs, to: &NetNs, address: impl Into<IpAddr>) -> Result<Session> {
+        let address = address.into();
+        let listener = to.inside(|| Ok(TcpListener::bind((anywhere(address), 0))?))?;
         let port = listener.local_addr()?.port();
         Session::to(name, from, listener, (address, port))
     }
 
     /// Opens one from `from` to `target`, where `listener` is met, whatever translates addresses on the way.
-    pub fn to(name: &str, from: &NetNs, listener: TcpListener, target: (Ipv4Addr, u16)) -> Result<Session> {
+    pub fn to(name: &str, from: &NetNs, listener: TcpListener, target: impl Into<SocketAddr>) -> Result<Session> {
+        let target = target.into();
         let stream =
-            from.inside(|| Ok(TcpStream::connect_timeout(&target.into(), PATIENCE)?)).with_context(|| format!("{name}: cannot connect"))?;
+            from.inside(|| Ok(TcpStream::connect_timeout(&target, PATIENCE)?)).with_context(|| format!("{name}: cannot connect"))?;
         let (mut echo, _) = listener.accept()?;
         drop(listener);
         echo.set_nodelay(true)?;

@@ -1,7 +1,7 @@
 //! A stream of numbered datagrams between two pods, to see which were lost, doubled or late.
 
 use std::fmt;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -85,17 +85,23 @@ impl Stream {
 
     /// The same with datagrams of `bytes` bytes.
     pub fn sized(from: &Pod, to: &Pod, interval: Duration, bytes: usize) -> Result<Stream> {
-        let listening = to.net().inside(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
+        Stream::to(from, (to, to.address().into()), interval, bytes)
+    }
+
+    /// The same to an address of the pod, of whichever family.
+    pub fn to(from: &Pod, (to, address): (&Pod, IpAddr), interval: Duration, bytes: usize) -> Result<Stream> {
+        let any = anywhere(address);
+        let listening = to.net().inside(|| Ok(UdpSocket::bind((any, 0))?))?;
         // Half a second for which a busy machine keeps the receiver waiting is not a packet that the network lost.
         SockRef::from(&listening).set_recv_buffer_size(ROOM)?;
-        let sending = from.net().inside(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
-        sending.connect((to.address(), listening.local_addr()?.port()))?;
+        let sending = from.net().inside(|| Ok(UdpSocket::bind((any, 0))?))?;
+        sending.connect((address, listening.local_addr()?.port()))?;
         listening.set_nonblocking(true)?;
         let (stop, newest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (sender_stop, receiver_stop, shown) = (stop.clone(), stop.clone(), newest.clone());
         let sender = std::thread::spawn(move || send(&sending, interval, bytes.max(NUMBER), &sender_stop));
         let receiver = std::thread::spawn(move || receive(&listening, &receiver_stop, &shown));
-        Ok(Stream { stop, newest, sender, receiver, name: format!("{} to {}", from.name(), to.name()) })
+        Ok(Stream { stop, newest, sender, receiver, name: format!("{} to {} by {address}", from.name(), to.name()) })
     }
 
     /// One more than the newest number that arrived; 0 before the first.
@@ -148,8 +154,13 @@ impl fmt::Display for Report {
     }
 }
 
+/// The address of that family that stands for all of a host's own.
+pub(crate) fn anywhere(like: IpAddr) -> IpAddr {
+    if like.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+}
+
 /// This thread gets the processor after those that are tested: on a busy machine the traffic thins, instead of keeping a daemon from its queue.
-fn step_back() {
+pub(crate) fn step_back() {
     const BEHIND: i32 = 5;
     // SAFETY: both calls take and give numbers only; 0 is the calling thread (sched(7): on Linux the nice value is a thread's).
     unsafe {

@@ -21,6 +21,7 @@ pub mod lock;
 mod monitor;
 mod neighbour;
 mod netlink;
+mod next_hop;
 mod observe;
 mod programs;
 pub mod rehearsal;

@@ -19,6 +19,7 @@ use crate::filter::PacketFilter;
 use crate::ledger::Ledger;
 use crate::link::{SeenLink, adjust, adjustable, alike};
 use crate::monitor::Monitor;
+use crate::next_hop::NextHops;
 use crate::route::SeenRoute;
 use crate::sysctl::{Restored, Sysctls};
 use crate::words::{Failure, io_words};
@@ -33,6 +34,7 @@ pub struct Netlink {
     underlay: Mutex<Option<String>>,
     sysctls: Arc<Sysctls>,
     filter: PacketFilter,
+    next_hops: NextHops,
 }
 
 impl Netlink {
@@ -53,6 +55,7 @@ impl Netlink {
             underlay: Mutex::new(None),
             sysctls: Arc::new(Sysctls::new(sysctl_record)),
             filter: PacketFilter::open(),
+            next_hops: NextHops::default(),
         })
     }
 
@@ -82,15 +85,14 @@ impl Netlink {
     }
 
     async fn make_entry(&self, item: &Item<u32>) -> Result<(), Failure> {
-        let change = match item {
-            Item::Assignment(wanted) => address::make(wanted),
-            Item::Route(wanted) => route::make(wanted),
-            Item::Neighbour(wanted) => neighbour::make(wanted),
-            Item::Fdb(wanted) => neighbour::make_fdb(wanted),
+        self.ledger().asked(item);
+        let done = match item {
+            Item::Assignment(wanted) => self.asker.change(address::make(wanted)).await,
+            Item::Route(wanted) => self.next_hops.make(&self.asker, wanted).await,
+            Item::Neighbour(wanted) => self.asker.change(neighbour::make(wanted)).await,
+            Item::Fdb(wanted) => self.asker.change(neighbour::make_fdb(wanted)).await,
             _ => return Ok(()),
         };
-        self.ledger().asked(item);
-        let done = self.asker.change(change).await;
         if done.is_err() {
             self.ledger().withdraw(&item.key());
         }

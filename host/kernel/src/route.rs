@@ -18,6 +18,7 @@ use twill_model::item::Route;
 use crate::ROUTE_PROTOCOL;
 use crate::address::{family, with_length};
 use crate::ask::Change;
+use crate::next_hop::BEHIND;
 
 /// The metric of IPv6 routes made without one (`IP6_RT_PRIO_USER`, net/ip6_route.h).
 const IPV6_NO_METRIC: u32 = 1024;
@@ -76,10 +77,11 @@ pub(crate) fn dump(family: AddressFamily) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetRoute(message)
 }
 
-/// Reads a route of table main; none for other tables and for entries of the kernel's cache.
+/// Reads a route of table main; none for other tables, for entries of the kernel's cache, and for what stands behind another for a moment.
 pub(crate) fn read(message: &RouteMessage) -> Option<SeenRoute> {
     let header = &message.header;
-    if table(message) != u32::from(RouteHeader::RT_TABLE_MAIN) || header.flags.contains(RouteFlags::Cloned) {
+    let passing = header.protocol == RouteProtocol::from(BEHIND) || header.flags.contains(RouteFlags::Cloned);
+    if passing || table(message) != u32::from(RouteHeader::RT_TABLE_MAIN) {
         return None;
     }
     let special = header.kind != RouteType::Unicast;

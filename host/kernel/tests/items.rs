@@ -42,6 +42,43 @@ fn routes_to<'a>(observed: &'a Observed, to: &str) -> Vec<&'a Route<LinkName>> {
     observed.routes.iter().map(|there| &there.route).filter(|route| route.to.to_string() == to).collect()
 }
 
+/// The route by which the kernel sends to that address.
+fn sent_by(address: &str) -> String {
+    json("ip", &format!("route get {address}"))[0]["dev"].as_str().expect("a link").to_owned()
+}
+
+#[test]
+fn a_next_hop_of_ipv6_may_be_reached_by_another_link_so_far() {
+    in_namespace(|| async {
+        wire();
+        let (kernel, _directory) = kernel();
+        // By a route of its own, and by one that is shared with others.
+        make(&kernel, Item::Route(route("fd10:0:0:2::/64", None, "eth0"))).await;
+        make(&kernel, Item::Route(route("fd10::/48", None, "eth0"))).await;
+        for third in [2, 3, 4] {
+            let (to, via) = (format!("fd10:0:0:{third}::/64"), format!("fd10:0:0:{third}::"));
+            let moved = Route { onlink: true, ..route(&to, Some(&via), "far") };
+            let proved = Route { metric: 7300, ..moved.clone() };
+            make(&kernel, Item::Route(proved.clone())).await;
+            let there = observe(&kernel).await;
+            assert!(routes_to(&there, &to).contains(&&proved), "{to}");
+            assert_eq!(sent_by("fd10:0:0:5::1"), "eth0", "nothing is left behind");
+            assert_eq!(routes_to(&there, "fd10::/48").len(), 1, "nothing is left behind");
+            make(&kernel, Item::Route(moved.clone())).await;
+            assert_eq!(sent_by(&via), "far");
+            let there = observe(&kernel).await;
+            assert_eq!(routes_to(&there, &to).into_iter().filter(|route| route.metric == 0).collect::<Vec<_>>(), [&moved]);
+        }
+        // In one request, from a next hop by another link.
+        let before = route("fd10:0:0:6::/64", Some("fd00::2"), "eth0");
+        let moved = Route { onlink: true, ..route("fd10:0:0:6::/64", Some("fd10:0:0:6::"), "far") };
+        make(&kernel, Item::Route(before)).await;
+        make(&kernel, Item::Route(moved.clone())).await;
+        assert_eq!(routes_to(&observe(&kernel).await, "fd10:0:0:6::/64"), [&moved]);
+        assert!(json("ip", "-6 route show proto 74").is_empty(), "what stood behind is gone");
+    });
+}
+
 #[test]
 fn addresses_go_round_in_both_families() {
     in_namespace(|| async {

@@ -60,6 +60,37 @@ fn both_sizes_must_come_back() {
     assert_eq!(report.proved_bytes, Some(SMALL));
 }
 
+/// A pair of both families: a leg each.
+fn of_both(number: u8) -> Target {
+    let to = IpAddr::from([0xfd10, 0, 0, number.into(), 0, 0, 0, 0]);
+    let v6 = Leg { link: LinkName("flannel-v6.1".into()), from: IpAddr::from([0xfd10, 0, 0, 1, 0, 0, 0, 0]), to, ..leg(number, false) };
+    Target { legs: vec![leg(number, false), v6], ..target(number) }
+}
+
+#[test]
+fn a_family_that_is_silent_holds_the_proof_back_and_is_named() {
+    for (v4_comes, family) in [(true, "IPv6"), (false, "IPv4")] {
+        let (mut prober, mut now) = prober(vec![of_both(2)]);
+        go_on(&mut prober, &mut now, SECOND, |shot| shot.leg.to.is_ipv4() == v4_comes);
+        assert_eq!(verdict(&prober, 2), Verdict::Unknown, "half of the answers prove nothing");
+        go_on(&mut prober, &mut now, SECOND * 3, |shot| shot.leg.to.is_ipv4() == v4_comes);
+        assert_eq!(verdict(&prober, 2), Verdict::Failed);
+        let missing = prober.reports()[&target(2).pair].missing.expect("something is missing");
+        assert_eq!(missing.words(), format!("3 echoes of {family} in a row did not come back"));
+        go_on(&mut prober, &mut now, SECOND * 12, |_| true);
+        assert_eq!(verdict(&prober, 2), Verdict::Proved, "both come back");
+    }
+}
+
+#[test]
+fn a_way_in_use_whose_ipv6_goes_silent_fails() {
+    let (mut prober, mut now) = prober(vec![Target { in_use: true, ..of_both(2) }]);
+    go_on(&mut prober, &mut now, SECOND, |_| true);
+    assert_eq!(verdict(&prober, 2), Verdict::Proved);
+    go_on(&mut prober, &mut now, CALM + SECOND * 5, |shot| shot.leg.to.is_ipv4());
+    assert_eq!(verdict(&prober, 2), Verdict::Failed);
+}
+
 #[test]
 fn a_path_that_carries_less_than_its_link_is_measured_and_proved_for_that() {
     let (mut prober, mut now) = prober(vec![target(2)]);
