@@ -9,12 +9,14 @@ use lab::netns::NetNs;
 use lab::{Lab, Launch, Node, Pod, Session, Stream, wait_until};
 use serde_json::Value;
 
-use crate::story::{NETWORK, SOON, cluster, goes_on};
+use crate::chain::apart;
+use crate::story::{NETWORK, SOON, all_pairs, cluster, goes_on};
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
     Test::new("change: two nodes go from udp to vxlan and back under traffic, and nothing is lost", two_nodes),
     Test::new("change: a port that is filtered between two nodes keeps them on the old way, and status says why", filtered),
+    Test::new("change: a peer behind a router stays on the old way, and status says why, while the others move", beyond_a_router),
     Test::new("change: another VNI runs beside the old one until all have moved", another_vni),
     Test::long("change: a hundred changes leave memory, links, routes, entries and rules as they were", hundred),
 ];
@@ -32,8 +34,8 @@ pub fn use_backend(lab: &Lab, backend: &str) -> Result<()> {
 /// The path from a node to another, as its API tells it.
 pub fn path(from: &Node, to: &Node) -> Result<Value> {
     let paths = from.api("paths")?;
-    let public = to.address().to_string();
-    let found = paths.as_array().into_iter().flatten().find(|path| path["public"]["v4"] == public.as_str());
+    let subnet = to.subnet()?;
+    let found = paths.as_array().into_iter().flatten().find(|path| path["subnets"]["v4"] == subnet.as_str());
     found.cloned().with_context(|| format!("{} knows no path to {}: {paths}", from.name(), to.name()))
 }
 
@@ -132,21 +134,85 @@ fn two_nodes() -> Result<()> {
 fn filtered() -> Result<()> {
     let (lab, nodes, [p, q, r]) = cluster(["a", "b", "c"])?;
     let [a, b, c] = &nodes;
-    for (node, other) in [(a, b), (b, a)] {
-        node.firewall(&format!("chain in {{ type filter hook input priority 0; ip saddr {} udp dport 8472 drop; }}", other.address()))?;
-    }
+    filter_vxlan(a, b)?;
     let mut traffic = Traffic::between((a, &p), (b, &q))?;
     traffic.add((a, &p), (c, &r))?;
     use_backend(&lab, r#"{"Type":"vxlan"}"#)?;
     wait_for_path(a, c, "vxlan", "moved")?;
     wait_for_path(a, b, "udp", "held")?;
     wait_for_path(b, a, "udp", "held")?;
-    let held = path(a, b)?;
-    ensure!(held["reason"].as_str().is_some_and(|reason| reason.starts_with("vxlan: ") && reason.contains("did not come back")), "{held}");
-    ensure!(held["leg"] == format!("from here to {} by vxlan", b.address()), "{held}");
+    held_by_vxlan(a, b)?;
     a.firewall("")?;
     b.firewall("")?;
     wait_for_all(&[a, b, c], "vxlan")?;
+    traffic.goes_on()?;
+    traffic.nothing_lost()?;
+
+    // The way that is in use stops: the pair goes back to the one before, and to this one again when it works.
+    filter_vxlan(a, b)?;
+    for (from, to) in [(a, b), (b, a)] {
+        wait_for_path(from, to, "udp", "held")?;
+        held_by_vxlan(from, to)?;
+    }
+    p.reaches(&q, SOON)?;
+    q.reaches(&p, SOON)?;
+    ensure!(path(a, c)?["way"] == "vxlan", "the pair that nothing befell left its way: {}", path(a, c)?);
+    a.firewall("")?;
+    b.firewall("")?;
+    wait_for_all(&[a, b, c], "vxlan")?;
+    p.reaches(&q, SOON)
+}
+
+/// Filters VXLAN's port between two nodes, both ways.
+pub fn filter_vxlan(a: &Node, b: &Node) -> Result<()> {
+    for (node, other) in [(a, b), (b, a)] {
+        node.firewall(&format!("chain in {{ type filter hook input priority 0; ip saddr {} udp dport 8472 drop; }}", other.address()))?;
+    }
+    Ok(())
+}
+
+/// Status says that VXLAN's echoes to that node are lost, and on which leg.
+fn held_by_vxlan(from: &Node, to: &Node) -> Result<()> {
+    wait_until(&format!("word of what holds {} back on {}", to.name(), from.name()), CHANGED, || {
+        let held = path(from, to)?;
+        ensure!(
+            held["reason"].as_str().is_some_and(|reason| reason.starts_with("vxlan: ") && reason.contains("did not come back")),
+            "{held}"
+        );
+        ensure!(held["leg"] == format!("from here to {} by vxlan", to.address()), "{held}");
+        Ok(())
+    })
+}
+
+fn beyond_a_router() -> Result<()> {
+    let lab = Lab::new("beyond")?;
+    lab.network(NETWORK)?;
+    let nodes = [lab.node("a")?, lab.node("b")?, lab.node("c")?];
+    let [a, b, c] = &nodes;
+    let _routers = apart(&lab, &[a, b], c, 1500)?;
+    nodes.iter().try_for_each(|node| node.start(Launch::now()))?;
+    nodes.iter().try_for_each(|node| node.ready(SOON))?;
+    lab.wait_for_routes(&[a, b, c], SOON)?;
+    let pods = [a.pod("p1")?, b.pod("p1")?, c.pod("p1")?];
+    all_pairs(&pods)?;
+    wait_for_all(&[a, b, c], "udp")?;
+    let [p, q, r] = &pods;
+    let mut traffic = Traffic::between((a, p), (b, q))?;
+    traffic.add((a, p), (c, r))?;
+    traffic.add((c, r), (a, p))?;
+    use_backend(&lab, r#"{"Type":"host-gw"}"#)?;
+    wait_for_path(a, b, "host-gw", "moved")?;
+    wait_for_path(b, a, "host-gw", "moved")?;
+    for (from, to) in [(a, c), (b, c), (c, a), (c, b)] {
+        wait_for_path(from, to, "udp", "held")?;
+        let held = path(from, to)?;
+        let public = held["public"]["v4"].as_str().unwrap_or_default();
+        ensure!(held["reason"] == format!("host-gw: {public} is not on this link"), "{held}");
+    }
+    for (target, link) in [(q, "eth0"), (r, "flannel0")] {
+        let route = a.ip(&format!("route get {}", target.address()))?;
+        ensure!(route.contains(&format!("dev {link} ")), "{route}");
+    }
     traffic.goes_on()?;
     traffic.nothing_lost()
 }

@@ -58,14 +58,21 @@ pub fn preferred(peer: &Lease, config: &str) -> Vec<Way> {
     ways
 }
 
-/// The way to take among the usable ones: the first that is proved, one whose path carries less than its link only where no other is. Where none is, nothing moves;
-/// where nothing is in use yet, the first that has not failed is taken at once, so that nobody waits for a proof who has nothing else.
+/// The way to take among the usable ones: the first that is proved, one whose path carries less than its link only where no other is. Where none is, nothing moves,
+/// unless the one in use has failed: then the next one that has not is taken. Its proof cannot be waited for, since what comes back from the peer comes by the way
+/// that the peer has in use, which may be the one that failed; the peer does the same. Where nothing is in use yet, the first that has not failed is taken at once,
+/// so that nobody waits for a proof who has nothing else.
 pub fn choose(proofs: &[Proof], current: Option<usize>) -> Option<usize> {
     let first = |wanted: &dyn Fn(&Proof) -> bool| proofs.iter().position(wanted);
     let current = current.filter(|place| *place < proofs.len());
     let is_proved = |proof: &Proof| proof.verdict == Verdict::Proved;
+    let after_failed = |place: usize| {
+        let open = |next: &usize| proofs[*next].verdict != Verdict::Failed;
+        (proofs[place].verdict == Verdict::Failed).then(|| (place + 1..proofs.len()).find(open)).flatten()
+    };
     first(&|proof| is_proved(proof) && !proof.is_narrow())
         .or_else(|| first(&is_proved))
+        .or_else(|| current.and_then(after_failed))
         .or(current)
         .or_else(|| first(&|proof| proof.verdict != Verdict::Failed))
         .or_else(|| first(&|_| true))
@@ -186,7 +193,10 @@ mod tests {
         assert_eq!(pick(&[Unknown, Proved], Some(1)), Some(1), "the new way is not proved yet");
         assert_eq!(pick(&[Proved, Proved], Some(1)), Some(0), "now it is");
         assert_eq!(pick(&[Failed, Proved], Some(0)), Some(1), "the way in use failed, another works");
-        assert_eq!(pick(&[Failed, Unknown], Some(0)), Some(0), "nothing better is known");
+        assert_eq!(pick(&[Failed, Unknown], Some(0)), Some(1), "the peer's answers may come by what failed: both go on to the next");
+        assert_eq!(pick(&[Failed, Failed, Unknown], Some(0)), Some(2));
+        assert_eq!(pick(&[Unknown, Failed], Some(1)), Some(1), "what is better waits for its proof");
+        assert_eq!(pick(&[Unknown, Unknown], Some(0)), Some(0), "nothing is known yet");
         assert_eq!(pick(&[Failed, Failed], Some(1)), Some(1), "a peer that is away moves nothing");
         assert_eq!(pick(&[Unknown, Unknown], None), Some(0), "a fresh node does not wait");
         assert_eq!(pick(&[Failed, Unknown], None), Some(1));
