@@ -5,7 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 
 /// The variable that gives the number.
-const SEED: &str = "TWILL_SEED";
+pub const SEED: &str = "TWILL_SEED";
+
+/// The number that a test printed among what it said, if it left something to chance.
+pub fn printed_seed(said: &str) -> Option<u64> {
+    said.lines().find_map(|line| line.trim().strip_prefix(SEED)?.strip_prefix('=')?.split_whitespace().next()?.parse().ok())
+}
 
 /// A sequence of numbers that a seed decides (SplitMix64, by Steele, Lea and Flood).
 #[derive(Debug)]
@@ -52,6 +57,14 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_seed_of_a_run_is_found_in_what_it_said() {
+        let said = "exit status: 1\nTWILL_SEED=4711 repeats the order of this run\nudp, vxlan, udp\n3 lost";
+        assert_eq!(printed_seed(said), Some(4711));
+        assert_eq!(printed_seed("3 lost of TWILL_SEED=7"), None);
+        assert_eq!(printed_seed(""), None);
+    }
 
     #[test]
     fn a_seed_decides_the_order() {
