@@ -6,13 +6,16 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use lab::harness::Test;
 use lab::inject::Ear;
-use lab::{Node, packet, wait_until};
+use lab::{Node, Pod, packet, wait_until};
+use serde_json::json;
 
 use crate::story::{SOON, cluster};
 
 /// The tests of this subject.
-pub const TESTS: &[Test] =
-    &[Test::new("datagrams: malformed, forged, foreign, truncated and oversize ones are dropped and counted by reason", hostile)];
+pub const TESTS: &[Test] = &[
+    Test::new("datagrams: malformed, forged, foreign, truncated and oversize ones are dropped and counted by reason", hostile),
+    Test::new("datagrams: what a peer sends wrongly is counted as its own, and explain says so of it alone", whose),
+];
 
 /// flannel's UDP port.
 const PORT: u16 = 8285;
@@ -44,6 +47,36 @@ fn hostile() -> Result<()> {
     }
     deliver(&b, &a, b.address(), &honest(b"still honest"))?;
     ensure!(ear.hear(SOON)?.as_deref() == Some(b"still honest"), "after all that an honest datagram no longer arrives");
+    Ok(())
+}
+
+fn whose() -> Result<()> {
+    let (_lab, [a, b, c], [p, q, r]) = cluster(["a", "b", "c"])?;
+    let ear = p.listen()?;
+    let told = |peer: &Pod| -> Result<Vec<String>> {
+        let told = a.twill(&["explain", &peer.address().to_string()])?;
+        Ok(told.lines().filter(|line| line.split_whitespace().any(|word| word == "drops")).map(str::to_owned).collect())
+    };
+    ensure!(told(&q)?.is_empty() && told(&r)?.is_empty(), "drops before anything was dropped: {:?} {:?}", told(&q)?, told(&r)?);
+    // A packet of c's pod that b sends, and packets that are cut short.
+    let forged = packet::udp(SocketAddrV4::new(r.address(), 4000), ear.address(), b"forged");
+    let mut cut = packet::udp(SocketAddrV4::new(q.address(), 4000), ear.address(), b"xxxxxxxxxxxxxxxx");
+    cut.truncate(30);
+    for payload in [&forged, &cut, &cut] {
+        deliver(&b, &a, b.address(), payload)?;
+    }
+    wait_until("explain to count what b sent", SOON, || {
+        let told = told(&q)?;
+        ensure!(told.len() == 1 && told[0].starts_with("? ") && told[0].ends_with(": 1 inner-source, 2 truncated"), "{told:?}");
+        Ok(())
+    })?;
+    ensure!(told(&r)?.is_empty(), "c is charged with what b sent: {:?}", told(&r)?);
+    let peers = a.api("peers")?;
+    for (node, drops) in [(&b, json!({ "inner-source": 1, "truncated": 2 })), (&c, json!({}))] {
+        let subnet = node.subnet()?;
+        let peer = peers.as_array().into_iter().flatten().find(|peer| peer["subnets"]["v4"] == subnet.as_str());
+        ensure!(peer.is_some_and(|peer| peer["drops"] == drops), "{} of {}: {peers}", drops, node.name());
+    }
     Ok(())
 }
 
