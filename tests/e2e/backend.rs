@@ -5,13 +5,14 @@ use lab::harness::Test;
 use lab::process::{outcome, said};
 use lab::{artifacts, wait_until};
 
-use crate::change::{CHANGED, Traffic, path, use_backend, wait_for_all, wait_for_path};
+use crate::change::{CHANGED, Traffic, filter_vxlan, path, use_backend, wait_for_all, wait_for_path};
 use crate::families::published;
 use crate::story::{SOON, cluster};
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
     Test::new("backend: one command previews, changes, follows, and goes back, and nothing is lost", commanded),
+    Test::new("backend: half-way through a change one command takes it back, and nothing is lost", half_way),
     Test::new("backend: another VXLAN port is announced as disruptive and refused without the flag", disruptive),
     Test::new("backend: while a real flannel node is there, its backend stays the first that is published", flannels),
     Test::new("backend: a kernel that refuses the new link keeps its node on what it has", refused_link),
@@ -35,6 +36,45 @@ fn commanded() -> Result<()> {
     let told = b.twill(&["backend", "abort", "--no-wait"])?;
     ensure!(told.contains("backend udp for 2 nodes"), "{told}");
     wait_for_all(&[a, b], "udp")?;
+    traffic.goes_on()?;
+    traffic.nothing_lost()
+}
+
+fn half_way() -> Result<()> {
+    let (lab, nodes, [p, q, r]) = cluster(["a", "b", "c"])?;
+    let [a, b, c] = &nodes;
+    wait_for_all(&[a, b, c], "udp")?;
+    filter_vxlan(a, c)?;
+    let mut traffic = Traffic::between((a, &p), (b, &q))?;
+    traffic.add((a, &p), (c, &r))?;
+    traffic.add((c, &r), (a, &p))?;
+    let use_it = ["backend", "use", "vxlan", "--set", "vni=7"];
+    let preview = a.twill(&[use_it.as_slice(), &["--preview"]].concat())?;
+    ensure!(preview.contains("backend vxlan for 3 nodes"), "{preview}");
+    for (node, own) in [(a, true), (b, false), (c, false)] {
+        let (subnet, id) = (node.subnet()?, published(&lab, node)?["node"].as_str().context("no node id")?.to_owned());
+        let who = if own { "this node" } else { &id[..12] };
+        let line =
+            preview.lines().find(|line| line.contains(&subnet)).with_context(|| format!("no line of {}:\n{preview}", node.name()))?;
+        let does = "receives by vxlan beside udp, is moved to it pair by pair";
+        ensure!(line.contains(who) && line.ends_with(does) && line.contains("this node") == own, "{line}");
+    }
+    let told = a.twill(&use_it)?;
+    ensure!(told.contains("1 of 2 pairs moved, 1 held"), "{told}");
+    for (from, to, pod) in [(a, b, &q), (b, a, &p)] {
+        wait_for_path(from, to, "vxlan", "moved")?;
+        let route = from.ip(&format!("route get {}", pod.address()))?;
+        ensure!(route.contains("dev flannel.7 "), "{route}");
+    }
+    for (from, to) in [(a, c), (c, a)] {
+        wait_for_path(from, to, "udp", "held")?;
+    }
+    let told = b.twill(&["backend", "abort", "--no-wait"])?;
+    ensure!(told.contains("backend udp for 3 nodes"), "{told}");
+    wait_for_all(&[a, b, c], "udp")?;
+    let status = c.twill(&["backend", "status"])?;
+    ensure!(status.contains("backend udp: 2 of 2 pairs moved, from this node"), "{status}");
+    ensure!(status.contains("3 of 3 nodes of the cluster receive by udp first"), "{status}");
     traffic.goes_on()?;
     traffic.nothing_lost()
 }
