@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use lab::harness::Test;
 use lab::process::{outcome, said};
-use lab::transfer::transfer;
+use lab::transfer::{Bulk, transfer};
 use lab::{Stream, wait_until};
 
 use crate::change::{use_backend, wait_for_all, wait_for_path};
@@ -28,6 +28,9 @@ fn larger_pods() -> Result<()> {
     ensure!(whole("1472", "do")?.status.success(), "the whole MTU does not pass without a tunnel");
     let stream = Stream::sized(&p, &q, Duration::from_millis(2), 1472)?;
     goes_on(&stream)?;
+    // A connection that was opened with segments of the old size, full all the time.
+    let bulk = Bulk::start(&p, &q)?;
+    more_arrives(&bulk)?;
     use_backend(&lab, r#"{"Type":"vxlan"}"#)?;
     wait_for_all(&[a, b], "vxlan")?;
     ensure!(a.subnet_env("FLANNEL_MTU")? == "1450", "new pods must get what fits");
@@ -45,9 +48,28 @@ fn larger_pods() -> Result<()> {
     // Without "do not fragment" the old size goes on in pieces, and so do datagrams and connections.
     ensure!(whole("1472", "dont")?.status.success(), "no fragments");
     goes_on(&stream)?;
-    stream.stop()?;
+    more_arrives(&bulk)?;
+    println!("{} bytes by one connection through the change", bulk.finish()?);
+    let report = stream.stop()?;
+    println!("{report}");
+    // What was under way in one piece, "do not fragment" on it, until word came that it is too large; nothing after that.
+    let (first, last) = (report.lost.first().copied().unwrap_or(0), report.lost.last().copied().unwrap_or(0));
+    ensure!(report.lost_on_the_way() <= UNTOLD && last - first < UNTOLD, "{report}");
     transfer(&p, &q, 5_000_000)?;
     Ok(())
+}
+
+/// So many datagrams may be sent whole before their sender has heard that they no longer fit.
+const UNTOLD: u64 = 5;
+
+/// Waits until ten more megabytes have arrived.
+fn more_arrives(bulk: &Bulk) -> Result<()> {
+    let before = bulk.arrived();
+    wait_until("the transfer to go on", SOON, || {
+        let more = bulk.arrived() - before;
+        ensure!(more > 10_000_000, "{more} more bytes arrived");
+        Ok(())
+    })
 }
 
 fn unfinished() -> Result<()> {

@@ -2,12 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::pod::Pod;
+use crate::stream::step_back;
 
 /// How long either end may wait for the other.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,8 +42,14 @@ pub fn transfer(from: &Pod, to: &Pod, bytes: u64) -> Result<Transfer> {
     let address = (to.address(), listener.local_addr()?.port());
     let start = Instant::now();
     let (sent, received) = std::thread::scope(|scope| {
-        let receiver = scope.spawn(|| receive(&listener));
-        let sent = from.net().inside(|| send(&TcpStream::connect_timeout(&address.into(), PATIENCE)?, bytes));
+        let receiver = scope.spawn(|| receive(&listener, &AtomicU64::new(0)));
+        let mut left = bytes;
+        let more = || {
+            let size = left.min(CHUNK as u64);
+            left -= size;
+            size as usize
+        };
+        let sent = from.net().inside(|| send(&TcpStream::connect_timeout(&address.into(), PATIENCE)?, more));
         if sent.is_err() {
             // Nobody comes any more: wake the one who waits.
             let _ = to.net().inside(|| Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, address.1))?));
@@ -53,18 +63,60 @@ pub fn transfer(from: &Pod, to: &Pod, bytes: u64) -> Result<Transfer> {
     Ok(Transfer { bytes, took: start.elapsed(), checksum })
 }
 
-fn send(mut stream: &TcpStream, bytes: u64) -> Result<String> {
+/// A transfer without an end of its own: it goes on until it is told to finish.
+#[derive(Debug)]
+pub struct Bulk {
+    stop: Arc<AtomicBool>,
+    arrived: Arc<AtomicU64>,
+    sender: JoinHandle<Result<String>>,
+    receiver: JoinHandle<Result<(u64, String)>>,
+}
+
+impl Bulk {
+    /// Begins to send from one pod to another, as fast as it goes.
+    pub fn start(from: &Pod, to: &Pod) -> Result<Bulk> {
+        let listener = to.net().inside(|| Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
+        let address = (to.address(), listener.local_addr()?.port());
+        let stream = from.net().inside(|| Ok(TcpStream::connect_timeout(&address.into(), PATIENCE)?))?;
+        let (stop, arrived) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (ended, shown) = (stop.clone(), arrived.clone());
+        let receiver = std::thread::spawn(move || receive(&listener, &shown));
+        let sender = std::thread::spawn(move || {
+            step_back();
+            send(&stream, || if ended.load(Ordering::Relaxed) { 0 } else { CHUNK })
+        });
+        Ok(Bulk { stop, arrived, sender, receiver })
+    }
+
+    /// Bytes that have arrived so far.
+    pub fn arrived(&self) -> u64 {
+        self.arrived.load(Ordering::Relaxed)
+    }
+
+    /// Ends it, and tells how many bytes came; an error unless all arrived unchanged.
+    pub fn finish(self) -> Result<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        let sent = self.sender.join().map_err(|_| anyhow!("the sender panicked"))?.context("the transfer broke")?;
+        let (count, checksum) = self.receiver.join().map_err(|_| anyhow!("the receiver panicked"))??;
+        ensure!(sent == checksum, "what was sent and what was received differ");
+        Ok(count)
+    }
+}
+
+/// Sends as many bytes at once as `more` says, until it says none.
+fn send(mut stream: &TcpStream, mut more: impl FnMut() -> usize) -> Result<String> {
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut hash = Sha256::new();
     let mut noise = Noise::new();
     let mut chunk = vec![0; CHUNK];
-    let mut left = bytes;
-    while left > 0 {
-        let size = left.min(CHUNK as u64) as usize;
+    loop {
+        let size = more();
+        if size == 0 {
+            break;
+        }
         noise.fill(&mut chunk[..size]);
         hash.update(&chunk[..size]);
         stream.write_all(&chunk[..size])?;
-        left -= size as u64;
     }
     stream.shutdown(Shutdown::Write)?;
     // The other end closes when it has everything.
@@ -73,7 +125,7 @@ fn send(mut stream: &TcpStream, bytes: u64) -> Result<String> {
     Ok(hex(&hash.finalize()))
 }
 
-fn receive(listener: &TcpListener) -> Result<(u64, String)> {
+fn receive(listener: &TcpListener, arrived: &AtomicU64) -> Result<(u64, String)> {
     let (mut stream, _) = listener.accept()?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut hash = Sha256::new();
@@ -85,6 +137,7 @@ fn receive(listener: &TcpListener) -> Result<(u64, String)> {
             size => {
                 hash.update(&chunk[..size]);
                 count += size as u64;
+                arrived.store(count, Ordering::Relaxed);
             }
         }
     }
