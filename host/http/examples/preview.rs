@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use twill_http::{Access, Api, BackendOrder, Control, EventLog, PluginOrder, serve_tcp};
 use twill_model::address::{Addresses, Prefixes};
 use twill_model::status::{LeaseStatus, PathState, PathStatus, PluginState, Snapshot, Standing};
-use twill_model::{Addresses, Prefixes};
 
 /// There is nothing to control in a preview.
 struct NoLease;
@@ -134,9 +133,9 @@ fn heal(snapshot: &mut Snapshot, second: u64) {
         *path = of(&healthy, lease);
     }
     snapshot.paths.truncate(snapshot.leases.len() - 1);
-    snapshot.state.retain(|item| matches!(item.standing, Standing::Present | Standing::Missing));
+    Arc::make_mut(&mut snapshot.state).retain(|item| matches!(item.standing, Standing::Present | Standing::Missing));
     snapshot.events.retain(|event| event.id != 5);
-    for item in &mut snapshot.state {
+    for item in Arc::make_mut(&mut snapshot.state) {
         let lost = second % 10 == 9;
         item.standing = if item.standing == Standing::Missing && lost { Standing::Missing } else { Standing::Present };
         item.observed = item.desired.clone().filter(|_| item.standing == Standing::Present);
@@ -147,7 +146,7 @@ fn alone(snapshot: &mut Snapshot) {
     heal(snapshot, 0);
     snapshot.leases.retain(|lease| lease.own);
     snapshot.paths.clear();
-    snapshot.state.retain(|item| item.lease.is_none());
+    Arc::make_mut(&mut snapshot.state).retain(|item| item.lease.is_none());
     snapshot.tunnels.iter_mut().for_each(|tunnel| tunnel.peers.clear());
     snapshot.events.truncate(2);
 }

@@ -180,7 +180,7 @@ fn cluster(snapshot: &Snapshot) -> Vec<Metric> {
 
 fn items(snapshot: &Snapshot) -> Vec<Metric> {
     let mut counts: BTreeMap<(String, String), u32> = BTreeMap::new();
-    for item in &snapshot.state {
+    for item in snapshot.state.iter() {
         *counts.entry((item.kind.clone(), format!("{:?}", item.standing).to_lowercase())).or_default() += 1;
     }
     let samples = counts.into_iter().map(|((kind, standing), count)| (vec![("kind", kind), ("standing", standing)], f64::from(count)));

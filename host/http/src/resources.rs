@@ -1,6 +1,5 @@
 //! What can be read: each address a few lines over one immutable snapshot.
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,7 +11,7 @@ use twill_model::status::{ItemStatus, LeaseStatus, NetworkStatus, NodeStatus, Pa
 use utoipa::IntoParams;
 
 use crate::ask::{Path, Query};
-use crate::encoded::Encoded;
+use crate::encoded::Part;
 use crate::history::Page;
 use crate::problem::{Problem, Problems};
 use crate::routes::Served;
@@ -26,8 +25,8 @@ pub fn json_text(text: impl Into<axum::body::Body>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text.into()).into_response()
 }
 
-fn part(api: &Api, part: fn(&Encoded) -> &Bytes) -> Response {
-    json_text(part(&api.encoded()).clone())
+fn part(api: &Api, part: Part) -> Response {
+    json_text(api.encoded().part(part).clone())
 }
 
 /// The daemon runs.
@@ -58,19 +57,19 @@ pub async fn metrics(State(api): State<Api>) -> Response {
 /// This node and how it is.
 #[utoipa::path(get, path = "/node", tag = "node", responses((status = 200, description = "This node", body = NodeStatus), Problems))]
 pub async fn node(State(api): State<Api>) -> Response {
-    part(&api, |encoded| &encoded.node)
+    part(&api, Part::Node)
 }
 
 /// The network: its ranges, how much of them is taken, its backend.
 #[utoipa::path(get, path = "/network", tag = "cluster", responses((status = 200, description = "The network", body = NetworkStatus), Problems))]
 pub async fn network(State(api): State<Api>) -> Response {
-    part(&api, |encoded| &encoded.network)
+    part(&api, Part::Network)
 }
 
 /// All leases of the cluster, by subnet.
 #[utoipa::path(get, path = "/leases", tag = "cluster", responses((status = 200, description = "All leases", body = Vec<LeaseStatus>), Problems))]
 pub async fn leases(State(api): State<Api>) -> Response {
-    part(&api, |encoded| &encoded.leases)
+    part(&api, Part::Leases)
 }
 
 /// One lease.
@@ -93,7 +92,7 @@ pub async fn list_peers(State(api): State<Api>) -> axum::Json<Vec<PeerStatus>> {
 /// How each peer is reached from here, and what was proved of its ways.
 #[utoipa::path(get, path = "/paths", tag = "cluster", responses((status = 200, description = "All paths, by subnet", body = Vec<PathStatus>), Problems))]
 pub async fn paths(State(api): State<Api>) -> Response {
-    part(&api, |encoded| &encoded.paths)
+    part(&api, Part::Paths)
 }
 
 /// How packets for one pod leave this node, leg by leg, with the first broken one marked.
@@ -108,19 +107,19 @@ pub async fn explain(State(api): State<Api>, Path(address): Path<String>) -> Res
 /// The routes that twill keeps: desired against observed.
 #[utoipa::path(get, path = "/routes", tag = "node", responses((status = 200, description = "Items of kind route", body = Vec<ItemStatus>), Problems))]
 pub async fn routes(State(api): State<Api>) -> Response {
-    part(&api, |encoded| &encoded.routes)
+    json_text(api.encoded().routes().clone())
 }
 
 /// Every piece of network state that twill keeps: desired against observed.
 #[utoipa::path(get, path = "/state", tag = "node", responses((status = 200, description = "All items", body = Vec<ItemStatus>), Problems))]
 pub async fn state(State(api): State<Api>) -> Response {
-    part(&api, |encoded| &encoded.state)
+    part(&api, Part::State)
 }
 
 /// All plugin files that were found.
 #[utoipa::path(get, path = "/plugins", tag = "plugins", responses((status = 200, description = "All plugins", body = Vec<PluginStatus>), Problems))]
 pub async fn plugins(State(api): State<Api>) -> Response {
-    part(&api, |encoded| &encoded.plugins)
+    part(&api, Part::Plugins)
 }
 
 /// One plugin.
@@ -139,7 +138,7 @@ pub async fn plugin(State(api): State<Api>, Path(name): Path<String>) -> Result<
 /// The data path's counters, a tunnel each.
 #[utoipa::path(get, path = "/tunnels", tag = "node", responses((status = 200, description = "All tunnels", body = Vec<TunnelStatus>), Problems))]
 pub async fn tunnels(State(api): State<Api>) -> Response {
-    part(&api, |encoded| &encoded.tunnels)
+    part(&api, Part::Tunnels)
 }
 
 /// Everything at once, taken at one moment.

@@ -233,6 +233,8 @@ fn drops(snapshot: &Snapshot, lease: &LeaseStatus) -> Option<Step> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::address::{Addresses, Prefixes};
     use crate::lease::Way;
@@ -273,7 +275,7 @@ mod tests {
         let state = [("link", "flannel.1"), ("route", "10.1.2.0/24"), ("neighbour", "10.1.2.0"), ("fdb", "0a:00:00:00:00:02")];
         let mut snapshot = Snapshot { leases: vec![lease], paths: vec![path], ..Snapshot::default() };
         snapshot.node.networks = vec!["10.1.0.0/16".into()];
-        snapshot.state = state.iter().map(|(kind, what)| item(kind, what, "vxlan", Standing::Present)).collect();
+        snapshot.state = state.iter().map(|(kind, what)| item(kind, what, "vxlan", Standing::Present)).collect::<Vec<_>>().into();
         snapshot
     }
 
@@ -287,6 +289,16 @@ mod tests {
         let explained = explain(&snapshot(), "10.1.2.7".parse().expect("an address"));
         let legs: Vec<&str> = explained.steps.iter().map(|step| step.what.as_str()).collect();
         assert_eq!(legs, ["lease", "node", "ways", "way", "link", "route", "neighbour", "fdb", "proof"]);
+        assert_eq!(explained.broken, None);
+    }
+
+    #[test]
+    fn a_path_that_carries_less_than_its_link_is_doubtful_and_breaks_nothing() {
+        let mut narrow = snapshot();
+        narrow.paths[0].narrow = Some("packets of up to 1350 bytes come back, those of 1450 do not: the route says so".into());
+        let explained = explain(&narrow, "10.1.2.7".parse().expect("an address"));
+        let proof = explained.steps.iter().find(|step| step.what == "proof").expect("a proof");
+        assert!(proof.health == Health::Doubtful && proof.says.contains("up to 1350 bytes"), "{proof:?}");
         assert_eq!(explained.broken, None);
     }
 
@@ -307,14 +319,14 @@ mod tests {
         assert_eq!(broken(&snapshot(), "8.8.8.8").as_deref(), Some("lease"));
         for (place, what) in [(0, "link"), (1, "route"), (2, "neighbour"), (3, "fdb")] {
             let mut snapshot = snapshot();
-            snapshot.state[place].standing = Standing::Missing;
+            Arc::make_mut(&mut snapshot.state)[place].standing = Standing::Missing;
             assert_eq!(broken(&snapshot, "10.1.2.7").as_deref(), Some(what));
         }
         let mut gone = snapshot();
-        gone.state.retain(|item| item.kind != "route");
+        Arc::make_mut(&mut gone.state).retain(|item| item.kind != "route");
         assert_eq!(broken(&gone, "10.1.2.7").as_deref(), Some("route"));
         let mut closed = snapshot();
-        closed.state.push(item("firewall", "chain forward of table inet guard", "host", Standing::Missing));
+        Arc::make_mut(&mut closed.state).push(item("firewall", "chain forward of table inet guard", "host", Standing::Missing));
         assert_eq!(broken(&closed, "10.1.2.7").as_deref(), Some("firewall"));
         let mut silent = snapshot();
         silent.paths[0].ways[0].verdict = Verdict::Failed;

@@ -2,6 +2,7 @@
 //! readers take the newest and compute nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,7 +23,8 @@ pub struct Snapshot {
     #[serde(default)]
     pub paths: Vec<PathStatus>,
     /// Desired state against the kernel's.
-    pub state: Vec<ItemStatus>,
+    #[schema(value_type = Vec<ItemStatus>)]
+    pub state: Arc<Vec<ItemStatus>>,
     /// All plugin files that were found.
     pub plugins: Vec<PluginStatus>,
     /// The data path's counters, a tunnel each.

@@ -24,6 +24,9 @@ const REPORT_A_PAIR: Duration = Duration::from_millis(10);
 /// So long for each pair after a verdict changed.
 const CHANGE_A_PAIR: Duration = Duration::from_millis(1);
 
+/// Verdicts wait so long for each pair: each set of them is a pass of the reconciler over all peers, and with thousands there is always one that changes.
+const PROOFS_A_PAIR: Duration = Duration::from_micros(200);
+
 /// How often links are looked at that compute their checksums in software: one that was made anew does not.
 const LOOK: Duration = Duration::from_secs(30);
 
@@ -66,12 +69,14 @@ pub async fn run<C: Checksums>(wiring: Wiring<C>, seed: u64, shutdown: Cancellat
         doubts: Doubts::default(),
         reported: Instant::now(),
         changed: false,
+        proved: Instant::now(),
+        news: false,
         looked: Instant::now(),
         wiring,
     };
     loop {
         running.turn();
-        let wake = running.prober.wake(Instant::now());
+        let wake = running.wake(Instant::now());
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             changed = running.wiring.targets.changed() => match changed {
@@ -91,6 +96,10 @@ struct Running<C> {
     reported: Instant,
     /// A verdict changed since.
     changed: bool,
+    /// When verdicts last went out.
+    proved: Instant,
+    /// One changed since.
+    news: bool,
     looked: Instant,
     wiring: Wiring<C>,
 }
@@ -168,12 +177,24 @@ impl<C: Checksums> Running<C> {
         done.is_ok()
     }
 
+    /// When to turn again: for a round, or for verdicts that wait to go out.
+    fn wake(&self, now: Instant) -> Option<Instant> {
+        let verdicts = self.news.then(|| self.proved + PROOFS_A_PAIR * self.pairs());
+        self.prober.wake(now).into_iter().chain(verdicts).min()
+    }
+
+    fn pairs(&self) -> u32 {
+        u32::try_from(self.prober.pairs()).unwrap_or(u32::MAX)
+    }
+
     fn publish(&mut self, changed: bool) {
-        if changed {
+        let (now, pairs) = (Instant::now(), self.pairs());
+        self.news |= changed;
+        if self.news && now.duration_since(self.proved) >= PROOFS_A_PAIR * pairs {
+            (self.proved, self.news) = (now, false);
             self.publish_proofs();
         }
         self.changed |= changed;
-        let (now, pairs) = (Instant::now(), u32::try_from(self.prober.pairs()).unwrap_or(u32::MAX));
         let pause = if self.changed { CHANGE_A_PAIR * pairs } else { REPORT.max(REPORT_A_PAIR * pairs) };
         if now.duration_since(self.reported) < pause {
             return;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use twill_model::Prefixes;
@@ -119,7 +120,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         let limit = self.wiring.settings.repairs_per_minute;
         let rules = self.rules.settle(&*self.wiring.kernel, inputs.firewall.as_ref(), limit, &self.wiring.tell).await;
         let mut outcome = self.outcome(inputs, &round).await;
-        outcome.items.extend(rules.items);
+        Arc::make_mut(&mut outcome.items).extend(rules.items);
         outcome.problems.extend(rules.problems);
         self.work.changes += u64::from(rules.written);
         self.work.repairs += u64::from(rules.repaired);

@@ -40,13 +40,7 @@ fn leg(subnet: IpNet, to: IpAddr, link: LinkName, mtu: Option<u32>, united: &Uni
         Some(Item::Link(Link { mtu, kind, .. })) => (*mtu, matches!(kind, LinkKind::Vxlan { .. })),
         _ => (inputs.node.underlay.mtu, false),
     };
-    Some(Leg {
-        from: own.network(),
-        to,
-        bytes: mtu.map_or(carries, |mtu| mtu.min(carries)),
-        checksum,
-        link,
-    })
+    Some(Leg { from: own.network(), to, bytes: mtu.map_or(carries, |mtu| mtu.min(carries)), checksum, link })
 }
 
 /// Holds these base addresses on loopback.

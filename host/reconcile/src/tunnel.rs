@@ -49,9 +49,8 @@ impl Draining {
     pub fn note(&mut self, link: &LinkName, before: &Forwarding, next: &Forwarding, now: Instant) {
         // Nearly all stay as they are, and of thousands each is not to be compared with each.
         let same: HashSet<&(IpNet, IpAddr, u16)> = next.endpoints.iter().collect();
-        let served = |endpoint: &(IpNet, IpAddr, u16)| {
-            same.contains(endpoint) || next.endpoints.iter().any(|wanted| overlap(wanted.0, endpoint.0))
-        };
+        let served =
+            |endpoint: &(IpNet, IpAddr, u16)| same.contains(endpoint) || next.endpoints.iter().any(|wanted| overlap(wanted.0, endpoint.0));
         for endpoint in before.endpoints.iter().filter(|endpoint| !served(endpoint)) {
             if !self.0.iter().any(|(on, known, _)| on == link && known == endpoint) {
                 self.0.push((link.clone(), *endpoint, now));

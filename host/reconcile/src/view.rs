@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use twill_model::item::{Item, LinkName};
 use twill_model::proof::Target;
@@ -26,7 +27,7 @@ pub struct Outcome {
     /// The own subnets that the pass was for.
     pub subnets: Prefixes,
     /// Desired against observed, item by item.
-    pub items: Vec<ItemStatus>,
+    pub items: Arc<Vec<ItemStatus>>,
     /// The way in use to each peer.
     pub ways: BTreeMap<Prefixes, Choice>,
     /// The own ways with their names.
@@ -94,7 +95,7 @@ impl View<'_> {
             pod_mtu: self.planned.pod_mtu,
             problems,
             underlay_mark: underlay_mark(self.seen.observed, &self.inputs.node.underlay.name),
-            items,
+            items: Arc::new(items),
         }
     }
 

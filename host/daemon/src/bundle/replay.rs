@@ -188,16 +188,16 @@ mod tests {
 
     #[test]
     fn decisions_are_compared_and_not_how_the_kernel_was() {
-        let then = Snapshot { state: vec![item("10.1.0.0/16", "dev flannel0", Standing::Present, None)], ..Snapshot::default() };
-        let mut now = Outcome { items: vec![item("10.1.0.0/16", "dev flannel0", Standing::Missing, None)], ..Outcome::default() };
+        let then = Snapshot { state: vec![item("10.1.0.0/16", "dev flannel0", Standing::Present, None)].into(), ..Snapshot::default() };
+        let mut now = Outcome { items: vec![item("10.1.0.0/16", "dev flannel0", Standing::Missing, None)].into(), ..Outcome::default() };
         let replay = compare(&then, &now, &[]);
         assert!(replay.is_same() && replay.same == 1, "{replay:?}");
-        now.items = vec![item("10.1.0.0/16", "dev flannel0", Standing::Refused, Some("too wide"))];
+        now.items = vec![item("10.1.0.0/16", "dev flannel0", Standing::Refused, Some("too wide"))].into();
         assert_eq!(
             compare(&then, &now, &[]).different["route 10.1.0.0/16"],
             [Some("dev flannel0".into()), Some("refused: too wide".into())]
         );
-        now.items.clear();
+        now.items = Arc::default();
         assert_eq!(compare(&then, &now, &[]).different["route 10.1.0.0/16"], [Some("dev flannel0".into()), None]);
     }
 

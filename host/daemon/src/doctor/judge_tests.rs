@@ -1,7 +1,7 @@
 //! A sound host has nothing to complain of; each fault alone is found, with its level and something to do.
 
-use twill_model::status::PathState;
 use std::collections::BTreeMap;
+use twill_model::status::PathState;
 
 use twill_model::status::{PathStatus, Snapshot};
 

@@ -88,7 +88,9 @@ impl Control for Operator {
             match tokio::time::timeout(PASS, outcome.changed()).await {
                 Ok(Ok(())) => pass_words(&outcome.borrow()),
                 Ok(Err(_)) => Err("the daemon is stopping".to_owned()),
-                Err(_) if self.has_work() => Err(format!("the pass goes on for more than {} s; `twill status` shows its end", PASS.as_secs())),
+                Err(_) if self.has_work() => {
+                    Err(format!("the pass goes on for more than {} s; `twill status` shows its end", PASS.as_secs()))
+                }
                 Err(_) => Err("there is nothing to compare yet: this node has no lease or no config (see `twill status`)".to_owned()),
             }
         })

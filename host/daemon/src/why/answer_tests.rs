@@ -113,7 +113,7 @@ fn items_that_are_amiss_are_faults_if_they_are_the_peers_or_everybodys() {
         lease: lease.map(|n| snapshot.leases[n].subnets),
         reason: None,
     };
-    snapshot.state = vec![item("10.1.2.0/24", Some(1)), item("10.1.3.0/24", Some(2)), item("10.1.0.0/16", None)];
+    snapshot.state = vec![item("10.1.2.0/24", Some(1)), item("10.1.3.0/24", Some(2)), item("10.1.0.0/16", None)].into();
     let faults = why(&snapshot, &[], "here", PEER, None, 1).expect("an answer").faults;
     assert_eq!(
         faults,

@@ -21,7 +21,7 @@ pub fn snapshot() -> Snapshot {
         node: node(),
         leases: leases(),
         paths: paths::paths(),
-        state: state(),
+        state: state().into(),
         plugins: plugins(),
         tunnels: vec![tunnel()],
         events: events(),
