@@ -159,8 +159,10 @@ pub async fn bundle(State(api): State<Api>) -> Result<Response, Problem> {
 #[into_params(parameter_in = Query)]
 pub struct Which {
     /// Only events with a higher id, the oldest of these first.
+    #[param(format = "uint64")]
     after: Option<u64>,
     /// Only events with a lower id.
+    #[param(format = "uint64")]
     before: Option<u64>,
     /// At most so many: 1 to 1000, 200 unless said otherwise. Without `after` they are the newest.
     #[param(minimum = 1, maximum = 1000)]
@@ -184,6 +186,7 @@ pub async fn events(State(api): State<Api>, Query(which): Query<Which>) -> Resul
 pub struct Since {
     /// The id of the last event that is known; without it only what happens from now on is sent. The header Last-Event-ID, which browsers send when they connect
     /// again, goes before it.
+    #[param(format = "uint64")]
     after: Option<u64>,
 }
 
