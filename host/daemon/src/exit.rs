@@ -41,6 +41,14 @@ impl Exit {
         Exit { code, sentence: String::new() }
     }
 
+    /// The same, said in the log instead.
+    pub fn logged(self) -> Exit {
+        if !self.sentence.is_empty() {
+            tracing::error!("{}", self.sentence);
+        }
+        Exit::silent(self.code)
+    }
+
     /// What is said.
     pub fn sentence(&self) -> &str {
         &self.sentence

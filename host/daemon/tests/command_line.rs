@@ -179,6 +179,28 @@ fn systemds_journal_gets_priorities_and_no_times() {
     let journal = logged(true);
     let first = journal.lines().next().unwrap_or_default();
     assert!(first.starts_with("<4>flannel's command line is taken for: twill run"), "{journal}");
+    assert!(journal.lines().last().is_some_and(|last| last.starts_with("<3>cannot answer health checks")), "{journal}");
     let plain = logged(false);
     assert!(plain.lines().next().is_some_and(|line| line.contains(" WARN flannel's command line")), "{plain}");
+    assert!(plain.lines().last().is_some_and(|last| last.starts_with("twill: cannot answer health checks")), "{plain}");
+}
+
+/// The same daemon with `--log-format=json`, by its variable: whoever gathers logs can read every line, to the last.
+#[test]
+fn a_log_in_json_is_json_to_the_last_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = format!("-healthz-port={}", taken.local_addr().expect("an address").port());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twill"));
+    command.arg0("flanneld").args(["-healthz-ip=127.0.0.1", &port]).env_clear().env("TWILL_LOG_FORMAT", "json");
+    let output = command.output().expect("the program ends");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && log.lines().count() >= 2, "{log}");
+    for line in log.lines() {
+        let entry: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}\n{log}"));
+        let time = entry["timestamp"].as_str().unwrap_or_default();
+        assert!(time.len() >= 20 && time.ends_with('Z') && time.as_bytes()[10] == b'T', "no time: {line}");
+        assert!(entry["level"].as_str().is_some_and(|level| ["ERROR", "WARN", "INFO"].contains(&level)), "no level: {line}");
+        assert!(entry["fields"]["message"].as_str().is_some_and(|message| !message.is_empty()), "no message: {line}");
+    }
+    assert!(log.contains("flannel's command line is taken for: twill run") && log.contains("healthz"), "{log}");
 }

@@ -30,6 +30,11 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), Exit> {
     Ok(())
 }
 
+/// True when lines are read by a program, which wants each of them in one form.
+pub fn are_for_machines(format: LogFormat) -> bool {
+    format == LogFormat::Json || is_journal()
+}
+
 /// True when standard error is the journal's stream: systemd says its device and inode in JOURNAL_STREAM (systemd.exec(5)).
 fn is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };

@@ -36,6 +36,7 @@ impl Run {
     pub fn main(self, notes: &[String]) -> Result<(), Exit> {
         self.settings.check().map_err(Exit::usage)?;
         logs::start(&self.settings.log, self.settings.log_format)?;
+        let for_machines = logs::are_for_machines(self.settings.log_format);
         let instance = self.settings.instance.clone();
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let as_flanneld = !notes.is_empty();
@@ -45,6 +46,8 @@ impl Run {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Exit::failed)?;
         let ended = runtime.block_on(node::run(self.settings));
         runtime.shutdown_background();
-        if ended? == Ended::Drained { Down::of(instance).main() } else { Ok(()) }
+        let ended = ended.and_then(|ended| if ended == Ended::Drained { Down::of(instance).main() } else { Ok(()) });
+        // Whoever gathers log lines wants the last one, which says why it ended, as the others are.
+        ended.map_err(|exit| if for_machines { exit.logged() } else { exit })
     }
 }
