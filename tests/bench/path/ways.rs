@@ -214,7 +214,8 @@ fn flanneld(pair: &Pair) -> Result<(Ipv4Addr, Vec<Program>)> {
     }
     for node in &pair.nodes {
         wait_until("flanneld's subnet.env", PATIENCE, || {
-            Ok(ensure!(node.dir("run").join("flanneld/subnet.env").exists(), "there is none"))
+            ensure!(node.dir("run").join("flanneld/subnet.env").exists(), "there is none");
+            Ok(())
         })?;
     }
     Ok((pair.subnet(65, 1472)?, programs))
