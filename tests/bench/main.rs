@@ -3,6 +3,7 @@
 //! Each subject is a file with a function that measures and prints a table. A bar that is missed makes the exit code 1. `twill-bench WORD` runs the subjects whose
 //! names hold the word, `--quick` in few and short rounds.
 
+mod crowd;
 mod page;
 mod path;
 mod peers;

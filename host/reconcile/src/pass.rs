@@ -116,7 +116,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
                 break;
             }
         }
-        let Some(round) = last else { return Ok((Outcome::default(), None)) };
+        let Some(mut round) = last else { return Ok((Outcome::default(), None)) };
         let limit = self.wiring.settings.repairs_per_minute;
         let rules = self.rules.settle(&*self.wiring.kernel, inputs.firewall.as_ref(), limit, &self.wiring.tell).await;
         let mut outcome = self.outcome(inputs, &round).await;
@@ -127,6 +127,8 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         outcome.work = self.work;
         self.teller.problems(&outcome.problems);
         let wake = self.wake(&round.planned, started);
+        // They are told as targets, and a trial plan starts without.
+        round.planned.trials = Vec::new();
         self.last = Some(round);
         Ok((outcome, wake))
     }

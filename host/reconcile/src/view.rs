@@ -33,7 +33,7 @@ pub struct Outcome {
     /// The own ways with their names.
     pub own_ways: Vec<(String, Way)>,
     /// Ways to try.
-    pub targets: Vec<Target>,
+    pub targets: Arc<Vec<Target>>,
     /// MTU for pods in bytes: the least over the own ways.
     pub pod_mtu: Option<u32>,
     /// All that this node cannot do without is in place. What is missing for one peer is a problem, and keeps nobody else from working.
@@ -75,9 +75,11 @@ pub(crate) struct View<'a> {
 
 impl View<'_> {
     pub fn outcome(mut self) -> Outcome {
-        let targets = std::mem::take(&mut self.targets);
+        let targets = Arc::new(std::mem::take(&mut self.targets));
         let mut items: Vec<ItemStatus> = self.planned_items().chain(self.settings()).chain(self.leaving()).collect();
         items.extend(self.united.refused.iter().map(refused_status));
+        // They are kept until the next pass, and of thousands the room for as many more would be too.
+        items.shrink_to_fit();
         let missing: Vec<&ItemStatus> = items.iter().filter(|item| matches!(item.standing, Standing::Missing | Standing::Failed)).collect();
         let mut problems = self.planned.failures.clone();
         problems.extend(missing.iter().map(|item| not_in_place(item)));

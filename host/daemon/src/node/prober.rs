@@ -82,9 +82,9 @@ async fn feed(mut outcome: watch::Receiver<Arc<Outcome>>, targets: watch::Sender
     loop {
         let now = outcome.borrow_and_update().targets.clone();
         targets.send_if_modified(|known| {
-            let news = **known != now;
+            let news = *known != now;
             if news {
-                *known = Arc::new(now);
+                *known = now;
             }
             news
         });
