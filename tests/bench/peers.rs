@@ -44,7 +44,8 @@ fn all_proved(node: &Node, peers: usize) -> Result<()> {
     wait_until(&format!("{peers} peers to be proved"), Duration::from_secs(600), || {
         let paths = node.api("paths")?;
         let proved = paths.as_array().into_iter().flatten().filter(|path| path["state"] == "moved").count();
-        Ok(ensure!(proved >= peers, "{proved} are"))
+        ensure!(proved >= peers, "{proved} are");
+        Ok(())
     })
 }
 

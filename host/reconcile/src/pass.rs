@@ -10,6 +10,7 @@ use twill_model::item::LinkName;
 use twill_model::state::{Desired, HostItem, HostKey, Observed, Step, Sysctl};
 use twill_model::status::WorkStatus;
 
+use crate::answers::fingerprint;
 use crate::diff::{Ownership, diff, present, rank};
 use crate::drain::{Breaks, Leaving};
 use crate::failures::Failures;
@@ -45,8 +46,8 @@ pub struct Pass<P, K, F> {
     roads: Roads,
     /// What the roads were looked up by; they are looked up again when it changes.
     roads_mark: u64,
-    /// By item and not by place: what a new plan wants otherwise was changed by nobody else's hand.
-    repairs: Repairs<HostItem>,
+    /// By a fingerprint of the item and not by its place: what a new plan wants otherwise was changed by nobody else's hand.
+    repairs: Repairs<u64>,
     failures: Failures,
     /// Kernel settings that could not be set, by path.
     unset: Failures<String>,
@@ -214,7 +215,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
                 if !self.failures.may_try(&item.key(), now) {
                     return false;
                 }
-                match self.repairs.judge(&item, self.wiring.settings.repairs_per_minute, now) {
+                match self.repairs.judge(&fingerprint(&item), self.wiring.settings.repairs_per_minute, now) {
                     Verdict::Paused => return false,
                     Verdict::GiveUp => {
                         self.teller.fight(&item, self.wiring.settings.repairs_per_minute);
@@ -345,7 +346,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         let own = Ownership { protocol: self.wiring.settings.protocol, networks: &self.networks, links: &links, held: &held };
         let wanted = round.united.desired.items.values().map(|(item, _)| item);
         let seen = Seen::of(&observed);
-        self.repairs.settle(wanted.filter(|item| present(item, &seen, &own)).cloned().collect());
+        self.repairs.settle(wanted.filter(|item| present(item, &seen, &own)).map(fingerprint).collect());
         let targets = targets(&round.planned, &round.united, inputs, &self.names);
         View {
             inputs,
