@@ -3,7 +3,7 @@
 //!
 //! Pure. Whether an interface name may be taken is decided in [`crate::links`], where the kernel's links are known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -82,6 +82,8 @@ pub struct Asker<'a> {
     pub inputs: &'a Inputs,
     /// The backend's links.
     pub declared: &'a Declared,
+    /// All addresses of this node, on whatever link.
+    pub here: &'a BTreeSet<IpAddr>,
     /// True for the config's backend.
     pub primary: bool,
     /// The peer; none for what is there whoever the peers are.
@@ -232,7 +234,7 @@ impl Asker<'_> {
             Some("a loopback address")
         } else if peer.is_multicast() || peer == IpAddr::from([255, 255, 255, 255]) {
             Some("a multicast or broadcast address")
-        } else if self.own_address(peer).is_ok() {
+        } else if self.own_address(peer).is_ok() || self.here.contains(&peer) {
             Some("an address of this very node")
         } else if self.inputs.networks.contains(peer) {
             Some("inside the overlay itself")

@@ -10,7 +10,8 @@ fn declared() -> Declared {
 
 fn verdict(item: Item, peer: Option<u8>, primary: bool) -> Result<(), Refusal> {
     let (inputs, declared, peer) = (inputs(&[2]), declared(), peer.map(lease));
-    Asker { inputs: &inputs, declared: &declared, primary, peer: peer.as_ref() }.check(&item)
+    let here = BTreeSet::from([ip("203.0.113.9")]);
+    Asker { inputs: &inputs, declared: &declared, here: &here, primary, peer: peer.as_ref() }.check(&item)
 }
 
 fn route(to: &str, via: Option<&str>, on: Device) -> Item {
@@ -68,6 +69,7 @@ fn what_could_hurt_is_refused() {
         (endpoint("10.1.2.0/24", "224.0.0.1"), Some(2), "multicast"),
         (endpoint("10.1.2.0/24", "0.0.0.0"), Some(2), "unspecified"),
         (endpoint("10.1.2.0/24", "192.0.2.1"), Some(2), "this very node"),
+        (endpoint("10.1.2.0/24", "203.0.113.9"), Some(2), "this very node"),
         (endpoint("10.1.2.0/24", "10.1.2.1"), Some(2), "inside the overlay"),
         (Item::Sender(Sender { on: tun(), peer: ip("192.0.2.2"), inner: vec![net("10.1.3.0/24")] }), Some(2), "outside the lease's subnet"),
         (Item::Neighbour(Neighbour { on: foreign, address: ip("10.1.2.0"), mac }), Some(2), "no link of this backend"),

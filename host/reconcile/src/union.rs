@@ -1,7 +1,8 @@
 //! From what backends planned to one item in each place: policy first, then names, then the union. What does not get through is reported with
 //! the backend, the lease and the reason, and costs nothing but itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use twill_model::item::{Device, Item, Link, LinkKind};
@@ -47,12 +48,13 @@ pub fn unite(
 ) -> United {
     let declared = declared_links(&planned);
     let peers: BTreeMap<Prefixes, &Lease> = inputs.peers.iter().map(|peer| (peer.subnets, peer)).collect();
+    let here: BTreeSet<IpAddr> = observed.addresses.iter().map(|own| own.address.addr()).collect();
     let crowded = crowded(&planned);
     let mut united = United::default();
     for (origin, item) in planned {
         let links = declared.get(&origin.backend).unwrap_or(&NO_LINKS);
         let peer = origin.lease.and_then(|subnets| peers.get(&subnets).copied());
-        let asker = Asker { inputs, declared: links, primary: Some(origin.backend.as_str()) == primary, peer };
+        let asker = Asker { inputs, declared: links, here: &here, primary: Some(origin.backend.as_str()) == primary, peer };
         let verdict = match crowded.get(&origin) {
             Some(count) => Err(Refusal::TooMany(*count).to_string()),
             None => asker.check(&item).map_err(|refusal| refusal.to_string()),
