@@ -29,7 +29,7 @@ pub struct SuperPacket<'a> {
 }
 
 impl<'a> SuperPacket<'a> {
-    /// Reads one; `packet` is an IP packet whose own header was checked. None when the virtio-net header makes no sense for it.
+    /// Reads one; Nothing of `packet` is taken for checked. None when the virtio-net header makes no sense for it.
     pub fn parse(header: &VnetHeader, packet: &'a [u8]) -> Option<Self> {
         let (protocol, version) = match header.gso()? {
             Gso::Tcp4 => (Protocol::Tcp, Some(4)),
@@ -107,8 +107,7 @@ impl<'a> SuperPacket<'a> {
         let sum = u32::from(word(self.packet, place)) + u32::from(!(whole as u16)) + own as u32;
         put(head, place, 0);
         let sum = checksum::add(checksum::add(sum, &head[self.start..]), data);
-        // Zero would mean "no checksum" to UDP, and its complement is the same number (RFC 768).
-        put(head, place, if checksum::finish(sum) == 0 { 0xffff } else { checksum::finish(sum) });
+        put(head, place, checksum::for_header(checksum::finish(sum), self.protocol.checksum_offset()));
     }
 }
 

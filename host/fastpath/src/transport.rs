@@ -69,7 +69,7 @@ impl Layout {
     /// packet whose own header was checked.
     pub fn of(packet: &[u8]) -> Option<Self> {
         let (protocol, start) = match packet.first()? {
-            // Of flags and fragment offset only "don.t fragment" may be set.
+            // Of flags and fragment offset only "don't fragment" may be set.
             0x45 if packet.len() >= IPV4_HEADER && packet[6] & 0xbf == 0 && packet[7] == 0 => (packet[9], IPV4_HEADER),
             first if first >> 4 == 6 && packet.len() >= IPV6_HEADER => (packet[6], IPV6_HEADER),
             _ => return None,

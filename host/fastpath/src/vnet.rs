@@ -94,11 +94,7 @@ impl VnetHeader {
         if start >= packet.len() || place + 2 > packet.len() {
             return false;
         }
-        // An all-zero result means "no checksum" to UDP, and its complement is the same number (RFC 768).
-        let sum = match checksum::of(&packet[start..]) {
-            0 => 0xffff,
-            sum => sum,
-        };
+        let sum = checksum::for_header(checksum::of(&packet[start..]), self.checksum_offset.into());
         packet[place..place + 2].copy_from_slice(&sum.to_be_bytes());
         true
     }
