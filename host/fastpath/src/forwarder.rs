@@ -23,13 +23,10 @@ use crate::signal::Signal;
 use crate::table::Table;
 use crate::tun::{self, Queue};
 use crate::udp::Socket;
-use crate::verdict::SourceCheck;
 
 /// What holds for all tunnels of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Which inner sources a sender may use.
-    pub source_check: SourceCheck,
     /// Queues of each TUN device; each has for every address family of the underlay a socket, and for every socket a thread beside its own. At least one.
     pub queues: usize,
     /// The offloads to try.
@@ -40,7 +37,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { source_check: SourceCheck::default(), queues: 1, offloads: Offloads::ALL, underlay_refuses_runs: false }
+        Settings { queues: 1, offloads: Offloads::ALL, underlay_refuses_runs: false }
     }
 }
 
@@ -162,7 +159,6 @@ impl Tunnels {
         Ok(Arc::new(Shared {
             table: Arc::clone(&tunnel.table),
             valid_until: Arc::clone(&self.valid_until),
-            check: self.settings.source_check,
             signal: Signal::new(Arc::clone(&self.changed)).map_err(refused)?,
         }))
     }

@@ -13,7 +13,7 @@ use crate::pump::Ends;
 use crate::receiving::Datagrams;
 use crate::table::Table;
 use crate::tun;
-use crate::verdict::admit;
+use crate::verdict::{admit, of_stranger};
 
 /// After an error of the socket that says nothing, in milliseconds.
 const PAUSE_MS: u16 = 10;
@@ -54,23 +54,24 @@ fn deliver(ends: &Ends, datagrams: &Datagrams, coalescer: &mut Coalescer, table:
     coalescer.clear();
     ends.tally.crossings.add_batch();
     for arrived in datagrams.arrived() {
-        let number = table.sender_number(arrived.from);
-        let sender = number.map(|number| table.sender_at(number).1);
+        let Some(number) = table.sender_number(arrived.from) else {
+            for stopped in arrived.places().map(|place| of_stranger(place.of(datagrams.bytes()))) {
+                ends.tally.note_drop(stopped.reason, Some(arrived.from), stopped.inner);
+            }
+            continue;
+        };
+        let (_, sender) = table.sender_at(number);
         for place in arrived.places() {
-            match (admit(place.of(datagrams.bytes()), sender, table, ends.shared.check), number) {
-                (Ok(()), Some(number)) => coalescer.push(datagrams.bytes(), place, number),
-                (Ok(()), None) => {}
-                (Err(stopped), _) => match sender {
-                    Some(sender) => ends.note_drops(1, stopped.reason, &sender.peer, stopped.inner),
-                    None => ends.tally.note_drop(stopped.reason, Some(arrived.from), stopped.inner),
-                },
+            match admit(place.of(datagrams.bytes()), sender, table) {
+                Ok(()) => coalescer.push(datagrams.bytes(), place, number),
+                Err(stopped) => ends.note_drops(1, stopped.reason, &sender.peer, stopped.inner),
             }
         }
     }
     let wall_ms = clock::wall_ms();
     for group in coalescer.groups() {
         let written = write(ends, datagrams.bytes(), coalescer, group);
-        count(ends, table, datagrams.bytes(), group, written, wall_ms)?;
+        settle(ends, table, datagrams.bytes(), group, written, wall_ms)?;
     }
     Ok(())
 }
@@ -86,7 +87,8 @@ fn write(ends: &Ends, buffer: &[u8], coalescer: &Coalescer, group: &Group) -> io
     ends.queue.write(&slices[..=group.count])
 }
 
-fn count(ends: &Ends, table: &Table, buffer: &[u8], group: &Group, written: io::Result<()>, wall_ms: u64) -> io::Result<()> {
+/// Counts what became of a group, for the tunnel and for its sender. An error means that the device is lost.
+fn settle(ends: &Ends, table: &Table, buffer: &[u8], group: &Group, written: io::Result<()>, wall_ms: u64) -> io::Result<()> {
     let (_, sender) = table.sender_at(group.origin);
     match written {
         Ok(()) => {

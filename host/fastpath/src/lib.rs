@@ -57,4 +57,3 @@ mod signal;
 pub use drops::{DropReason, Offender};
 pub use forwarder::{Settings, Tunnels, queues_for};
 pub use offload::{Crossed, Offloading, Offloads};
-pub use verdict::SourceCheck;

@@ -20,7 +20,6 @@ use crate::signal::Signal;
 use crate::table::Table;
 use crate::tun::Queue;
 use crate::udp::{News, Socket};
-use crate::verdict::SourceCheck;
 use crate::{inbound, outbound};
 
 /// What all pumps of a tunnel go by.
@@ -30,8 +29,6 @@ pub struct Shared {
     pub table: Arc<ArcSwap<Table>>,
     /// Nothing is sent after this moment of the boot clock, in milliseconds.
     pub valid_until: Arc<AtomicU64>,
-    /// Which inner sources are allowed.
-    pub check: SourceCheck,
     /// How they are ended.
     pub signal: Signal,
 }

@@ -6,48 +6,10 @@
 //! holds a lease, and the address is all that a lease tells.
 
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use crate::drops::DropReason;
 use crate::header::{Flaw, Packet};
 use crate::table::{Sender, Table};
-
-/// Which inner sources a sender may use. What is allowed for whom comes with the table; here only `Off` differs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum SourceCheck {
-    /// Only the sender's subnets.
-    Strict,
-    /// The sender's subnets and public addresses.
-    #[default]
-    Lease,
-    /// Any. The outer source must still hold a lease.
-    Off,
-}
-
-impl FromStr for SourceCheck {
-    type Err = NotASourceCheck;
-
-    fn from_str(text: &str) -> Result<Self, NotASourceCheck> {
-        match text {
-            "strict" => Ok(SourceCheck::Strict),
-            "lease" => Ok(SourceCheck::Lease),
-            "off" => Ok(SourceCheck::Off),
-            _ => Err(NotASourceCheck),
-        }
-    }
-}
-
-/// Text that names no source check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotASourceCheck;
-
-impl std::fmt::Display for NotASourceCheck {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("is none of strict, lease, off")
-    }
-}
-
-impl std::error::Error for NotASourceCheck {}
 
 /// A packet that does not go on: why, and the inner address that is the matter, where one can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,15 +55,18 @@ pub fn is_unreachable(reason: DropReason) -> bool {
     matches!(reason, DropReason::UnknownDestination | DropReason::OwnSubnet)
 }
 
-/// Whether what a datagram of `sender` holds may go on to the kernel. Its length is checked before its content, and the sender first of
-/// all, so that a stranger's datagrams are all counted as such.
-pub fn admit(bytes: &[u8], sender: Option<&Sender>, table: &Table, check: SourceCheck) -> Result<(), Stopped> {
-    let sender = sender.ok_or_else(|| Stopped::new(DropReason::UnknownSender, inner_source(bytes)))?;
+/// What stops a datagram whose outer source holds no lease, whatever it holds.
+pub fn of_stranger(bytes: &[u8]) -> Stopped {
+    Stopped::new(DropReason::UnknownSender, inner_source(bytes))
+}
+
+/// Whether what a datagram of `sender` holds may go on to the kernel. Its length is checked before its content.
+pub fn admit(bytes: &[u8], sender: &Sender, table: &Table) -> Result<(), Stopped> {
     if bytes.len() > table.mtu {
         return Err(Stopped::new(DropReason::Oversize, inner_source(bytes)));
     }
     let source = Packet::parse(bytes)?.source();
-    if check == SourceCheck::Off || sender.may_use(source) { Ok(()) } else { Err(Stopped::new(DropReason::InnerSource, Some(source))) }
+    if sender.may_use(source) { Ok(()) } else { Err(Stopped::new(DropReason::InnerSource, Some(source))) }
 }
 
 fn inner_source(bytes: &[u8]) -> Option<IpAddr> {
@@ -135,7 +100,9 @@ mod tests {
     }
 
     fn refusal(bytes: &[u8], outer: Ipv4Addr) -> Option<DropReason> {
-        admit(bytes, table().sender(outer.into()), &table(), SourceCheck::Lease).err().map(|stopped| stopped.reason)
+        let table = table();
+        let verdict = table.sender(outer.into()).map_or_else(|| Err(of_stranger(bytes)), |sender| admit(bytes, sender, &table));
+        verdict.err().map(|stopped| stopped.reason)
     }
 
     #[test]
@@ -156,18 +123,5 @@ mod tests {
         assert_eq!(refusal(&from([10, 5, 3, 9], 100), PEER), Some(DropReason::InnerSource));
         assert_eq!(refusal(&from([10, 5, 2, 9], 100)[..99], PEER), Some(DropReason::Truncated));
         assert_eq!(refusal(&[], PEER), Some(DropReason::Malformed));
-    }
-
-    #[test]
-    fn off_lets_any_inner_source_of_a_known_sender_in() {
-        let packet = from([172, 16, 0, 1], 60);
-        assert!(admit(&packet, table().sender(PEER.into()), &table(), SourceCheck::Off).is_ok());
-        assert!(admit(&packet, None, &table(), SourceCheck::Off).is_err());
-    }
-
-    #[test]
-    fn source_checks_are_read_by_name() {
-        assert_eq!("lease".parse(), Ok(SourceCheck::Lease));
-        assert_eq!("Lease".parse::<SourceCheck>(), Err(NotASourceCheck));
     }
 }

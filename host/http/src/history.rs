@@ -68,11 +68,6 @@ impl EventLog {
         self.newest.subscribe()
     }
 
-    /// How many follow it.
-    pub fn followers(&self) -> usize {
-        self.newest.receiver_count()
-    }
-
     fn lock(&self) -> MutexGuard<'_, VecDeque<Event>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

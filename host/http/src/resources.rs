@@ -202,5 +202,5 @@ pub async fn follow_events(State(served): State<Served>, Query(since): Query<Sin
 #[utoipa::path(get, path = "/stream", tag = "node",
     responses((status = 200, description = "An endless stream of changes", body = String, content_type = "text/event-stream"), Problems))]
 pub async fn follow(State(served): State<Served>) -> Response {
-    stream::changes(served.api, served.shutdown).into_response()
+    stream::snapshots(served.api, served.shutdown).into_response()
 }

@@ -25,7 +25,7 @@ const BYTES: u64 = 1_000_000;
 const SILENCE: Duration = Duration::from_secs(4);
 
 /// The stream for one client; it ends when `shutdown` is cancelled.
-pub fn changes(api: Api, shutdown: CancellationToken) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+pub fn snapshots(api: Api, shutdown: CancellationToken) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let client = Client { api, shutdown, sent: None };
     Sse::new(unfold(client, |client| async { client.next().await.map(|(event, client)| (Ok(event), client)) }))
 }

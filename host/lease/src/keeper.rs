@@ -239,7 +239,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
     async fn keep(&mut self) -> Result<(), Fatal> {
         loop {
             self.do_what_is_due().await?;
-            self.publish();
+            self.show();
             match self.wait().await {
                 Woken::Due => {}
                 Woken::News(generation, news) => self.hear(generation, news).await,
@@ -247,7 +247,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
                 Woken::WishChanged => self.wish_changed(),
                 Woken::Command(command) => {
                     if self.obey(command).await {
-                        self.publish();
+                        self.show();
                         return Ok(());
                     }
                 }
@@ -309,7 +309,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
                 Ok(())
             }
             Ok(snapshot) => {
-                let at_once = self.store_error.is_none();
+                let answered_at_first = self.store_error.is_none();
                 self.store_answered();
                 self.agenda.read = None;
                 let own = Self::owns(self.settings.node.clone(), self.public);
@@ -320,7 +320,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
                 self.follower.go_on_from(snapshot.cursor);
                 self.agenda.settle = Some(self.now());
                 self.refuse_to_start_with(first, snapshot.config.as_deref())?;
-                self.offer(snapshot.config, first && at_once).await;
+                self.offer(snapshot.config, first && answered_at_first).await;
                 Ok(())
             }
         }

@@ -128,6 +128,9 @@ pub fn rank(step: &Step) -> u8 {
     }
 }
 
+/// The first rank of a step that must come after the tunnels' tables: routes, and everything that is taken away.
+pub const AFTER_TABLES: u8 = 7;
+
 fn make_rank(item: &HostItem) -> u8 {
     match item {
         Item::Link(_) => 0,
@@ -136,7 +139,7 @@ fn make_rank(item: &HostItem) -> u8 {
         Item::Fdb(_) | Item::Wireguard(_) => 4,
         Item::Sender(_) => 5,
         Item::Endpoint(_) => 6,
-        Item::Route(_) => 7,
+        Item::Route(_) => AFTER_TABLES,
     }
 }
 

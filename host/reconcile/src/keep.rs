@@ -5,8 +5,8 @@ use std::io;
 
 use twill_model::Prefixes;
 
+use crate::files::NamesFile;
 use crate::links::Names;
-use crate::memory::NamesFile;
 
 /// The two files, and what is in them.
 pub(crate) struct Keeping {

@@ -11,7 +11,7 @@ use twill_model::state::{Desired, HostItem, HostKey, Observed, Step, Sysctl};
 use twill_model::status::WorkStatus;
 
 use crate::answers::fingerprint;
-use crate::diff::{Ownership, diff, present, rank};
+use crate::diff::{AFTER_TABLES, Ownership, diff, present, rank};
 use crate::drain::{Breaks, Leaving};
 use crate::failures::Failures;
 use crate::keep::Keeping;
@@ -32,9 +32,6 @@ use crate::{Inputs, sysctl};
 
 /// Making a link lets its addresses and settings be made: at most so many rounds in one pass.
 const ROUNDS: usize = 3;
-
-/// The first rank of a step that must come after the tunnels' tables: routes, and everything that is taken away.
-const AFTER_TABLES: u8 = 7;
 
 /// The state that goes from pass to pass.
 pub struct Pass<P, K, F> {
@@ -129,7 +126,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         self.teller.problems(&outcome.problems);
         let wake = self.wake(&round.planned, started);
         // They are told as targets, and a trial plan starts without.
-        round.planned.trials = Vec::new();
+        round.planned.to_prove = Vec::new();
         self.last = Some(round);
         Ok((outcome, wake))
     }

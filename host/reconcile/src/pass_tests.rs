@@ -6,7 +6,7 @@ use twill_model::item::{Device, Item, Route};
 use twill_model::status::Standing;
 
 use super::*;
-use crate::memory::NamesFile;
+use crate::files::NamesFile;
 use crate::testing::{FakeForwarder, FakeKernel, FakePlanner, PROTOCOL, inputs, lease, lock, net, settings, tun};
 
 struct Lab {

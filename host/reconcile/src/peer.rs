@@ -39,7 +39,7 @@ pub struct Weighed {
 
 /// A way that is to be tried, links not yet named.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trial {
+pub struct ToProve {
     /// Where its proof is kept.
     pub pair: Pair,
     /// Its place among the usable ways.
@@ -121,7 +121,7 @@ fn add(usable: Vec<Usable>, chosen: usize, weighed: &[Weighed], peer: &Lease, pl
             continue;
         }
         let legs = peer.subnets.iter().filter_map(|subnet| leaves_by(&items, subnet).map(|(on, mtu)| (subnet, on, mtu)));
-        planned.trials.push(Trial {
+        planned.to_prove.push(ToProve {
             pair: pair.clone(),
             rank: u32::try_from(rank).unwrap_or(u32::MAX),
             in_use: rank == chosen,

@@ -12,7 +12,7 @@ use twill_model::{Lease, Prefixes, Way};
 
 use crate::Inputs;
 use crate::answers::{Failing, Memo, Recalled, fingerprint, recall};
-use crate::peer::{Choice, Trial, plan_peer};
+use crate::peer::{Choice, ToProve, plan_peer};
 use crate::ports::{Base, Context, Network, PlanError, Planner};
 use crate::ways::WayNames;
 
@@ -29,7 +29,7 @@ pub struct Planned {
     /// The way in use to each peer.
     pub ways: BTreeMap<Prefixes, Choice>,
     /// Ways to try, a peer and way each.
-    pub trials: Vec<Trial>,
+    pub to_prove: Vec<ToProve>,
     /// The own ways with their names.
     pub own_ways: Vec<(String, Way)>,
     /// Name of the config's own way, if there is one.

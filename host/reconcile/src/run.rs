@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use twill_model::event::{Told, Weight};
 
-use crate::memory::NamesFile;
+use crate::files::NamesFile;
 use crate::pass::Pass;
 use crate::ports::{Forwarder, Kernel, Planner};
 use crate::trial::Questions;

@@ -14,14 +14,14 @@ use twill_model::{Addresses, Prefixes};
 use crate::Inputs;
 use crate::diff::LOOPBACK;
 use crate::links::Names;
-use crate::peer::Trial;
+use crate::peer::ToProve;
 use crate::plan::Planned;
 use crate::union::United;
 
 /// The ways to try, by what was planned.
 pub fn targets(planned: &Planned, united: &United, inputs: &Inputs, names: &Names) -> Vec<Target> {
     let public: BTreeMap<Prefixes, Addresses> = inputs.peers.iter().map(|peer| (peer.subnets, peer.public)).collect();
-    let target = |trial: &Trial| {
+    let target = |trial: &ToProve| {
         let legs = trial.legs.iter().filter_map(|(subnet, on, mtu)| {
             let link = names.resolve(&trial.pair.way, on, &inputs.node.underlay.name)?;
             let public = public.get(&trial.pair.peer)?.iter().find(|public| public.is_ipv4() == subnet.addr().is_ipv4());
@@ -30,7 +30,7 @@ pub fn targets(planned: &Planned, united: &United, inputs: &Inputs, names: &Name
         });
         Target { pair: trial.pair.clone(), rank: trial.rank, in_use: trial.in_use, legs: legs.collect() }
     };
-    planned.trials.iter().map(target).filter(|target| !target.legs.is_empty()).collect()
+    planned.to_prove.iter().map(target).filter(|target| !target.legs.is_empty()).collect()
 }
 
 fn leg(subnet: IpNet, to: IpAddr, link: LinkName, mtu: Option<u32>, united: &United, inputs: &Inputs) -> Option<Leg> {

@@ -9,7 +9,7 @@ use twill_model::firewall::{Filter, Ruleset};
 use twill_model::item::{Link, LinkName};
 use twill_model::state::{Hop, HostItem, Observed, Sysctl};
 use twill_model::status::{ItemStatus, PluginStatus, Snapshot, Standing, TunnelStatus};
-use twill_reconcile::memory::NamesFile;
+use twill_reconcile::files::NamesFile;
 use twill_reconcile::pass::Pass;
 use twill_reconcile::ports::{Forwarder, Forwarding, Kernel, Planner, Refused};
 use twill_reconcile::run::Wiring;

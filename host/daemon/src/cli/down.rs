@@ -10,8 +10,8 @@ use twill_kernel::{Netlink, OwnRoute, TakenDown};
 use twill_lease::remembered;
 use twill_model::NetworkConfig;
 use twill_model::item::LinkName;
+use twill_reconcile::files::NamesFile;
 use twill_reconcile::links::Names;
-use twill_reconcile::memory::NamesFile;
 
 use super::wait_for;
 use crate::compat::{running_flanneld, subnet_env};

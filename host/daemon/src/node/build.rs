@@ -19,7 +19,7 @@ use twill_model::NodeId;
 use twill_model::node::Node;
 use twill_model::status::Snapshot;
 use twill_plugin::{Plugins, Refusals, StoreHandle};
-use twill_reconcile::memory::NamesFile;
+use twill_reconcile::files::NamesFile;
 use twill_reconcile::ports::Forwarder;
 use twill_reconcile::run::{self, Wiring};
 use twill_reconcile::view::Outcome;
@@ -31,11 +31,11 @@ use super::control::Operator;
 use super::events::{Events, now_ms};
 use super::firewall::Firewall;
 use super::follow::{self, Followed};
+use super::hosts;
 use super::journal::Journal;
 use super::plugins::{self, Trials};
 use super::prober::prober;
 use super::report::Report;
-use super::roads;
 use super::show::Show;
 use super::snapshot::Constants;
 use super::subnet_file::{FileState, SubnetFile};
@@ -179,14 +179,14 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
         state: file,
     };
     let (probing, findings) = prober(outcome.subscribe(), parts.settings.ways.vxlan_tx_checksum, &parts.events, shutdown.clone());
-    let roads = watch::Sender::new(Arc::default());
+    let hosts = watch::Sender::new(Arc::default());
     let show = Show {
         constants: constants(&parts.settings, &parts.store),
         node: parts.node.subscribe(),
         cluster: handle.cluster(),
         outcome: outcome.subscribe(),
         reports: findings.reports,
-        roads: roads.subscribe(),
+        hosts: hosts.subscribe(),
         file: written,
         plugins: parts.plugins.clone(),
         tunnels: Arc::clone(&parts.tunnels),
@@ -223,7 +223,7 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     let firewall = Firewall::new(&parts.settings, subnet_env::networks(&parts.settings.instance.subnet_file));
     tasks.spawn(
         "inputs",
-        follow::inputs(
+        follow::cluster(
             handle.cluster(),
             parts.node.subscribe(),
             findings.proofs,
@@ -237,7 +237,7 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     tasks.spawn("reconciler", run::run(wiring, reads, Arc::clone(&again), questions, outcome, shutdown.clone()));
     tasks.spawn("journal", journal.follow(handle.cluster(), shutdown.clone()));
     tasks.spawn("prober", probing);
-    tasks.spawn("roads", roads::ask(shown, roads, shutdown.clone()));
+    tasks.spawn("hosts", hosts::ask(shown, hosts, shutdown.clone()));
     tasks.spawn("ways", watched.run(shutdown.clone()));
     tasks.spawn("pokes", follow::pokes(parts.tunnels, parts.plugins.clone(), again, followed.clone()));
     tasks.spawn("hang-up", follow::plugin_folders(parts.plugins, followed.clone()));

@@ -25,7 +25,7 @@ use super::underlay::Search;
 
 /// Keeps the reconciler's inputs up with the cluster, this node, and what is proved of ways. A lost own lease leaves the last inputs in force: the guard stops
 /// the sending, and the state is replaced once there is another lease. Nothing is planned on a network that another daemon serves.
-pub async fn inputs(
+pub async fn cluster(
     mut cluster: watch::Receiver<Arc<Cluster>>,
     mut node: watch::Receiver<Arc<Node>>,
     mut proofs: watch::Receiver<Arc<Proofs>>,
@@ -35,7 +35,7 @@ pub async fn inputs(
     shutdown: CancellationToken,
 ) {
     loop {
-        let next = inputs::inputs(&cluster.borrow_and_update(), &node.borrow_and_update(), &proofs.borrow_and_update(), &mut firewall);
+        let next = inputs::of(&cluster.borrow_and_update(), &node.borrow_and_update(), &proofs.borrow_and_update(), &mut firewall);
         if let Some(next) = next
             && alone.on(next.networks).await.is_ok()
         {

@@ -11,7 +11,7 @@ use twill_reconcile::Inputs;
 use super::firewall::Firewall;
 
 /// The reconciler's inputs; none while there is no config or no own lease.
-pub fn inputs(cluster: &Cluster, node: &Node, proofs: &Arc<Proofs>, firewall: &mut Firewall) -> Option<Inputs> {
+pub fn of(cluster: &Cluster, node: &Node, proofs: &Arc<Proofs>, firewall: &mut Firewall) -> Option<Inputs> {
     let config = cluster.config.as_ref()?;
     let mine = cluster.own.clone()?;
     let networks = networks(config);

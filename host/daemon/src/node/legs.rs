@@ -9,7 +9,7 @@ use twill_model::{Lease, Prefixes};
 use twill_reconcile::ways::backend_of;
 
 /// Whether hosts of peers that no way reaches answer an echo on the underlay.
-pub type Roads = BTreeMap<IpAddr, bool>;
+pub type HostsAlive = BTreeMap<IpAddr, bool>;
 
 /// A leg that does not work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,7 @@ fn here(item: &ItemStatus) -> Leg {
 }
 
 /// Where a way in use stops over which nothing, or nothing large, comes back.
-pub fn silent(way: &WayStatus, small_came: bool, peer: &Lease, roads: &Roads) -> Leg {
+pub fn silent(way: &WayStatus, small_came: bool, peer: &Lease, roads: &HostsAlive) -> Leg {
     let public = peer.public;
     if small_came {
         let missing = way.reason.as_deref().unwrap_or("large packets do not come back");

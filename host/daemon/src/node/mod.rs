@@ -1,7 +1,7 @@
 //! The node: the only place that knows all rooms. It builds them in order, joins the traits to their implementations, starts the tasks and ends
 //! them.
 //!
-//! The way of a lease through the tasks here: keeper → [`follow::inputs`] → reconciler → [`subnet_file`] and [`show`] → API.
+//! The way of a lease through the tasks here: keeper → [`follow::cluster`] → reconciler → [`subnet_file`] and [`show`] → API.
 
 mod alone;
 mod build;
@@ -13,6 +13,7 @@ pub mod firewall;
 mod follow;
 mod health;
 mod history;
+mod hosts;
 pub mod inputs;
 mod journal;
 mod legs;
@@ -25,7 +26,6 @@ mod record;
 pub mod rehearse;
 mod report;
 pub mod reservations;
-mod roads;
 mod show;
 mod snapshot;
 pub mod store;

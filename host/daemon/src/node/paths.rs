@@ -11,7 +11,7 @@ use twill_probe::report::Report;
 use twill_reconcile::peer::{Choice, Weighed};
 use twill_reconcile::view::Outcome;
 
-use super::legs::{Broken, Leg, Roads, silent};
+use super::legs::{Broken, HostsAlive, Leg, silent};
 
 /// What paths are made from.
 pub struct Seen<'a> {
@@ -22,7 +22,7 @@ pub struct Seen<'a> {
     /// What the prober found.
     pub reports: &'a BTreeMap<Pair, Report>,
     /// Which hosts of peers that no way reaches answer on the underlay.
-    pub roads: &'a Roads,
+    pub hosts: &'a HostsAlive,
     /// Now, by both clocks: the wall clock in milliseconds since the Unix epoch.
     pub now: (Instant, u64),
 }
@@ -50,7 +50,7 @@ fn path(peer: &Lease, seen: &Seen, broken: &Broken) -> PathStatus {
     let here = choice.way.as_deref().and_then(|way| broken.on_the_way(&peer.subnets, way));
     let state = if here.is_some() { PathState::Down } else { state(choice, &ways) };
     let small_came = report.and_then(|report| report.missing).is_some_and(|missing| missing.small_came);
-    let stopped = here.or_else(|| used.filter(|_| state == PathState::Down).map(|used| silent(used, small_came, peer, seen.roads)));
+    let stopped = here.or_else(|| used.filter(|_| state == PathState::Down).map(|used| silent(used, small_came, peer, seen.hosts)));
     PathStatus {
         way: choice.way.clone(),
         wanted: choice.ways.first().map(|first| first.name.clone()),

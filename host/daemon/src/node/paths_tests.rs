@@ -24,11 +24,11 @@ fn weighed(name: &str, verdict: Verdict) -> Weighed {
 
 /// The path by these ways, of which `used` is in use.
 fn told(used: Option<&str>, ways: Vec<Weighed>) -> PathStatus {
-    seen(used, ways, false, Vec::new(), &Roads::new())
+    seen(used, ways, false, Vec::new(), &HostsAlive::new())
 }
 
 /// The same with more that is known: small echoes come back, items of this node, hosts that answer.
-fn seen(used: Option<&str>, ways: Vec<Weighed>, small_came: bool, items: Vec<ItemStatus>, roads: &Roads) -> PathStatus {
+fn seen(used: Option<&str>, ways: Vec<Weighed>, small_came: bool, items: Vec<ItemStatus>, hosts: &HostsAlive) -> PathStatus {
     let silent = Missing { rounds: 3, small_came, v4: !small_came, v6: false, bytes: 1450 };
     let report = |weighed: &Weighed| {
         let missing = (weighed.proof.verdict == Verdict::Failed).then_some(silent);
@@ -42,7 +42,7 @@ fn seen(used: Option<&str>, ways: Vec<Weighed>, small_came: bool, items: Vec<Ite
     let choice = Choice { way: used.map(str::to_owned), reason: "its first way".into(), ways };
     let outcome = Outcome { items: items.into(), ways: [(peer().subnets, choice)].into(), ..Outcome::default() };
     let cluster = Cluster { peers: vec![peer()], ..Cluster::default() };
-    paths(&Seen { cluster: &cluster, outcome: &outcome, reports: &reports, roads, now: (Instant::now(), 1_000_000) }).remove(0)
+    paths(&Seen { cluster: &cluster, outcome: &outcome, reports: &reports, hosts, now: (Instant::now(), 1_000_000) }).remove(0)
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_path_that_is_down_names_the_leg() {
     use Verdict::{Failed, Proved};
     let failed = || vec![weighed("vxlan", Failed)];
     let short = |path: PathStatus| (path.state, path.stops_at.expect("a leg"), path.leg.expect("a sentence"));
-    let road = |answers: bool| Roads::from([("192.0.2.2".parse().expect("an address"), answers)]);
+    let road = |answers: bool| HostsAlive::from([("192.0.2.2".parse().expect("an address"), answers)]);
 
     let (state, at, says) = short(seen(Some("vxlan"), failed(), false, Vec::new(), &road(true)));
     assert_eq!((state, at.as_str()), (PathState::Down, "UDP port 8472"));
@@ -102,9 +102,9 @@ fn a_path_that_is_down_names_the_leg() {
     // Echoes leave by their link: they come back while the route is gone.
     let proved = || vec![weighed("vxlan", Proved)];
     let gone = vec![item("fdb", "vxlan", Standing::Missing, "fdb"), item("route", "vxlan", Standing::Missing, "10.1.2.0/24 via 10.1.2.0")];
-    let (state, at, says) = short(seen(Some("vxlan"), proved(), false, gone, &Roads::new()));
+    let (state, at, says) = short(seen(Some("vxlan"), proved(), false, gone, &HostsAlive::new()));
     assert_eq!((state, at.as_str(), says.as_str()), (PathState::Down, "the route here", "on this node: the route 10.1.2.0/24 is missing"));
-    let (_, at, _) = short(seen(Some("vxlan"), proved(), false, vec![item("link", "vxlan", Standing::Failed, "link")], &Roads::new()));
+    let (_, at, _) = short(seen(Some("vxlan"), proved(), false, vec![item("link", "vxlan", Standing::Failed, "link")], &HostsAlive::new()));
     assert_eq!(at, "the link here");
     for harmless in [
         item("route", "vxlan", Standing::Present, "10.1.2.0/24"),
@@ -112,7 +112,7 @@ fn a_path_that_is_down_names_the_leg() {
         item("route", "vxlan", Standing::Missing, "10.1.2.0/24 metric 9 dev x"),
         item("sysctl", "vxlan", Standing::Missing, "1"),
     ] {
-        let path = seen(Some("vxlan"), proved(), false, vec![harmless.clone()], &Roads::new());
+        let path = seen(Some("vxlan"), proved(), false, vec![harmless.clone()], &HostsAlive::new());
         assert_eq!((path.state, path.stops_at), (PathState::Moved, None), "{harmless:?}");
     }
 }

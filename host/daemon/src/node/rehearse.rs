@@ -28,8 +28,8 @@ use twill_model::{Lease, Lifetime, NetworkConfig, NodeId, Prefixes};
 use twill_plugin::{Backends, Refusals, StoreHandle};
 use twill_reconcile::Inputs;
 use twill_reconcile::changes::{changes, link_words};
+use twill_reconcile::files::NamesFile;
 use twill_reconcile::links::Names;
-use twill_reconcile::memory::NamesFile;
 use twill_reconcile::pass::Pass;
 use twill_reconcile::ports::Planner;
 use twill_reconcile::run::Wiring;
@@ -82,7 +82,7 @@ pub async fn rehearse(settings: RunSettings, config: Option<String>, running: Op
     let (cluster, mut notes) = stage.lease(config.as_deref()).await?;
     let node = stage.node.borrow().clone();
     let mut firewall = Firewall::new(&stage.settings, networks(&stage.settings.instance.subnet_file));
-    let Some(inputs) = inputs::inputs(&cluster, &node, &Arc::default(), &mut firewall) else {
+    let Some(inputs) = inputs::of(&cluster, &node, &Arc::default(), &mut firewall) else {
         return Err(Exit::failed(nothing_to_plan(&cluster)));
     };
     let (kernel, outcome) = stage.reconcile(&inputs).await;

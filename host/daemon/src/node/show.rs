@@ -16,7 +16,7 @@ use twill_reconcile::ports::Forwarder;
 use twill_reconcile::view::Outcome;
 
 use super::events::Events;
-use super::legs::Roads;
+use super::legs::HostsAlive;
 use super::prober::Reports;
 use super::record::Record;
 use super::snapshot::{Constants, Now, Parts, snapshot};
@@ -47,7 +47,7 @@ pub struct Show {
     /// What the prober found.
     pub reports: watch::Receiver<Reports>,
     /// Which hosts of peers that no way reaches answer on the underlay.
-    pub roads: watch::Receiver<Arc<Roads>>,
+    pub hosts: watch::Receiver<Arc<HostsAlive>>,
     /// How subnet.env is.
     pub file: watch::Receiver<FileState>,
     /// The plugins.
@@ -72,12 +72,12 @@ impl Show {
         loop {
             let news = tokio::select! {
                 () = shutdown.cancelled() => return,
-                changed = self.node.changed() => changed.is_ok(),
-                changed = self.cluster.changed() => changed.is_ok(),
-                changed = self.outcome.changed() => changed.is_ok(),
-                changed = self.reports.changed() => changed.is_ok(),
-                changed = self.roads.changed() => changed.is_ok(),
-                changed = self.file.changed() => changed.is_ok(),
+                changed = self.node.changed() => if changed.is_err() { return } else { true },
+                changed = self.cluster.changed() => if changed.is_err() { return } else { true },
+                changed = self.outcome.changed() => if changed.is_err() { return } else { true },
+                changed = self.reports.changed() => if changed.is_err() { return } else { true },
+                changed = self.hosts.changed() => if changed.is_err() { return } else { true },
+                changed = self.file.changed() => if changed.is_err() { return } else { true },
                 () = self.events.news.notified() => true,
                 _ = beat.tick() => {
                     beats += 1;
@@ -105,13 +105,13 @@ impl Show {
         let cluster = self.cluster.borrow_and_update().clone();
         let outcome = self.outcome.borrow_and_update().clone();
         let reports = self.reports.borrow_and_update().clone();
-        let roads = self.roads.borrow_and_update().clone();
+        let hosts = self.hosts.borrow_and_update().clone();
         let parts = Parts {
             node: &node,
             cluster: &cluster,
             outcome: &outcome,
             reports: &reports,
-            roads: &roads,
+            hosts: &hosts,
             plugins: self.plugins.status(),
             tunnels,
             events: self.events.list(),

@@ -16,7 +16,7 @@ use twill_probe::report::Report;
 use twill_reconcile::view::Outcome;
 use twill_reconcile::ways::backend_of;
 
-use super::legs::Roads;
+use super::legs::HostsAlive;
 use super::paths::Seen;
 use super::reach::cut_off;
 use super::subnet_file::FileState;
@@ -45,7 +45,7 @@ pub struct Parts<'a> {
     /// What the prober found.
     pub reports: &'a BTreeMap<Pair, Report>,
     /// Which hosts of peers that no way reaches answer on the underlay.
-    pub roads: &'a Roads,
+    pub hosts: &'a HostsAlive,
     /// The plugins.
     pub plugins: Vec<PluginStatus>,
     /// The tunnels' counters.
@@ -79,7 +79,7 @@ pub fn snapshot(constants: &Constants, parts: Parts) -> Snapshot {
     let network = network_status(parts.cluster);
     let paths = paths(&parts);
     Snapshot {
-        node: node_status(constants, &parts, cut_off(&paths, parts.roads)),
+        node: node_status(constants, &parts, cut_off(&paths, parts.hosts)),
         leases: leases(&parts),
         paths,
         state: parts.outcome.items.clone(),
@@ -119,8 +119,8 @@ fn range_status<N: Prefix>(range: &Range<N>, taken: impl Iterator<Item = N>) -> 
 }
 
 fn paths(parts: &Parts) -> Vec<PathStatus> {
-    let Parts { cluster, outcome, reports, roads, .. } = *parts;
-    super::paths::paths(&Seen { cluster, outcome, reports, roads, now: (Instant::now(), parts.now.unix_ms) })
+    let Parts { cluster, outcome, reports, hosts, .. } = *parts;
+    super::paths::paths(&Seen { cluster, outcome, reports, hosts, now: (Instant::now(), parts.now.unix_ms) })
 }
 
 fn node_status(constants: &Constants, parts: &Parts, cut_off: Option<String>) -> NodeStatus {
@@ -229,7 +229,7 @@ mod tests {
             cluster: &cluster,
             outcome: &outcome,
             reports: &BTreeMap::new(),
-            roads: &Roads::new(),
+            hosts: &HostsAlive::new(),
             plugins: Vec::new(),
             tunnels: Vec::new(),
             events: Vec::new(),

@@ -131,7 +131,12 @@ impl Server {
         let mut stream = TcpStream::connect(&self.address).await.expect("a connection");
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address);
         stream.write_all(request.as_bytes()).await.expect("sent");
-        Events { lines: BufReader::new(stream) }
+        // With the head of the answer it is settled where the events begin.
+        let (mut lines, mut line) = (BufReader::new(stream), String::new());
+        while !line.ends_with("\r\n\r\n") {
+            assert_ne!(lines.read_line(&mut line).await.expect("a head"), 0, "the server hung up: {line}");
+        }
+        Events { lines }
     }
 }
 

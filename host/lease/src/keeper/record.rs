@@ -47,11 +47,11 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
             self.previous = Some(own.clone());
             self.own = Own::Unsure(own);
         }
-        self.publish();
+        self.show();
     }
 
     /// Shows the newest state, and has it written to disk soon.
-    pub(super) fn publish(&mut self) {
+    pub(super) fn show(&mut self) {
         let next = self.cluster_now();
         let (mut own_changed, mut news) = (false, false);
         self.cluster.send_if_modified(|current| {

@@ -239,7 +239,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
         let text = format!("lease {} is no longer this node's: {why}; nothing is sent from it, and another one is claimed", lease.subnets);
         let told = Told::new(Kind::OwnLease, text).about(lease.subnets);
         self.say(Weight::Error, told.because(why).did("stopped sending from it and claims another"));
-        self.publish();
+        self.show();
     }
 
     /// What changes of the watch mean for the own lease.

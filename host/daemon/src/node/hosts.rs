@@ -10,7 +10,7 @@ use twill_model::status::{PathState, Snapshot};
 use twill_probe::road::answers;
 
 use super::events::now_ms;
-use super::legs::Roads;
+use super::legs::HostsAlive;
 
 /// The pause between two rounds.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 16;
 
 /// Asks until `shutdown`. Hosts whose paths work are forgotten.
-pub async fn ask(mut shown: watch::Receiver<Arc<Snapshot>>, out: watch::Sender<Arc<Roads>>, shutdown: CancellationToken) {
+pub async fn ask(mut shown: watch::Receiver<Arc<Snapshot>>, out: watch::Sender<Arc<HostsAlive>>, shutdown: CancellationToken) {
     let mut last = None;
     loop {
         let silent = silent(&shown.borrow_and_update());
@@ -42,7 +42,7 @@ pub async fn ask(mut shown: watch::Receiver<Arc<Snapshot>>, out: watch::Sender<A
         }
         let found = asked.join_all().await;
         out.send_if_modified(|known| {
-            let mut next: Roads =
+            let mut next: HostsAlive =
                 known.iter().filter(|(address, _)| silent.contains(address)).map(|(address, came)| (*address, *came)).collect();
             next.extend(found);
             let news = **known != next;
