@@ -20,7 +20,8 @@ fn killed_with_a_trace(node: &Node) -> Result<String> {
     let routes = node.ip_json("route show table main")?;
     let mut ours = routes.as_array().into_iter().flatten().filter(|route| route["dev"] == "flannel0" && route["protocol"] != "kernel");
     let protocol = ours.next().with_context(|| format!("no route of twill's: {routes}"))?["protocol"].to_string();
-    let trace = "10.50.99.0/24".to_string();
+    // The first subnet of a network is no node's.
+    let trace = "10.50.0.0/24".to_string();
     node.ip(&format!("route add {trace} dev eth0 proto {}", protocol.trim_matches('"')))?;
     node.kill()?;
     Ok(trace)

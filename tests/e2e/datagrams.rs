@@ -87,13 +87,17 @@ fn deliver(by: &Node, to: &Node, claimed: Ipv4Addr, payload: &[u8]) -> Result<()
 fn cases(b: &Node, outsider: &Node, ear: &Ear, honest: &dyn Fn(&[u8]) -> Vec<u8>) -> Vec<Case> {
     let peer = b.address();
     let case = |what, from, payload, reason| Case { what, from, payload, reason };
-    let from_elsewhere = packet::udp("10.50.200.9:4000".parse().expect("an address"), ear.address(), b"x");
+    // The first subnet of a network is no node's.
+    let from_elsewhere = packet::udp("10.50.0.9:4000".parse().expect("an address"), ear.address(), b"x");
     let from_own_subnet = packet::udp(SocketAddrV4::new(*ear.address().ip(), 4000), ear.address(), b"x");
     let changed = |at: usize, value: u8| {
         let mut packet = honest(b"x");
         packet[at] = value;
         packet
     };
+    // Whatever the subnets are, it is not what it was.
+    let mut wrong = honest(b"x");
+    wrong[10] ^= 0xff;
     let mut cut = honest(b"xxxxxxxxxxxxxxxx");
     cut.truncate(30);
     vec![
@@ -103,7 +107,7 @@ fn cases(b: &Node, outsider: &Node, ear: &Ear, honest: &dyn Fn(&[u8]) -> Vec<u8>
         case("an inner source of the receiver's own subnet", peer, from_own_subnet, "inner-source"),
         case("an empty datagram", peer, vec![], "malformed"),
         case("random bytes", peer, (0..200u8).map(|byte| byte.wrapping_mul(151)).collect(), "malformed"),
-        case("a wrong header checksum", peer, changed(10, 0xab), "malformed"),
+        case("a wrong header checksum", peer, wrong, "malformed"),
         case("a header length under 20", peer, changed(0, 0x44), "malformed"),
         case("a packet cut short", peer, cut, "truncated"),
         case("a packet longer than the MTU", peer, honest(&[7; 1_500]), "oversize"),
