@@ -42,12 +42,8 @@ fn read_by_tshark(offloads: &str) -> Result<()> {
     let nodes = [lab.node("a")?, lab.node("b")?];
     for node in &nodes {
         bare(node)?;
-        node.start(Launch::now().flags(&["--udp-offload", offloads]))?;
     }
-    nodes.iter().try_for_each(|node| node.ready(SOON))?;
-    lab.wait_for_routes(&[&nodes[0], &nodes[1]], SOON)?;
-    let pods = [nodes[0].pod("p1")?, nodes[1].pod("p1")?];
-    pods[0].reaches(&pods[1], SOON)?;
+    let pods = reaching(&lab, &nodes, offloads)?;
     let captures = [Capture::of(&nodes[0], &pods)?, Capture::of(&nodes[1], &pods)?];
     let mut ears = Vec::new();
     for (from, to) in [(0, 1), (1, 0)] {
@@ -59,6 +55,16 @@ fn read_by_tshark(offloads: &str) -> Result<()> {
     captures.into_iter().try_for_each(|capture| capture.faultless("ip", offloads))
 }
 
+/// A pod on each node, once daemons with these offloads carry their packets.
+fn reaching(lab: &Lab, nodes: &[Node; 2], offloads: &str) -> Result<[Pod; 2]> {
+    nodes.iter().try_for_each(|node| node.start(Launch::now().flags(&["--udp-offload", offloads])))?;
+    nodes.iter().try_for_each(|node| node.ready(SOON))?;
+    lab.wait_for_routes(&nodes.each_ref(), SOON)?;
+    let pods = [nodes[0].pod("p1")?, nodes[1].pod("p1")?];
+    pods[0].reaches(&pods[1], SOON)?;
+    Ok(pods)
+}
+
 /// The same on an underlay whose nodes reach each other by IPv6 alone, for pods that talk by IPv6.
 fn v6_read_by_tshark(offloads: &str) -> Result<()> {
     let (lab, nodes) = machines(&format!(r#"{{{V4},{V6},"Backend":{{"Type":"udp"}}}}"#), ["a", "b"])?;
@@ -67,12 +73,8 @@ fn v6_read_by_tshark(offloads: &str) -> Result<()> {
         node.ip("-4 route add unreachable 192.168.50.0/24")?;
         node.ip("-6 route add default via fd50::fe")?;
         bare(node)?;
-        node.start(Launch::now().flags(&["--udp-offload", offloads]))?;
     }
-    nodes.iter().try_for_each(|node| node.ready(SOON))?;
-    lab.wait_for_routes(&[&nodes[0], &nodes[1]], SOON)?;
-    let pods = [nodes[0].pod("p1")?, nodes[1].pod("p1")?];
-    pods[0].reaches(&pods[1], SOON)?;
+    let pods = reaching(&lab, &nodes, offloads)?;
     let v6 = [give_v6(&nodes[0], &pods[0])?, give_v6(&nodes[1], &pods[1])?];
     let captures = [Capture::of(&nodes[0], &pods)?, Capture::of(&nodes[1], &pods)?];
     for (from, to) in [(0, 1), (1, 0)] {
