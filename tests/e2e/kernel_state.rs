@@ -14,7 +14,7 @@ pub type Facts = BTreeMap<(String, String), String>;
 pub type Differences = BTreeMap<(String, String), (Option<String>, Option<String>)>;
 
 /// Settings below conf/<link> that twill may change.
-const OF_LINKS: [(&str, &[&str]); 2] = [("ipv4", &["rp_filter", "accept_local"]), ("ipv6", &["accept_ra", "disable_ipv6"])];
+const OF_LINKS: [(&str, &[&str]); 2] = [("ipv4", &["rp_filter", "accept_local", "arp_announce"]), ("ipv6", &["accept_ra", "disable_ipv6"])];
 
 /// Links, addresses, routes, permanent entries and settings of a node. What the kernel adds by itself is left out.
 pub fn facts(node: &Node) -> Result<Facts> {

@@ -86,8 +86,9 @@ fn after_changes() -> Result<()> {
     // Three ways are received on, two of them by links, and packets may come back otherwise than they went.
     ensure!(a.has_link("flannel0") && a.has_link("flannel.1"), "{}", a.ip("-br link")?);
     let changed = differences(&before, &facts(&a)?);
-    let filter = |place: &str| changed.keys().any(|(kind, what)| kind == "sysctl" && what.contains(place) && what.contains("rp_filter"));
-    ensure!(filter("eth0") && filter("flannel0"), "nothing was to be put back: {changed:#?}");
+    let set = |place: &str, name: &str| changed.keys().any(|(kind, what)| kind == "sysctl" && what.contains(place) && what.contains(name));
+    let all = set("eth0", "rp_filter") && set("flannel0", "rp_filter") && set("eth0", "arp_announce");
+    ensure!(all, "not all that is to be put back was set: {changed:#?}");
     down(&a, &[])?;
     as_before(&a, &before, &rules_before)
 }

@@ -10,7 +10,7 @@ use lab::transfer::transfer;
 use lab::{Lab, Node, Pod, wait_until};
 use serde_json::Value;
 
-use crate::families::{V4, V6, answers, cluster, give_v6, lines, machines, pods, published, start};
+use crate::families::{V4, V6, answers, cluster, give_v6, lines, machines, pods, published, start, underlay_v6};
 use crate::story::{SOON, flowing};
 
 /// The tests of this subject.
@@ -22,6 +22,7 @@ pub const TESTS: &[Test] = &[
     Test::new("vxlan: options reach the device, and a smaller underlay MTU the pods", options),
     Test::new("vxlan: another VNI is another device, and the old one goes", another_vni),
     Test::new("vxlan: with direct routing only peers behind a router are tunnelled to", direct_routing),
+    Test::new("vxlan: direct routing of a dual-stack cluster sends IPv6 so too", direct_routing_v6),
     Test::new("vxlan: a restart keeps device and MAC, and loses no packet", restart),
     Test::new("vxlan: a device that flannel left is taken over without a lost packet", take_over),
     Test::new("vxlan: the devices of both families that flannel left are taken over without a lost packet", take_over_both),
@@ -164,14 +165,7 @@ fn another_vni() -> Result<()> {
 fn direct_routing() -> Result<()> {
     let (lab, nodes) = machines(&config(V4, r#","DirectRouting":true"#), ["a", "b", "far"])?;
     let [a, b, far] = &nodes;
-    // The third machine is behind a router: the switch, with an address in its network.
-    lab.switch().ip("address add 192.168.51.254/24 dev br0")?;
-    lab.switch().sysctl("net.ipv4.ip_forward", "1")?;
-    lab.switch().sysctl("net.ipv4.conf.br0.send_redirects", "0")?;
-    lab.switch().sysctl("net.ipv4.conf.all.send_redirects", "0")?;
-    far.ip("address flush dev eth0")?;
-    far.ip("address add 192.168.51.9/24 dev eth0")?;
-    far.ip("route add default via 192.168.51.254")?;
+    behind_a_router(&lab, far)?;
     a.rp_filter(1)?;
     start(&nodes.each_ref())?;
     let pods = pods(&nodes)?;
@@ -184,6 +178,53 @@ fn direct_routing() -> Result<()> {
     let filter = a.net().read_sysctl("net.ipv4.conf.eth0.rp_filter")?;
     ensure!(filter == "2", "rp_filter {filter} would drop what comes by another way");
     ensure!(a.subnet_env("FLANNEL_MTU")? == "1450");
+    Ok(())
+}
+
+fn direct_routing_v6() -> Result<()> {
+    let (lab, nodes) = machines(&config(&format!("{V4},{V6}"), r#","DirectRouting":true"#), ["a", "b", "far"])?;
+    let [a, b, far] = &nodes;
+    behind_a_router(&lab, far)?;
+    for near in [a, b] {
+        near.ip("-6 route add fd51::/64 via fd50::fe")?;
+    }
+    start(&nodes.each_ref())?;
+    let pods = pods(&nodes)?;
+    for (node, pod) in nodes.iter().zip(&pods) {
+        give_v6(node, pod)?;
+    }
+    let subnet = |of: &Node| Ok::<_, anyhow::Error>(of.subnet_env("FLANNEL_IPV6_SUBNET")?.replace("::1/64", "::/64"));
+    for (to, pod) in [(b, &pods[1]), (far, &pods[2])] {
+        let address = subnet(to)?.replace("::/64", "::2").parse()?;
+        answers(|| pods[0].net().command("ping"), &[], address)?;
+        answers(|| pods[0].net().command("ping"), &["-s1000"], address)?;
+        pods[0].reaches(pod, SOON)?;
+    }
+    let route = |to: &Node| Ok::<_, anyhow::Error>(lines(&a.ip(&format!("-6 route show {}", subnet(to)?))?).join("; "));
+    let direct = format!("{} via {} dev eth0 proto 73 metric 1024 pref medium", subnet(b)?, underlay_v6(b));
+    ensure!(route(b)? == direct, "{} instead of {direct}", route(b)?);
+    let base = subnet(far)?.replace("/64", "");
+    let tunnelled = format!("{} via {base} dev flannel-v6.1 proto 73 metric 1024 onlink pref medium", subnet(far)?);
+    ensure!(route(far)? == tunnelled, "{} instead of {tunnelled}", route(far)?);
+    let fdb = fdb(a, "flannel-v6.1")?;
+    ensure!(lines(&fdb).len() == 1 && fdb.contains("dst fd51::9"), "{fdb}");
+    Ok(())
+}
+
+/// Puts a machine into another network, behind a router: the switch, with addresses in it.
+fn behind_a_router(lab: &Lab, far: &Node) -> Result<()> {
+    let router = lab.switch();
+    router.ip("address add 192.168.51.254/24 dev br0")?;
+    router.ip("-6 address add fd51::fe/64 dev br0 nodad")?;
+    router.sysctl("net.ipv4.ip_forward", "1")?;
+    router.sysctl("net.ipv6.conf.all.forwarding", "1")?;
+    router.sysctl("net.ipv4.conf.br0.send_redirects", "0")?;
+    router.sysctl("net.ipv4.conf.all.send_redirects", "0")?;
+    far.ip("address flush dev eth0 scope global")?;
+    far.ip("address add 192.168.51.9/24 dev eth0")?;
+    far.ip("route add default via 192.168.51.254")?;
+    far.ip("-6 address add fd51::9/64 dev eth0 nodad")?;
+    far.ip("-6 route add fd50::/64 via fd51::fe")?;
     Ok(())
 }
 

@@ -68,6 +68,13 @@ struct Round {
     done: usize,
 }
 
+impl Round {
+    /// The kernel settings that it wanted.
+    fn sysctl_paths(&self) -> Vec<String> {
+        self.united.desired.sysctls.iter().map(|wanted| wanted.path.clone()).collect()
+    }
+}
+
 impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
     /// The first pass of a daemon.
     pub fn new(wiring: Wiring<P, K, F>) -> Self {
@@ -102,11 +109,12 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
         self.work.passes += 1;
         self.networks.retain(|networks| *networks != inputs.networks);
         self.networks.push(inputs.networks);
-        let mut sysctls = Vec::new();
+        // Settings come before all else in a round, so those of the last pass are looked at from the first round on.
+        let mut sysctls = self.last.as_ref().map(Round::sysctl_paths).unwrap_or_default();
         let mut last = None;
         for _ in 0..ROUNDS {
             let round = self.round(inputs, &sysctls).await?;
-            let paths: Vec<String> = round.united.desired.sysctls.iter().map(|wanted| wanted.path.clone()).collect();
+            let paths = round.sysctl_paths();
             let finished = round.done == 0 && paths == sysctls;
             sysctls = paths;
             last = Some(round);
@@ -333,10 +341,9 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
 
     async fn outcome(&mut self, inputs: &Inputs, round: &Round) -> Outcome {
         // Look once more when something was changed, so that what is told is what is there.
-        let paths = round.united.desired.sysctls.iter().map(|wanted| wanted.path.clone()).collect();
         let observed = match round.done {
             0 => round.observed.clone(),
-            _ => self.wiring.kernel.observe(paths).await.unwrap_or_else(|_| round.observed.clone()),
+            _ => self.wiring.kernel.observe(round.sysctl_paths()).await.unwrap_or_else(|_| round.observed.clone()),
         };
         let links = self.names.ours().cloned().collect();
         let held = self.held(&round.united.desired);

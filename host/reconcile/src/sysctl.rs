@@ -12,6 +12,8 @@ use crate::{Inputs, Settings};
 /// * Forwarding, since pods are reached through this host.
 /// * `rp_filter` 2 (loose) on own links: while ways change, paths are asymmetric, and strict filtering drops them. On the underlay too while pods'
 ///   packets come over it bare: by a route of the plan, or because this node can be reached in more than one way.
+/// * `arp_announce` 2 on the underlay in the same case: the kernel would ask for a peer's MAC with the overlay address of the packet that waits, and the
+///   peer would not learn from the question that this node's MAC is another now.
 /// * `accept_local` on tunnels: the fast path answers pods with ICMP errors whose source is the tunnel's own address.
 /// * No router advertisements on VXLAN devices, as flannel has it: there are no routers on them, and a pod must not play one.
 /// * No IPv6 on tunnels of an IPv4 network: the kernel would send router solicitations that nobody can carry.
@@ -26,7 +28,9 @@ pub fn wanted(desired: &Desired, inputs: &Inputs, settings: &Settings) -> Vec<Sy
         }
     }
     if bare_over_underlay(desired, inputs) {
-        wanted.push(sysctl(format!("net/ipv4/conf/{}/rp_filter", inputs.node.underlay.name), "2"));
+        let conf = format!("net/ipv4/conf/{}", inputs.node.underlay.name);
+        wanted.push(sysctl(format!("{conf}/rp_filter"), "2"));
+        wanted.push(sysctl(format!("{conf}/arp_announce"), "2"));
     }
     wanted
 }
@@ -99,12 +103,13 @@ mod tests {
     }
 
     #[test]
-    fn the_underlay_is_filtered_loosely_while_pods_packets_come_over_it_bare() {
-        let underlay = "net/ipv4/conf/eth0/rp_filter=2".to_owned();
-        assert!(paths(vec![route("eth0")], &inputs(&[2])).contains(&underlay));
-        assert!(!paths(vec![route("flannel.1")], &inputs(&[2])).contains(&underlay));
+    fn the_underlay_is_set_while_pods_packets_come_over_it_bare() {
+        let underlay = ["net/ipv4/conf/eth0/rp_filter=2".to_owned(), "net/ipv4/conf/eth0/arp_announce=2".to_owned()];
+        let set = |paths: &[String]| underlay.iter().filter(|path| paths.contains(path)).count();
+        assert_eq!(set(&paths(vec![route("eth0")], &inputs(&[2]))), 2);
+        assert_eq!(set(&paths(vec![route("flannel.1")], &inputs(&[2]))), 0);
         let mut two = inputs(&[2]);
         two.mine.ways.extend(two.mine.ways.clone());
-        assert!(paths(Vec::new(), &two).contains(&underlay));
+        assert_eq!(set(&paths(Vec::new(), &two)), 2);
     }
 }

@@ -65,6 +65,8 @@ pub fn send_to(context: &Context, peer: &Lease, over: &Way, road: Road) -> Resul
     })
 }
 
+/// Behind NAT flanneld gives the device the public address as `local` (spec 4.1), which is none of this host's: the kernel then finds no route for any packet of
+/// it and counts each as a carrier error. The interface's own address is given instead; peers are told the public one all the same.
 fn link(family: Family, context: &Context, settings: &Settings, mtu: u32) -> Result<Link, Refusal> {
     let local = family.interface_address(&context.node.underlay, &context.node.public)?.to_owned();
     let Settings { vni, port, learning, gbp, .. } = *settings;
