@@ -64,6 +64,7 @@ mod story;
 mod swap;
 mod swap_store;
 mod toll;
+mod turns;
 mod udp_families;
 mod vxlan;
 mod walk;
@@ -113,6 +114,7 @@ fn main() -> ExitCode {
         claims::TESTS,
         change::TESTS,
         change_families::TESTS,
+        turns::TESTS,
         six::TESTS,
         sizes::TESTS,
         backend::TESTS,

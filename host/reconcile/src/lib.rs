@@ -29,6 +29,7 @@ pub(crate) mod tell;
 mod testing;
 pub mod trial;
 pub mod tunnel;
+pub(crate) mod turns;
 pub mod union;
 pub mod view;
 pub mod ways;

@@ -1,6 +1,7 @@
 //! The plan for sending to one peer: its ways in order, which of them can be used, which one is taken, and which are tried beside it.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use ipnet::IpNet;
 use twill_model::item::{Device, Item};
@@ -100,7 +101,8 @@ pub(crate) async fn plan_peer<P: Planner>(
     }
     let proofs: Vec<Proof> = usable.iter().map(|usable| weighed[usable.place].proof).collect();
     let current = memory.current.get(&peer.subnets).and_then(|name| usable.iter().position(|usable| weighed[usable.place].name == *name));
-    let chosen = choose(&proofs, current);
+    let turns = &mut memory.turns;
+    let chosen = choose(&proofs, current).map(|chosen| turns.take(&inputs.mine.subnets, peer.subnets, &proofs, chosen, Instant::now()));
     let way = chosen.map(|chosen| weighed[usable[chosen].place].name.clone());
     if let Some(way) = &way {
         memory.current.insert(peer.subnets, way.clone());
@@ -139,8 +141,24 @@ fn reason(weighed: &[Weighed], chosen: Option<usize>) -> String {
     if weighed.is_empty() {
         return "it publishes no way".to_owned();
     }
+    if all_failed(weighed) {
+        return "the peer answers by none of its ways: they take turns".to_owned();
+    }
     let before = &weighed[..chosen.unwrap_or(weighed.len())];
     if before.is_empty() { "its first way".to_owned() } else { before.iter().map(Weighed::words).collect::<Vec<_>>().join("; ") }
+}
+
+/// True when there are several ways to use, and the peer answers by none.
+fn all_failed(weighed: &[Weighed]) -> bool {
+    let usable = || weighed.iter().filter(|way| way.unusable.is_none());
+    usable().count() > 1 && usable().all(|way| way.proof.verdict == Verdict::Failed)
+}
+
+impl Choice {
+    /// True while the ways take turns, since the peer answers by none.
+    pub fn takes_turns(&self) -> bool {
+        all_failed(&self.ways)
+    }
 }
 
 impl Weighed {

@@ -14,6 +14,7 @@ use crate::Inputs;
 use crate::answers::{Failing, Memo, Recalled, fingerprint, recall};
 use crate::peer::{Choice, ToProve, plan_peer};
 use crate::ports::{Base, Context, Network, PlanError, Planner};
+use crate::turns::Turns;
 use crate::ways::WayNames;
 
 /// Roads to addresses, looked up by the host; an address that is not there is unreachable.
@@ -44,7 +45,7 @@ pub struct Planned {
     pub whole: bool,
     /// Peers that a backend failed on and never spoke of: what is there for them stays.
     pub unspoken: BTreeSet<Prefixes>,
-    /// When to ask again, where some backend failed.
+    /// When to plan again, where some backend failed or ways take turns.
     pub ask_again: Option<Instant>,
 }
 
@@ -56,6 +57,7 @@ pub struct Memory {
     pub(crate) receiving: HashMap<(String, Prefixes), Memo<Vec<Item>>>,
     pub(crate) failing: Failing,
     pub(crate) names: WayNames,
+    pub(crate) turns: Turns,
     /// The way in use to each peer, by name. Kept over restarts: without it a way that does not work would be taken again.
     pub current: BTreeMap<Prefixes, String>,
 }
@@ -64,18 +66,19 @@ pub struct Memory {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Decided {
     names: WayNames,
+    turns: Turns,
     current: BTreeMap<Prefixes, String>,
 }
 
 impl Memory {
     pub(crate) fn decided(&self) -> Decided {
-        Decided { names: self.names.clone(), current: self.current.clone() }
+        Decided { names: self.names.clone(), turns: self.turns.clone(), current: self.current.clone() }
     }
 }
 
 impl From<Decided> for Memory {
-    fn from(Decided { names, current }: Decided) -> Memory {
-        Memory { names, current, ..Memory::default() }
+    fn from(Decided { names, turns, current }: Decided) -> Memory {
+        Memory { names, turns, current, ..Memory::default() }
     }
 }
 
@@ -122,7 +125,7 @@ pub async fn plan<P: Planner>(planner: &P, memory: &mut Memory, inputs: &Inputs,
         plan_peer(planner, memory, inputs, &own, peer, roads, &mut planned).await;
     }
     memory.forget_all_but(inputs);
-    planned.ask_again = planned.ask_again.into_iter().chain(memory.failing.next(now)).min();
+    planned.ask_again = planned.ask_again.into_iter().chain(memory.failing.next(now)).chain(memory.turns.next()).min();
     planned
 }
 
@@ -276,6 +279,7 @@ impl Memory {
         let peers: HashSet<Prefixes> = inputs.peers.iter().map(|peer| peer.subnets).collect();
         self.sending.retain(|(_, subnets), _| peers.contains(subnets));
         self.receiving.retain(|(_, subnets), _| peers.contains(subnets));
+        self.turns.keep_only(|subnets| peers.contains(subnets));
         if inputs.complete {
             self.current.retain(|subnets, _| peers.contains(subnets));
         }

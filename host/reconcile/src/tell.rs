@@ -16,19 +16,28 @@ use crate::run::Tell;
 pub(crate) struct Teller {
     tell: Tell,
     told: BTreeSet<String>,
+    /// The way by which each peer was reached when its ways began to take turns.
+    before_turns: BTreeMap<Prefixes, String>,
 }
 
 impl Teller {
     pub fn new(tell: Tell) -> Teller {
-        Teller { tell, told: BTreeSet::new() }
+        Teller { tell, told: BTreeSet::new(), before_turns: BTreeMap::new() }
     }
 
-    /// Tells which peers are reached by another way than `before` from now on; in great numbers one sentence a way.
-    pub fn moves(&self, before: &BTreeMap<Prefixes, String>, planned: &Planned) {
-        let mut moves: BTreeMap<(&String, &String), Vec<(&Prefixes, &str)>> = BTreeMap::new();
+    /// Tells which peers are reached by another way than `before` from now on; in great numbers one sentence a way. Of ways that take turns it tells what came
+    /// of it in the end.
+    pub fn moves(&mut self, before: &BTreeMap<Prefixes, String>, planned: &Planned) {
+        self.before_turns.retain(|peer, _| planned.ways.contains_key(peer));
+        let mut moves: BTreeMap<(String, &String), Vec<(&Prefixes, &str)>> = BTreeMap::new();
         for (peer, choice) in &planned.ways {
-            if let (Some(before), Some(now)) = (before.get(peer), &choice.way)
-                && before != now
+            let before = before.get(peer).cloned();
+            if choice.takes_turns() {
+                self.before_turns.extend(before.filter(|_| !self.before_turns.contains_key(peer)).map(|before| (*peer, before)));
+                continue;
+            }
+            if let (Some(before), Some(now)) = (self.before_turns.remove(peer).or(before), &choice.way)
+                && before != *now
             {
                 moves.entry((before, now)).or_default().push((peer, &choice.reason));
             }
@@ -86,5 +95,48 @@ impl Teller {
         if self.told.insert(sentence.clone()) {
             (self.tell)(Weight::Warn, Told::new(Kind::State, sentence));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use twill_model::proof::{Pair, Proof, Verdict};
+
+    use super::*;
+    use crate::peer::{Choice, Weighed};
+    use crate::testing::{lease, lock};
+
+    fn planned(way: &str, verdicts: [(&str, Verdict); 2]) -> Planned {
+        let peer = lease(2).subnets;
+        let weighed = |(name, verdict): (&str, Verdict)| {
+            let pair = Some(Pair { peer, way: name.into(), over: 0 });
+            Weighed { name: name.into(), unusable: None, pair, proof: Proof::from(verdict) }
+        };
+        let choice = Choice { way: Some(way.into()), reason: String::new(), ways: verdicts.map(weighed).into() };
+        Planned { ways: [(peer, choice)].into(), ..Planned::default() }
+    }
+
+    #[test]
+    fn of_ways_that_take_turns_the_end_is_told() {
+        let told: Arc<Mutex<Vec<String>>> = Arc::default();
+        let mut teller = Teller::new({
+            let told = Arc::clone(&told);
+            Arc::new(move |_, news| lock(&told).push(news.text))
+        });
+        let mut go = |before: &str, planned: &Planned| {
+            teller.moves(&[(lease(2).subnets, before.to_owned())].into(), planned);
+            std::mem::take(&mut *lock(&told))
+        };
+        let (failed, proved) = (Verdict::Failed, Verdict::Proved);
+        let none: [&str; 0] = [];
+        for (before, now) in [("vxlan", "udp"), ("udp", "vxlan"), ("vxlan", "udp")] {
+            assert_eq!(go(before, &planned(now, [("vxlan", failed), ("udp", failed)])), none);
+        }
+        assert_eq!(go("udp", &planned("udp", [("vxlan", failed), ("udp", proved)])), ["10.1.2.0/24 is reached by udp instead of vxlan: "]);
+        assert_eq!(go("udp", &planned("udp", [("vxlan", failed), ("udp", proved)])), none, "once");
+        assert_eq!(go("udp", &planned("vxlan", [("vxlan", failed), ("udp", failed)])), none);
+        assert_eq!(go("vxlan", &planned("udp", [("vxlan", failed), ("udp", proved)])), none, "it is on what it was on before");
     }
 }

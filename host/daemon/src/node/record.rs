@@ -1,7 +1,7 @@
 //! What changed between two snapshots and is worth remembering: which peers are reached and which are not any more, and whether this node is ready. `twill why` goes by it.
 //! Pure but for the memory of what was told last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use twill_model::Prefixes;
 use twill_model::event::{Kind, Told, Weight};
@@ -14,8 +14,8 @@ const MANY: usize = 5;
 #[derive(Debug, Default)]
 pub struct Record {
     reached: BTreeMap<Prefixes, bool>,
-    /// Where paths that are down stop.
-    stops: BTreeMap<Prefixes, String>,
+    /// Where paths that are down were said to stop: more than one place, where their ways take turns.
+    stops: BTreeMap<Prefixes, BTreeSet<String>>,
     ready: Option<bool>,
 }
 
@@ -42,17 +42,18 @@ impl Record {
 
     /// Paths that stay down, and of which it is known better now where they stop.
     fn found_out(&mut self, snapshot: &Snapshot, turned: &[(&PathStatus, bool)]) -> Vec<(Weight, Told)> {
-        let stops: BTreeMap<Prefixes, String> =
-            snapshot.paths.iter().filter_map(|path| Some((path.subnets, path.stops_at.clone()?))).collect();
-        let before = std::mem::replace(&mut self.stops, stops);
-        let news = |path: &&PathStatus| {
-            let known = before.get(&path.subnets);
-            known.is_some()
-                && path.stops_at.is_some()
-                && known != path.stops_at.as_ref()
-                && !turned.iter().any(|(one, _)| one.subnets == path.subnets)
+        let stops_at = |subnets: &Prefixes| {
+            let place = snapshot.paths.binary_search_by(|path| path.subnets.cmp(subnets)).ok()?;
+            snapshot.paths[place].stops_at.clone()
         };
-        let found: Vec<&PathStatus> = snapshot.paths.iter().filter(news).collect();
+        self.stops.retain(|subnets, _| stops_at(subnets).is_some());
+        let mut news = |path: &&PathStatus| {
+            let Some(at) = path.stops_at.clone() else { return false };
+            let first = !self.stops.contains_key(&path.subnets);
+            let new = self.stops.entry(path.subnets).or_default().insert(at);
+            new && !first && !turned.iter().any(|(one, _)| one.subnets == path.subnets)
+        };
+        let found: Vec<&PathStatus> = snapshot.paths.iter().filter(&mut news).collect();
         if found.len() > MANY { Vec::new() } else { found.into_iter().map(|path| one(path, false)).collect() }
     }
 
@@ -131,6 +132,7 @@ mod tests {
         assert_eq!(cause(&mut record, down("the road or the peer")), ["the road or the peer"]);
         assert_eq!(cause(&mut record, down("the host")), ["the host"]);
         assert_eq!(cause(&mut record, down("the host")), [""; 0]);
+        assert_eq!(cause(&mut record, down("the road or the peer")), [""; 0], "it was told");
         assert_eq!(cause(&mut record, path(2, PathState::Moved)), [""]);
     }
 
