@@ -10,8 +10,7 @@ use crate::change::{path, use_backend, wait_for_all};
 use crate::story::{SOON, cluster};
 
 /// The tests of this subject.
-pub const TESTS: &[Test] =
-    &[Test::new("turns: whichever of three ways is left or comes back, both nodes find it", whichever)];
+pub const TESTS: &[Test] = &[Test::new("turns: whichever of three ways is left or comes back, both nodes find it", whichever)];
 
 /// The three ways, best first, each with what filters it where it comes in.
 const WAYS: [(&str, &str); 3] = [
@@ -33,7 +32,8 @@ fn all_fail([a, b]: [&Node; 2]) -> Result<()> {
     for (from, to) in [(a, b), (b, a)] {
         wait_until("the failure of all ways", Duration::from_secs(60), || {
             let path = path(from, to)?;
-            let failed = |way: &str| path["ways"].as_array().into_iter().flatten().any(|one| one["way"] == way && one["verdict"] == "failed");
+            let failed =
+                |way: &str| path["ways"].as_array().into_iter().flatten().any(|one| one["way"] == way && one["verdict"] == "failed");
             ensure!(path["state"] == "down" && WAYS.iter().all(|(way, _)| failed(way)), "{path}");
             Ok(())
         })?;

@@ -4,6 +4,7 @@
 
 mod bundle;
 mod cli;
+mod clock;
 mod compat;
 mod doctor;
 mod exit;

@@ -5,7 +5,7 @@
 use crate::checksum;
 use crate::coalesce::Group;
 use crate::header::{IPV6_HEADER, seal_ipv4};
-use crate::transport::{Layout, Protocol, addresses, pseudo_sum_of};
+use crate::transport::{Layout, Protocol, addresses, pseudo_sum_of, put, word};
 use crate::vnet::{self, Gso, NEEDS_CHECKSUM, VnetHeader};
 
 const PSH: u8 = 0x08;
@@ -133,12 +133,4 @@ fn offload(first: &[u8], shape: &Shape) -> VnetHeader {
         checksum_start: start as u16,
         checksum_offset: protocol.checksum_offset() as u16,
     }
-}
-
-fn word(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn put(bytes: &mut [u8], at: usize, word: u16) {
-    bytes[at..at + 2].copy_from_slice(&word.to_be_bytes());
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::checksum;
 use crate::header::{IPV4_HEADER, IPV6_HEADER, seal_ipv4};
-use crate::transport::Protocol;
+use crate::transport::{Protocol, put, word};
 use crate::vnet::{Gso, VnetHeader};
 
 const FIN: u8 = 0x01;
@@ -109,14 +109,6 @@ impl<'a> SuperPacket<'a> {
         let sum = checksum::add(checksum::add(sum, &head[self.start..]), data);
         put(head, place, checksum::for_header(checksum::finish(sum), self.protocol.checksum_offset()));
     }
-}
-
-fn word(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn put(bytes: &mut [u8], at: usize, word: u16) {
-    bytes[at..at + 2].copy_from_slice(&word.to_be_bytes());
 }
 
 #[cfg(test)]

@@ -101,3 +101,13 @@ pub fn pseudo_sum_of(addresses: &[u8], protocol: Protocol, len: usize) -> u32 {
 pub fn addresses(packet: &[u8]) -> &[u8] {
     if packet[0] >> 4 == 4 { &packet[12..20] } else { &packet[8..40] }
 }
+
+/// The two bytes at `at` as a number.
+pub(crate) fn word(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// Writes a number into the two bytes at `at`.
+pub(crate) fn put(bytes: &mut [u8], at: usize, word: u16) {
+    bytes[at..at + 2].copy_from_slice(&word.to_be_bytes());
+}

@@ -2,8 +2,9 @@
 //!
 //! Make one with [`Keeper::new`], spawn [`Keeper::run`], and talk to it by its [`Handle`]. It first publishes what was remembered on disk, then reads the store (for as
 //! long as it takes), settles on an own lease, and follows the store's watch. On shutdown it gives nothing back and removes nothing: the lease lives on for its term,
-//! and a restart finds it again. The parts: `config` (which config is in force), `settle` (adopt, claim, publish, lose), `follow` (the watch task),
-//! `fence` (until when the fast path may send), `record` (what is published and remembered).
+//! and a restart finds it again. The parts: `config` (which config is in force), `settle` (adopt, claim, publish, lose), `follow`
+//! (the watch task) and `hear` (what it brings), `fence` (until when the fast path may send), `record` (what is published and remembered), `command` (what the daemon
+//! asks for), `twin` (another machine with this node's id), `agenda` (what is due when), `problems` (what is amiss).
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use twill_model::event::{Kind, Told, Weight};
+use twill_model::event::{Kind, Tell, Told, Weight};
 use twill_model::network::ConfigError;
 use twill_model::{Addresses, Lease, NetworkConfig, NodeId, Prefixes, Way};
 
@@ -28,6 +29,7 @@ mod command;
 mod config;
 mod fence;
 mod follow;
+mod hear;
 mod problems;
 mod record;
 mod settle;
@@ -61,9 +63,6 @@ pub trait Wish: Send + Sync + 'static {
 
 /// Told until which millisecond of the boot clock the fast path may send: 0 is not at all, `u64::MAX` is without limit (a reservation).
 pub type Guard = Arc<dyn Fn(u64) + Send + Sync>;
-
-/// Told what happened: a sentence for people, and what is known of its kind and cause.
-pub type Tell = Arc<dyn Fn(Weight, Told) + Send + Sync>;
 
 /// What a keeper is told once.
 #[derive(Debug, Clone)]

@@ -1,5 +1,7 @@
 //! Events: what happened on this node, in words and with a cause.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -89,6 +91,9 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub took_ms: Option<u64>,
 }
+
+/// How a room tells what happened.
+pub type Tell = Arc<dyn Fn(Weight, Told) + Send + Sync>;
 
 /// What a room tells of something that happened: a sentence, and as much of the rest of an [`Event`] as it knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

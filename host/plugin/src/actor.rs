@@ -185,38 +185,34 @@ impl<W: World> Stage<W> {
     }
 
     async fn answer(&mut self, call: Box<dyn Call<W>>) {
-        if let Err(error) = self.prepare().await {
-            return call.refuse(error);
-        }
-        let Some((store, world)) = &mut self.instance else { return };
-        let (outcome, reply) = call.run(&self.nursery.plugin, store, world).await;
+        let (mut store, world) = match self.take_instance().await {
+            Ok(instance) => instance,
+            Err(error) => return call.refuse(error),
+        };
+        let (outcome, reply) = call.run(&self.nursery.plugin, &mut store, &world).await;
         self.counters.called(&store.data().account);
         match outcome {
-            Outcome::Fine => self.recovered(),
-            Outcome::Cancelled => self.instance = None,
+            Outcome::Fine => {
+                self.instance = Some((store, world));
+                self.recovered();
+            }
+            Outcome::Cancelled => {}
             Outcome::Failed(cause) => self.failed(cause),
         }
         reply();
     }
 
-    /// Sees that there is an instance.
-    async fn prepare(&mut self) -> Result<(), CallError> {
-        if self.instance.is_some() {
-            return Ok(());
+    /// The instance, made if there is none. Who takes it puts it back if it can be used again.
+    async fn take_instance(&mut self) -> Result<(Store<Guest>, W), CallError> {
+        if let Some(instance) = self.instance.take() {
+            return Ok(instance);
         }
         self.rested()?;
-        match self.make().await {
-            Ok(instance) => {
-                self.instance = Some(instance);
-                Ok(())
-            }
-            Err(error) => {
-                if let CallError::Failed { cause, .. } = &error {
-                    self.failed(cause.clone());
-                }
-                Err(error)
-            }
+        let made = self.make().await;
+        if let Err(CallError::Failed { cause, .. }) = &made {
+            self.failed(cause.clone());
         }
+        made
     }
 
     fn rested(&self) -> Result<(), CallError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use twill_model::event::{Kind, Told, Weight};
+use twill_model::event::{Kind, Tell, Told, Weight};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -17,7 +17,6 @@ use crate::imports::clock::Clock;
 use crate::imports::log::Log;
 use crate::imports::wasi;
 use crate::limits::{Account, Limits};
-use crate::plugins::Tell;
 use crate::upstream::Client;
 
 /// How long a guest that computes without end steps aside each tick. A mere yield would let other tasks run, and neither timers nor

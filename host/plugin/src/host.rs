@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use twill_model::event::Tell;
 use wasmtime::Engine;
 use wasmtime::component::{Component, HasSelf, Linker};
 
@@ -13,7 +14,6 @@ use crate::folder::Linked;
 use crate::grants::{Grants, Surroundings, World};
 use crate::guest::{Guest, Nursery};
 use crate::limit_table::LimitTable;
-use crate::plugins::Tell;
 use crate::upstream::Client;
 use crate::wit::backend::{Backend, BackendPre};
 use crate::wit::store::{Store, StorePre};

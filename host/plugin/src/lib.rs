@@ -45,7 +45,7 @@ pub use inspect::Inspected;
 pub use limit_table::{BadLimit, LimitTable};
 pub use limits::Limits;
 pub use lock::{Lock, LockError, Locked};
-pub use plugins::{Digests, PluginSettings, Plugins, StoreOffer, Tell, TryOut};
+pub use plugins::{Digests, PluginSettings, Plugins, StoreOffer, TryOut};
 pub use signature::{KeyError, Keys};
 pub use store::StoreHandle;
 pub use upstream::{BadEndpoint, Credentials, Endpoint, Identity, Roots, Secret, Tls, Upstream};

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use tokio::sync::watch;
 use twill_lease::store::Abilities;
-use twill_model::event::{Kind, Told, Weight};
+use twill_model::event::{Kind, Tell, Told, Weight};
 use twill_model::status::PluginStatus;
 
 use crate::actor::{Actor, Boxed};
@@ -59,9 +59,6 @@ pub struct StoreOffer {
 
 /// Name of a plugin ("backend-udp") to the digest of the file that is used for it.
 pub type Digests = BTreeMap<String, String>;
-
-/// Tells people what happened.
-pub type Tell = Arc<dyn Fn(Weight, Told) + Send + Sync>;
 
 /// Makes a trial plan: of the backend type that is named, by these backends, which answer for it with the candidate. Links may be broken when the last argument is
 /// true. Answers with what would change, or with why it must not.

@@ -32,6 +32,7 @@ pub mod tunnel;
 pub(crate) mod turns;
 pub mod union;
 pub mod view;
+pub mod way_names;
 pub mod ways;
 
 use std::sync::Arc;

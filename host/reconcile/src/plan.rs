@@ -15,7 +15,7 @@ use crate::answers::{Failing, Memo, Recalled, fingerprint, recall};
 use crate::peer::{Choice, ToProve, plan_peer};
 use crate::ports::{Base, Context, Network, PlanError, Planner};
 use crate::turns::Turns;
-use crate::ways::WayNames;
+use crate::way_names::WayNames;
 
 /// Roads to addresses, looked up by the host; an address that is not there is unreachable.
 pub type Roads = BTreeMap<IpAddr, Hop>;

@@ -6,14 +6,13 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use twill_model::event::{Kind, Told, Weight};
+use twill_model::event::{Kind, Tell, Told, Weight};
 use twill_model::firewall::{Family, Filter, Ruleset};
 use twill_model::status::{ItemStatus, Standing};
 
 use crate::failures::Failures;
 use crate::ports::{Kernel, Refused};
 use crate::repair::{ANOTHER_HAND, PAUSE, Repairs, Verdict};
-use crate::run::Tell;
 
 /// The memory of the rules from pass to pass.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use twill_model::event::{Told, Weight};
+use twill_model::event::Tell;
 
 use crate::files::NamesFile;
 use crate::pass::Pass;
@@ -28,9 +28,6 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// How long to wait before a kernel is looked at again that could not be.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// Tells what happened: a sentence for people, and what is known of its kind and cause.
-pub type Tell = Arc<dyn Fn(Weight, Told) + Send + Sync>;
 
 /// What the loop is wired to.
 pub struct Wiring<P, K, F> {

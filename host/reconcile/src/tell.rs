@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use twill_model::Prefixes;
-use twill_model::event::{Kind, Told, Weight};
+use twill_model::event::{Kind, Tell, Told, Weight};
 use twill_model::state::HostItem;
 
 use crate::plan::Planned;
 use crate::ports::Refused;
 use crate::repair::{ANOTHER_HAND, PAUSE, millis};
-use crate::run::Tell;
 
 /// Tells, and remembers what was told.
 pub(crate) struct Teller {

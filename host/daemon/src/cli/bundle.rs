@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::client::get;
 use super::table::table;
-use super::{now_ms, wait_for};
+use super::wait_for;
 use crate::bundle::replay::{Replay, replay};
 use crate::bundle::{Bundle as File, FORMAT};
+use crate::clock::now_ms;
 use crate::doctor::{Facts, judge};
 use crate::exit::Exit;
 use crate::node::store::open_plugins;

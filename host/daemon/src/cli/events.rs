@@ -9,7 +9,8 @@ use twill_model::event::Event;
 
 use super::client::{get, open};
 use super::table::table;
-use super::{now_ms, wait_for};
+use super::wait_for;
+use crate::clock::now_ms;
 use crate::exit::Exit;
 use crate::settings::InstanceSettings;
 

@@ -11,7 +11,8 @@ use super::client::get;
 use super::events::ago;
 use super::table::table;
 use super::tunnels::tunnels;
-use super::{now_ms, wait_for};
+use super::wait_for;
+use crate::clock::now_ms;
 use crate::exit::Exit;
 use crate::settings::InstanceSettings;
 

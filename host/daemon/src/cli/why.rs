@@ -5,7 +5,8 @@ use twill_model::event::Event;
 use twill_model::status::Snapshot;
 
 use super::client::get;
-use super::{now_ms, wait_for};
+use super::wait_for;
+use crate::clock::now_ms;
 use crate::exit::Exit;
 use crate::settings::InstanceSettings;
 use crate::why::{moment, why};

@@ -109,7 +109,7 @@ impl Facts {
             networkd: Path::new("/run/systemd/netif").exists().then(manage_foreign_routes),
             network_manager: Path::new("/run/NetworkManager").exists().then(network_manager),
             clock_synchronised: clock_synchronised(),
-            unix_s: crate::node::events::now_ms() / 1_000,
+            unix_s: crate::clock::now_ms() / 1_000,
             ports: Ports::read(),
             api_port: match settings.listen {
                 Listen::At(address) => Some(address.port()),

@@ -1,52 +1,52 @@
-//! Building the node: first what must be there (root, lock, plugins, kernel, underlay, identity, sockets), then the tasks.
+//! Building the node: from what [`gather`](super::gather) found, the tasks and what they tell each other by.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::net::UnixListener;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use twill_fastpath::{Tunnels, queues_for};
-use twill_http::{Access, Api, Tls, bind_unix, serve_tcp, serve_tls, serve_unix};
+use twill_fastpath::Tunnels;
+use twill_http::{Api, serve_tcp, serve_tls, serve_unix};
 use twill_kernel::lock::InstanceLock;
 use twill_kernel::{Netlink, ROUTE_PROTOCOL};
 use twill_lease::cluster::Cluster;
-use twill_lease::identity::identity;
 use twill_lease::keeper::{Handle, Keeper, Settings as KeeperSettings};
 use twill_lease::store::Store;
 use twill_model::NodeId;
-use twill_model::node::Node;
 use twill_model::status::Snapshot;
-use twill_plugin::{Plugins, Refusals, StoreHandle};
+use twill_plugin::{Backends, Refusals, StoreHandle};
 use twill_reconcile::files::NamesFile;
 use twill_reconcile::ports::Forwarder;
 use twill_reconcile::run::{self, Wiring};
+use twill_reconcile::trial::Basis;
 use twill_reconcile::view::Outcome;
 use twill_reconcile::{Inputs, Settings, SourceCheck};
 
 use super::alone::Alone;
 use super::change::Changer;
 use super::control::Operator;
-use super::events::{Events, now_ms};
+use super::events::Events;
 use super::firewall::Firewall;
 use super::follow::{self, Followed};
-use super::hosts;
+use super::gather::{Parts, Port, gather};
 use super::journal::Journal;
+use super::legs::HostsAlive;
 use super::plugins::{self, Trials};
-use super::prober::prober;
+use super::prober::{Reports, prober};
 use super::report::Report;
 use super::show::Show;
 use super::snapshot::Constants;
 use super::subnet_file::{FileState, SubnetFile};
 use super::tasks::Tasks;
-use super::underlay::Search;
 use super::usage::{Usage, Watched};
 use super::wish::{Advertised, OnlyAlone};
-use super::{facts, notify, store};
+use super::{facts, hosts, notify};
+use crate::clock::now_ms;
 use crate::compat::subnet_env::{self, SubnetEnv};
 use crate::exit::Exit;
-use crate::settings::{self, Listen, RunSettings};
+use crate::settings::{self, RunSettings};
 
 /// A node that runs.
 pub struct Running {
@@ -70,22 +70,6 @@ pub struct Running {
     pub passing: Option<Arc<Tunnels>>,
 }
 
-/// What must be there before anything runs.
-struct Parts {
-    settings: RunSettings,
-    lock: InstanceLock,
-    alone: Arc<Alone>,
-    plugins: Plugins,
-    store: Arc<StoreHandle>,
-    kernel: Arc<Netlink>,
-    tunnels: Arc<Tunnels>,
-    search: Search,
-    node: watch::Sender<Arc<Node>>,
-    socket: UnixListener,
-    port: Option<Port>,
-    events: Arc<Events>,
-}
-
 /// Builds a node and starts it; what there is to show goes to `snapshots`.
 ///
 /// # Errors
@@ -95,166 +79,156 @@ pub async fn build(settings: RunSettings, snapshots: watch::Sender<Arc<Snapshot>
     Ok(start(parts, snapshots, shutdown))
 }
 
-async fn gather(settings: RunSettings) -> Result<Parts, Exit> {
-    facts::require_root()?;
-    // First of all: what lies in the state folder is one daemon's.
-    let lock = InstanceLock::take(&settings.instance.run_dir.join(&settings.instance.instance)).map_err(Exit::failed)?;
-    let alone = Arc::new(Alone::new(settings.instance.run_dir.clone(), settings.instance.subnet_file.clone()));
-    let state = settings.instance.state();
-    let identity = identity(&state).map_err(Exit::failed)?;
-    let events = Arc::new(Events::open(&state));
-    let plugins = store::open_plugins(&settings.store, Some(state.join("plugins")), Some(events.voice("plugin"))).await?;
-    let store = Arc::new(store::choose_store(&plugins, &settings.store).await?);
-    events.tell_start(&settings.instance.instance);
-    let kernel = Arc::new(Netlink::open(state.join("sysctls.json")).map_err(Exit::failed)?);
-    let search = Search::new(&settings, store.hints().await.unwrap_or_default());
-    let chosen = search.wait_for_one(&kernel).await.map_err(Exit::lacking)?;
-    kernel.set_underlay(&chosen.underlay.name);
-    let node = Node { id: identity.id, underlay: chosen.underlay, public: chosen.published, seed: identity.seed };
-    let node = watch::Sender::new(Arc::new(node));
-    let socket = bind_unix(&settings.instance.socket()).map_err(Exit::failed)?;
-    let port = listen(&settings).await?;
-    let tunnels = Arc::new(Tunnels::new(fast_path_settings(&settings)));
-    Ok(Parts { settings, lock, alone, plugins, store, kernel, tunnels, search, node, socket, port, events })
-}
-
-/// The API's TCP door, and what it asks for.
-struct Port {
-    listener: TcpListener,
-    access: Access,
-    tls: Option<Tls>,
-}
-
-async fn listen(settings: &RunSettings) -> Result<Option<Port>, Exit> {
-    let (access, tls) = settings.api.door(settings.listen).map_err(Exit::usage)?;
-    let Listen::At(address) = settings.listen else { return Ok(None) };
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        Exit::failed(format!("cannot listen on {address}: {error}; choose another address with --listen, or --listen off"))
-    })?;
-    Ok(Some(Port { listener, access, tls }))
+/// What the tasks tell each other by.
+struct Wires {
+    keeper: Handle,
+    inputs: watch::Sender<Option<Arc<Inputs>>>,
+    outcome: watch::Sender<Arc<Outcome>>,
+    file: watch::Sender<FileState>,
+    hosts: watch::Sender<Arc<HostsAlive>>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    /// Asks for a pass.
+    again: Arc<Notify>,
+    drained: Arc<Notify>,
+    journal: Journal,
 }
 
 fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: CancellationToken) -> Running {
-    let mut tasks = Tasks::default();
     let usage = Arc::new(Usage::new(parts.settings.ways.keep_ways));
     let (keeper, handle) = keeper(&parts, &usage);
     let followed = Followed { shutdown: shutdown.clone(), events: Arc::clone(&parts.events), keeper: handle.clone() };
-    let again = Arc::new(Notify::new());
-    let drained = Arc::new(Notify::new());
-    let inputs: watch::Sender<Option<Arc<Inputs>>> = watch::Sender::new(None);
-    let outcome = watch::Sender::new(Arc::new(Outcome::default()));
-    let journal = Journal::open(parts.settings.instance.state().join("config.json"));
+    let wires = Wires {
+        keeper: handle,
+        inputs: watch::Sender::new(None),
+        outcome: watch::Sender::new(Arc::new(Outcome::default())),
+        file: watch::Sender::new(FileState::default()),
+        hosts: watch::Sender::new(Arc::default()),
+        snapshots,
+        again: Arc::default(),
+        drained: Arc::default(),
+        journal: Journal::open(parts.settings.instance.state().join("config.json")),
+    };
+    let cluster = || wires.keeper.cluster();
+    let outcome = || wires.outcome.subscribe();
     let (ask, questions) = mpsc::channel(1);
+    parts.plugins.try_out_with(trials(&parts, &wires, ask).judge());
+    let (probing, findings) = prober(outcome(), parts.settings.ways.vxlan_tx_checksum, &parts.events, shutdown.clone());
+    let api = Api::new(wires.snapshots.subscribe(), Arc::new(operator(&parts, &wires)), parts.events.log());
+    let firewall = Firewall::new(&parts.settings, subnet_env::networks(&parts.settings.instance.subnet_file));
+    let show = show(&parts, &wires, findings.reports);
+    let subnet_file = subnet_file(&parts, &wires);
+    let (wiring, watched) = (wiring(&parts), watched(&parts, &wires, usage));
     let passing = parts.settings.udp_release_tun.then(|| Arc::clone(&parts.tunnels));
-    let operator = Operator {
-        keeper: handle.clone(),
+
+    let mut tasks = Tasks::default();
+    serve(&mut tasks, parts.socket, parts.port, api, &shutdown);
+    tasks.spawn("systemd", notify::systemd(wires.snapshots.subscribe(), shutdown.clone()));
+    tasks.spawn("plugin folders", plugins::folders(parts.plugins.clone(), followed.clone()));
+    tasks.spawn("needs", plugins::needs(parts.plugins.clone(), wires.inputs.subscribe(), followed.clone()));
+    tasks.spawn("violations", plugins::violations(parts.plugins.clone(), outcome(), followed.clone()));
+    let (node, alone) = (parts.node.subscribe(), Arc::clone(&parts.alone));
+    let reads = wires.inputs.subscribe();
+    tasks.spawn("inputs", follow::cluster(cluster(), node, findings.proofs, firewall, alone, wires.inputs.clone(), shutdown.clone()));
+    tasks.spawn("underlay", follow::underlay(parts.search, parts.kernel, outcome(), parts.node, followed.clone()));
+    tasks.spawn("reconciler", run::run(wiring, reads, Arc::clone(&wires.again), questions, wires.outcome.clone(), shutdown.clone()));
+    tasks.spawn("journal", wires.journal.clone().follow(cluster(), shutdown.clone()));
+    tasks.spawn("prober", probing);
+    tasks.spawn("hosts", hosts::ask(wires.snapshots.subscribe(), wires.hosts.clone(), shutdown.clone()));
+    tasks.spawn("ways", watched.run(shutdown.clone()));
+    tasks.spawn("pokes", follow::pokes(parts.tunnels, parts.plugins.clone(), Arc::clone(&wires.again), followed.clone()));
+    tasks.spawn("hang-up", follow::plugin_folders(parts.plugins, followed.clone()));
+    tasks.spawn("subnet file", subnet_file.run(followed.clone()));
+    tasks.spawn("snapshot", show.run(shutdown.clone()));
+    let ended = async move { keeper.run(shutdown).await.map_err(Exit::config) };
+    Running {
+        tasks,
+        keeper: tokio::spawn(ended),
+        cluster: cluster(),
+        alone: parts.alone,
+        followed,
+        lock: parts.lock,
+        events: parts.events,
+        drained: Arc::clone(&wires.drained),
+        passing,
+    }
+}
+
+fn operator(parts: &Parts, wires: &Wires) -> Operator {
+    Operator {
+        keeper: wires.keeper.clone(),
         plugins: parts.plugins.clone(),
         store: Arc::clone(&parts.store),
-        changer: changer(&parts, &handle, &journal),
-        again: Arc::clone(&again),
-        outcome: outcome.subscribe(),
-        drained: Arc::clone(&drained),
+        changer: changer(parts, wires),
+        again: Arc::clone(&wires.again),
+        outcome: wires.outcome.subscribe(),
+        drained: Arc::clone(&wires.drained),
         events: Arc::clone(&parts.events),
         report: Report {
-            snapshots: snapshots.subscribe(),
+            snapshots: wires.snapshots.subscribe(),
             events: parts.events.log(),
-            inputs: inputs.subscribe(),
+            inputs: wires.inputs.subscribe(),
             kernel: Arc::clone(&parts.kernel),
             settings: reconciler_settings(&parts.settings),
             names: parts.settings.instance.state().join("links.json"),
         },
-    };
-    let shown = snapshots.subscribe();
-    let api = Api::new(snapshots.subscribe(), Arc::new(operator), parts.events.log());
-    serve(&mut tasks, parts.socket, parts.port, api, &shutdown);
-    tasks.spawn("systemd", notify::systemd(snapshots.subscribe(), shutdown.clone()));
-    let file = watch::Sender::new(FileState::default());
-    let written = file.subscribe();
-    let subnet_file = SubnetFile {
+    }
+}
+
+fn subnet_file(parts: &Parts, wires: &Wires) -> SubnetFile {
+    SubnetFile {
         path: parts.settings.instance.subnet_file.clone(),
         copy: parts.settings.instance.state().join("subnet.env"),
         masquerade: parts.settings.ip_masq,
-        outcome: outcome.subscribe(),
-        cluster: handle.cluster(),
-        state: file,
-    };
-    let (probing, findings) = prober(outcome.subscribe(), parts.settings.ways.vxlan_tx_checksum, &parts.events, shutdown.clone());
-    let hosts = watch::Sender::new(Arc::default());
-    let show = Show {
+        outcome: wires.outcome.subscribe(),
+        cluster: wires.keeper.cluster(),
+        state: wires.file.clone(),
+    }
+}
+
+fn show(parts: &Parts, wires: &Wires, reports: watch::Receiver<Reports>) -> Show {
+    Show {
         constants: constants(&parts.settings, &parts.store),
         node: parts.node.subscribe(),
-        cluster: handle.cluster(),
-        outcome: outcome.subscribe(),
-        reports: findings.reports,
-        hosts: hosts.subscribe(),
-        file: written,
+        cluster: wires.keeper.cluster(),
+        outcome: wires.outcome.subscribe(),
+        reports,
+        hosts: wires.hosts.subscribe(),
+        file: wires.file.subscribe(),
         plugins: parts.plugins.clone(),
         tunnels: Arc::clone(&parts.tunnels),
         events: Arc::clone(&parts.events),
-        out: snapshots,
-    };
-    let watched = Watched {
+        out: wires.snapshots.clone(),
+    }
+}
+
+fn watched(parts: &Parts, wires: &Wires, usage: Arc<Usage>) -> Watched {
+    Watched {
         usage,
         kernel: Arc::clone(&parts.kernel),
-        cluster: handle.cluster(),
-        outcome: outcome.subscribe(),
-        keeper: handle.clone(),
-    };
-    let wiring = Wiring {
+        cluster: wires.keeper.cluster(),
+        outcome: wires.outcome.subscribe(),
+        keeper: wires.keeper.clone(),
+    }
+}
+
+fn wiring(parts: &Parts) -> Wiring<Backends, Netlink, Tunnels> {
+    Wiring {
         planner: Arc::new(parts.plugins.planner(refusals(&parts.events))),
         kernel: Arc::clone(&parts.kernel),
         forwarder: Arc::clone(&parts.tunnels),
         settings: reconciler_settings(&parts.settings),
         names: NamesFile(parts.settings.instance.state().join("links.json")),
         tell: parts.events.voice("reconcile"),
-    };
-    let reads = inputs.subscribe();
-    let trials = Trials {
-        questions: ask,
-        cluster: handle.cluster(),
+    }
+}
+
+fn trials(parts: &Parts, wires: &Wires, questions: mpsc::Sender<oneshot::Sender<Option<Basis>>>) -> Trials {
+    Trials {
+        questions,
+        cluster: wires.keeper.cluster(),
         node: parts.node.subscribe(),
         kernel: Arc::clone(&parts.kernel),
         allow_disruption: parts.settings.allow_disruption,
-    };
-    parts.plugins.try_out_with(trials.judge());
-    tasks.spawn("plugin folders", plugins::folders(parts.plugins.clone(), followed.clone()));
-    tasks.spawn("needs", plugins::needs(parts.plugins.clone(), inputs.subscribe(), followed.clone()));
-    tasks.spawn("violations", plugins::violations(parts.plugins.clone(), outcome.subscribe(), followed.clone()));
-    let firewall = Firewall::new(&parts.settings, subnet_env::networks(&parts.settings.instance.subnet_file));
-    tasks.spawn(
-        "inputs",
-        follow::cluster(
-            handle.cluster(),
-            parts.node.subscribe(),
-            findings.proofs,
-            firewall,
-            Arc::clone(&parts.alone),
-            inputs,
-            shutdown.clone(),
-        ),
-    );
-    tasks.spawn("underlay", follow::underlay(parts.search, parts.kernel, outcome.subscribe(), parts.node, followed.clone()));
-    tasks.spawn("reconciler", run::run(wiring, reads, Arc::clone(&again), questions, outcome, shutdown.clone()));
-    tasks.spawn("journal", journal.follow(handle.cluster(), shutdown.clone()));
-    tasks.spawn("prober", probing);
-    tasks.spawn("hosts", hosts::ask(shown, hosts, shutdown.clone()));
-    tasks.spawn("ways", watched.run(shutdown.clone()));
-    tasks.spawn("pokes", follow::pokes(parts.tunnels, parts.plugins.clone(), again, followed.clone()));
-    tasks.spawn("hang-up", follow::plugin_folders(parts.plugins, followed.clone()));
-    tasks.spawn("subnet file", subnet_file.run(followed.clone()));
-    tasks.spawn("snapshot", show.run(shutdown.clone()));
-    let ended = async move { keeper.run(shutdown).await.map_err(Exit::config) };
-    let keeper = tokio::spawn(ended);
-    Running {
-        tasks,
-        keeper,
-        cluster: handle.cluster(),
-        alone: parts.alone,
-        followed,
-        lock: parts.lock,
-        events: parts.events,
-        drained,
-        passing,
     }
 }
 
@@ -279,7 +253,7 @@ fn serve(tasks: &mut Tasks, socket: UnixListener, port: Option<Port>, api: Api, 
     }
 }
 
-fn keeper(parts: &Parts, usage: &Arc<Usage>) -> (Keeper<StoreHandle, OnlyAlone<Advertised<twill_plugin::Backends, Netlink>>>, Handle) {
+fn keeper(parts: &Parts, usage: &Arc<Usage>) -> (Keeper<StoreHandle, OnlyAlone<Advertised<Backends, Netlink>>>, Handle) {
     let wish = Advertised {
         planner: parts.plugins.planner(refusals(&parts.events)),
         kernel: Arc::clone(&parts.kernel),
@@ -296,13 +270,13 @@ fn keeper(parts: &Parts, usage: &Arc<Usage>) -> (Keeper<StoreHandle, OnlyAlone<A
     Keeper::new(Arc::clone(&parts.store), wish, settings, guard, parts.events.voice("lease"))
 }
 
-fn changer(parts: &Parts, keeper: &Handle, journal: &Journal) -> Changer {
+fn changer(parts: &Parts, wires: &Wires) -> Changer {
     Changer {
-        keeper: keeper.clone(),
+        keeper: wires.keeper.clone(),
         node: parts.node.subscribe(),
         store: Arc::clone(&parts.store),
         planner: parts.plugins.planner(refusals(&parts.events)),
-        journal: journal.clone(),
+        journal: wires.journal.clone(),
         without: parts.settings.ways.without.clone(),
         keep: format!("{} s", parts.settings.ways.keep_ways.as_secs()),
     }
@@ -325,13 +299,6 @@ pub fn keeper_settings(settings: &RunSettings, node: &NodeId, state_dir: &Path) 
 fn refusals(events: &Arc<Events>) -> Refusals {
     let events = Arc::clone(events);
     Refusals::to(move |refused| events.tell_refused(&refused))
-}
-
-/// The inner sources that are accepted are the reconciler's to plan.
-fn fast_path_settings(settings: &RunSettings) -> twill_fastpath::Settings {
-    let cores = std::thread::available_parallelism().map_or(1, |count| count.get());
-    let queues = settings.udp_queues.map_or_else(|| queues_for(cores), usize::from);
-    twill_fastpath::Settings { offloads: settings.udp_offload, queues, ..twill_fastpath::Settings::default() }
 }
 
 /// What the reconciler is told by the settings.

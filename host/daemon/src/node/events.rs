@@ -2,24 +2,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 use twill_http::{EventLog, Page};
-use twill_model::event::{Event, Kind, Told, Weight};
+use twill_model::event::{Event, Kind, Tell, Told, Weight};
 use twill_model::status::Snapshot;
 use twill_plugin::RefusedItem;
 
 use super::history::Writer;
+use crate::clock::now_ms;
 
 /// How many events are kept in memory; about as many as fit the history on disk.
 const KEPT: usize = 4_096;
 
 /// What the daemon did last in a run that came to a proper end.
 const ENDED: &str = "ended";
-
-/// How one room tells what happened.
-pub type Voice = Arc<dyn Fn(Weight, Told) + Send + Sync>;
 
 /// The events of this run and of earlier ones.
 #[derive(Debug)]
@@ -57,7 +54,7 @@ impl Events {
     }
 
     /// A voice for one room.
-    pub fn voice(self: &Arc<Self>, room: &'static str) -> Voice {
+    pub fn voice(self: &Arc<Self>, room: &'static str) -> Tell {
         let events = Arc::clone(self);
         Arc::new(move |weight, told| events.tell(weight, room, told))
     }
@@ -112,11 +109,6 @@ impl Events {
     pub fn list(&self) -> Vec<Event> {
         self.log.page(Page { after: None, before: None, limit: Snapshot::EVENTS })
     }
-}
-
-/// Milliseconds since the Unix epoch.
-pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use twill_model::status::{PathState, Snapshot};
 use twill_probe::road::answers;
 
-use super::events::now_ms;
 use super::legs::HostsAlive;
+use crate::clock::now_ms;
 
 /// The pause between two rounds.
 const PAUSE: Duration = Duration::from_secs(5);

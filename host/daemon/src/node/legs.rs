@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 use twill_model::status::{ItemStatus, Standing, WayStatus};
 use twill_model::{Lease, Prefixes};
-use twill_reconcile::ways::backend_of;
+use twill_reconcile::way_names::backend_of;
 
 /// Whether hosts of peers that no way reaches answer an echo on the underlay.
 pub type HostsAlive = BTreeMap<IpAddr, bool>;

@@ -11,6 +11,7 @@ pub mod events;
 pub mod facts;
 pub mod firewall;
 mod follow;
+mod gather;
 mod health;
 mod history;
 mod hosts;

@@ -15,7 +15,8 @@ use twill_probe::report::Report;
 use twill_probe::run::{Checksums, Wiring, run};
 use twill_reconcile::view::Outcome;
 
-use super::events::{Events, now_ms};
+use super::events::Events;
+use crate::clock::now_ms;
 use crate::settings::ways::TxChecksum;
 
 /// What the prober says of each pair.

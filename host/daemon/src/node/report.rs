@@ -13,8 +13,8 @@ use twill_model::status::Snapshot;
 use twill_reconcile::ports::Kernel;
 use twill_reconcile::{Inputs, Settings};
 
-use super::events::now_ms;
 use crate::bundle::{Bundle, FORMAT, Kept, Recipe};
+use crate::clock::now_ms;
 
 /// Where the parts of a bundle come from.
 pub struct Report {

@@ -14,7 +14,7 @@ use twill_model::status::{
 use twill_model::{Lease, scrub};
 use twill_probe::report::Report;
 use twill_reconcile::view::Outcome;
-use twill_reconcile::ways::backend_of;
+use twill_reconcile::way_names::backend_of;
 
 use super::legs::HostsAlive;
 use super::paths::Seen;

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use twill_plugin::{Grants, Plugins, StoreHandle, Tell};
+use twill_model::event::Tell;
+use twill_plugin::{Grants, Plugins, StoreHandle};
 
 use crate::exit::Exit;
 use crate::settings::StoreSettings;

@@ -15,7 +15,7 @@ use twill_model::item::LinkName;
 use twill_model::status::Standing;
 use twill_model::{Lease, Way};
 use twill_reconcile::view::Outcome;
-use twill_reconcile::ways::backend_of;
+use twill_reconcile::way_names::backend_of;
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);
