@@ -35,7 +35,7 @@ pub fn judge(context: &Context, networks: twill_model::Prefixes, plan: &Plan) ->
         backend: context.network.backend.clone(),
         node: context.node.clone(),
         mine: context.mine.clone(),
-        peers: plan.peers.iter().map(|(peer, _)| peer.clone()).collect(),
+        peers: plan.peers.iter().map(|(peer, _)| peer.clone().into()).collect(),
         complete: true,
         proofs: Default::default(),
         firewall: None,

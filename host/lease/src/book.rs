@@ -4,6 +4,7 @@
 //! cluster down with it. A new owner of a held subnet wins at once. Overlaps are settled in [`crate::collision`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use twill_model::{Lease, NetworkConfig, Prefixes};
 
@@ -17,7 +18,7 @@ pub const HOLD_MS: u64 = 60_000;
 /// One lease with what the book knows of it.
 #[derive(Debug, Clone)]
 struct Entry {
-    lease: Lease,
+    lease: Arc<Lease>,
     arrival: u64,
     told_ms: u64,
     held_until: Option<u64>,
@@ -108,7 +109,7 @@ impl Book {
     /// Strikes out what was held long enough.
     pub fn end_holds(&mut self, now_ms: u64) -> Vec<Lease> {
         let due = |entry: &Entry| entry.held_until.is_some_and(|until| until <= now_ms);
-        self.entries.extract_if(.., |_, entry| due(entry)).map(|(_, entry)| entry.lease).collect()
+        self.entries.extract_if(.., |_, entry| due(entry)).map(|(_, entry)| Arc::unwrap_or_clone(entry.lease)).collect()
     }
 
     /// When the next hold ends.
@@ -118,16 +119,16 @@ impl Book {
 
     /// The lease on exactly these subnets, unless it has vanished and is merely held.
     pub fn at(&self, subnets: &Prefixes) -> Option<&Lease> {
-        self.entries.get(subnets).filter(|entry| entry.held_until.is_none()).map(|entry| &entry.lease)
+        self.entries.get(subnets).filter(|entry| entry.held_until.is_none()).map(|entry| &*entry.lease)
     }
 
     /// All leases, also held ones.
-    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+    pub fn leases(&self) -> impl Iterator<Item = &Arc<Lease>> {
         self.entries.values().map(|entry| &entry.lease)
     }
 
     /// All leases, the oldest first: [`Book::recalled`] from them keeps who was there first.
-    pub fn by_arrival(&self) -> Vec<&Lease> {
+    pub fn by_arrival(&self) -> Vec<&Arc<Lease>> {
         let mut entries: Vec<&Entry> = self.entries.values().collect();
         entries.sort_by_key(|entry| entry.arrival);
         entries.into_iter().map(|entry| &entry.lease).collect()
@@ -135,7 +136,7 @@ impl Book {
 
     /// The leases that the store still has.
     pub fn standing(&self) -> impl Iterator<Item = &Lease> {
-        self.entries.values().filter(|entry| entry.held_until.is_none()).map(|entry| &entry.lease)
+        self.entries.values().filter(|entry| entry.held_until.is_none()).map(|entry| &*entry.lease)
     }
 
     /// Subnets of leases that vanished and are held.
@@ -167,11 +168,11 @@ impl Book {
         let overlaps = |entry: &Entry| {
             entry.held_until.is_some() && entry.lease.subnets != lease.subnets && entry.lease.subnets.overlaps(&lease.subnets)
         };
-        difference.left.extend(self.entries.extract_if(.., |_, entry| overlaps(entry)).map(|(_, entry)| entry.lease));
+        difference.left.extend(self.entries.extract_if(.., |_, entry| overlaps(entry)).map(|(_, entry)| Arc::unwrap_or_clone(entry.lease)));
         let known = self.entries.get(&lease.subnets);
         match known {
             None => difference.joined.push(lease.clone()),
-            Some(entry) if entry.lease.timeless() != lease.timeless() => difference.altered.push(lease.clone()),
+            Some(entry) if !entry.lease.plans_like(&lease) => difference.altered.push(lease.clone()),
             Some(_) => {}
         }
         let kept = known.filter(|entry| same_owner(&entry.lease, &lease)).map(|entry| entry.arrival);
@@ -179,7 +180,7 @@ impl Book {
             self.arrivals += 1;
             self.arrivals
         });
-        self.entries.insert(lease.subnets, Entry { lease, arrival, told_ms: now_ms, held_until: None });
+        self.entries.insert(lease.subnets, Entry { lease: Arc::new(lease), arrival, told_ms: now_ms, held_until: None });
     }
 
     fn vanish(&mut self, vanished: Vec<Prefixes>, anew: bool, own: impl Fn(&Lease) -> bool, now_ms: u64, difference: &mut Difference) {
@@ -192,9 +193,9 @@ impl Book {
             let Some(entry) = self.entries.get_mut(&subnets).filter(|entry| entry.held_until.is_none()) else { continue };
             if hold && !own(&entry.lease) {
                 entry.held_until = Some(now_ms.saturating_add(HOLD_MS));
-                difference.held.push(entry.lease.clone());
+                difference.held.push(Lease::clone(&entry.lease));
             } else {
-                difference.left.push(entry.lease.clone());
+                difference.left.push(Lease::clone(&entry.lease));
                 self.entries.remove(&subnets);
             }
         }

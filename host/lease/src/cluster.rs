@@ -26,7 +26,7 @@ pub struct Cluster {
     /// The own lease was withdrawn, since this node is being drained: it is used until the daemon ends, and no other is claimed.
     pub withdrawn: bool,
     /// The leases of all others, the oldest first, held ones included. Leases that lost a collision are left out.
-    pub peers: Vec<Lease>,
+    pub peers: Vec<Arc<Lease>>,
     /// Peers that vanished from the store and are kept for a while.
     pub held: Vec<Prefixes>,
     /// When the store last spoke of each lease: milliseconds of the boot clock. `life` counts from there.

@@ -53,7 +53,7 @@ pub trait Wish: Send + Sync + 'static {
         &self,
         config: &NetworkConfig,
         previous: Option<&Lease>,
-        others: &[Lease],
+        others: &[Arc<Lease>],
     ) -> impl Future<Output = Result<(Addresses, Vec<Way>), String>> + Send;
 
     /// What `config` would interrupt on this node, which serves pods by `current` and its lease `own`: words such as "link flannel.1 is made anew: its port 8472 becomes
@@ -392,7 +392,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
     }
 
     /// All leases but the own ones.
-    fn others(&self) -> Vec<Lease> {
+    fn others(&self) -> Vec<Arc<Lease>> {
         self.book.leases().filter(|lease| !self.is_own(lease)).cloned().collect()
     }
 

@@ -3,6 +3,7 @@
 //! A cluster changes its backend node by node: so a node goes on receiving by the old way until nobody needs it. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use twill_model::{Lease, Way};
 
@@ -15,7 +16,7 @@ pub struct Need<'a, U, C> {
     /// What this node publishes now.
     pub previous: &'a [Way],
     /// Everybody else's leases.
-    pub others: &'a [Lease],
+    pub others: &'a [Arc<Lease>],
     /// True for a way that was needed, or that something arrived by, a short while ago.
     pub recently: U,
     /// True for a backend that this node can have.
@@ -110,14 +111,14 @@ mod tests {
         Way { backend: backend.into(), options: options.into(), data_v4: None, data_v6: None }
     }
 
-    fn peer(number: u8, node: bool, ways: &[(&str, &str)]) -> Lease {
+    fn peer(number: u8, node: bool, ways: &[(&str, &str)]) -> Arc<Lease> {
         let lease = lease(&format!("node-{number}"), &format!("10.1.{number}.0/24"), &format!("192.0.2.{number}"));
         let node = lease.node.clone().filter(|_| node);
-        Lease { ways: ways.iter().map(|(backend, options)| way(backend, options)).collect(), node, ..lease }
+        Lease { ways: ways.iter().map(|(backend, options)| way(backend, options)).collect(), node, ..lease }.into()
     }
 
     /// The backends of the ways beside the config's vxlan, for a node that published `previous`.
-    fn kept(previous: &[(&str, &str)], others: &[Lease], recently: bool, lacking: &str) -> Vec<String> {
+    fn kept(previous: &[(&str, &str)], others: &[Arc<Lease>], recently: bool, lacking: &str) -> Vec<String> {
         let first = way("vxlan", "8");
         let previous: Vec<Way> = previous.iter().map(|(backend, options)| way(backend, options)).collect();
         let need = Need {

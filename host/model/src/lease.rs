@@ -79,6 +79,12 @@ impl Lease {
         Lease { life: Lifetime::Unknown, ..self.clone() }
     }
 
+    /// True when the other one leads to the same plan: only the lifetimes may differ.
+    pub fn plans_like(&self, other: &Lease) -> bool {
+        let Lease { subnets, public, ways, node, life: _ } = self;
+        (subnets, public, ways, node) == (&other.subnets, &other.public, &other.ways, &other.node)
+    }
+
     /// True when `node`, reachable at `public`, owns this lease: by id, or by public address where the lease carries no id.
     pub fn belongs_to(&self, node: &NodeId, public: &Addresses) -> bool {
         match &self.node {

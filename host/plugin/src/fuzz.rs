@@ -94,7 +94,7 @@ fn inputs() -> Inputs {
         backend: "udp".into(),
         node: Node { id: NodeId("node-1".into()), underlay, public: lease(1).public, seed: String::new() },
         mine: lease(1),
-        peers: vec![lease(2)],
+        peers: vec![lease(2).into()],
         complete: true,
         firewall: None,
         proofs: Default::default(),

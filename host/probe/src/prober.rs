@@ -12,7 +12,7 @@ use twill_model::proof::{Leg, Pair, Proofs, Target, Verdict};
 
 use crate::packet::Answer;
 use crate::report::{Datagrams, Report};
-use crate::track::{Size, Track};
+use crate::track::{Size, TOGETHER, Track};
 
 /// Packets a second at most.
 pub const RATE: u32 = 60;
@@ -20,6 +20,8 @@ pub const RATE: u32 = 60;
 const BURST: f64 = RATE as f64;
 /// Packets of the smallest round: a small and a large one.
 const LEAST_ROUND: usize = 2;
+/// The time in which the budget grows by a few packets.
+const ROOM: Duration = Duration::from_millis(133);
 /// The pause until a way that works is tried again, in a cluster small enough for it.
 const CALM: Duration = Duration::from_secs(5);
 /// The part of the rate that looking after working ways may take.
@@ -43,10 +45,21 @@ pub struct Shot {
     pub port: u16,
 }
 
+/// What became of a round that ended with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// A verdict changed.
+    pub changed: bool,
+    /// When the pair's next round begins.
+    pub next: Instant,
+}
+
 /// All pairs that are tried.
 #[derive(Debug)]
 pub struct Prober {
     tracks: BTreeMap<Pair, Track>,
+    /// Packets of a small and a large echo on every leg of every pair.
+    packets: usize,
     /// Packets under way: by number, and datagrams by where they went.
     flying: HashMap<u64, Pair>,
     datagrams: HashMap<(IpAddr, u16), u64>,
@@ -58,7 +71,15 @@ pub struct Prober {
 impl Prober {
     /// Nothing to try yet. `seed` begins the numbers of echoes, so that those of another run are not taken for ours.
     pub fn new(seed: u64, now: Instant) -> Prober {
-        Prober { tracks: BTreeMap::new(), flying: HashMap::new(), datagrams: HashMap::new(), tokens: BURST, filled: now, number: seed }
+        Prober {
+            tracks: BTreeMap::new(),
+            packets: 0,
+            flying: HashMap::new(),
+            datagrams: HashMap::new(),
+            tokens: BURST,
+            filled: now,
+            number: seed,
+        }
     }
 
     /// Takes over what is to be tried from now on; what is known of pairs that stay stays.
@@ -74,6 +95,7 @@ impl Prober {
             };
             self.tracks.insert(track.target.pair.clone(), track);
         }
+        self.packets = self.tracks.values().map(|track| LEAST_ROUND * track.target.legs.len()).sum();
         let tracks = &self.tracks;
         self.flying.retain(|_, pair| tracks.contains_key(pair));
         self.datagrams.retain(|_, number| self.flying.contains_key(number));
@@ -113,30 +135,29 @@ impl Prober {
         (shots, changed)
     }
 
-    /// An answer came from that address. True when some verdict changed.
-    pub fn heard(&mut self, from: IpAddr, answer: Answer, now: Instant) -> bool {
+    /// An answer came from that address. Says so when it was the last one of a round.
+    pub fn heard(&mut self, from: IpAddr, answer: Answer, now: Instant) -> Option<Ended> {
         let (number, bytes) = match answer {
             Answer::Echo { number, bytes } => (number, bytes),
-            Answer::Refused { to, .. } => match self.datagrams.remove(&(from, to)) {
-                Some(number) => (number, 0),
-                None => return false,
-            },
+            Answer::Refused { to, .. } => (self.datagrams.remove(&(from, to))?, 0),
         };
         let calm = self.calm();
-        let Some(track) = self.flying.get(&number).and_then(|pair| self.tracks.get_mut(pair)) else { return false };
+        let track = self.flying.get(&number).and_then(|pair| self.tracks.get_mut(pair))?;
         if !track.target.legs.iter().any(|leg| leg.to == from) {
-            return false;
+            return None;
         }
         let over = track.heard(number, bytes, now);
         self.flying.remove(&number);
-        over && track.end(now, calm)
+        over.then(|| Ended { changed: track.end(now, calm), next: track.wake() })
     }
 
-    /// When to turn again, if nothing comes before.
+    /// When to turn again, asked after a turn, if nothing comes before.
     pub fn wake(&self, now: Instant) -> Option<Instant> {
-        let next = self.tracks.values().map(Track::wake).min()?;
-        // What is due and was not sent waits for the budget.
-        Some(if next <= now { now + Duration::from_secs_f64(8.0 / f64::from(RATE)) } else { next })
+        let (calm, other): (Vec<&Track>, Vec<&Track>) = self.tracks.values().partition(|track| track.is_calm());
+        // What is due and was not sent waits for the budget. Of what works all that is due before long was sent, or waits for a larger part of it.
+        let other = other.into_iter().map(Track::wake).min().map(|next| if next <= now { now + ROOM } else { next });
+        let calm = calm.into_iter().map(Track::wake).min().map(|next| next.max(now + TOGETHER));
+        other.into_iter().chain(calm).min()
     }
 
     /// All verdicts that there are.
@@ -187,8 +208,7 @@ impl Prober {
 
     /// The more pairs there are, the longer the pause until each is looked at again.
     fn calm(&self) -> Duration {
-        let packets: usize = self.tracks.values().map(|track| 2 * track.target.legs.len()).sum();
-        CALM.max(Duration::from_secs_f64(packets as f64 / (f64::from(RATE) * CALM_PART)))
+        CALM.max(Duration::from_secs_f64(self.packets as f64 / (f64::from(RATE) * CALM_PART)))
     }
 
     /// The pairs whose rounds begin now, the most urgent first: not more than the budget has packets for. Of thousands that wait few are looked at closely.

@@ -132,6 +132,22 @@ fn a_way_that_works_is_failed_only_after_three_rounds_in_a_row() {
 }
 
 #[test]
+fn ways_that_work_are_tried_together() {
+    let (mut prober, mut now) = prober((2..102).map(target).collect());
+    go_on(&mut prober, &mut now, SECOND * 60, |_| true);
+    let (end, mut turns) = (now + SECOND * 60, 0);
+    while now < end {
+        now = prober.wake(now).expect("there are ways");
+        let (shots, _) = prober.turn(now);
+        turns += 1;
+        for shot in shots {
+            prober.heard(shot.leg.to, Answer::Echo { number: shot.number, bytes: shot.bytes }, now + Duration::from_millis(1));
+        }
+    }
+    assert!((10..100).contains(&turns), "the processor wakes {turns} times in 60 s for 100 ways");
+}
+
+#[test]
 fn what_fails_is_tried_more_and_more_seldom() {
     let (mut prober, mut now) = prober(vec![target(2)]);
     let first = go_on(&mut prober, &mut now, SECOND * 60, |_| false);

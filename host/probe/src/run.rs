@@ -74,16 +74,23 @@ pub async fn run<C: Checksums>(wiring: Wiring<C>, seed: u64, shutdown: Cancellat
         looked: Instant::now(),
         wiring,
     };
+    let mut wake = Some(Instant::now());
     loop {
-        running.turn();
-        let wake = running.wake(Instant::now());
+        // A turn looks at every pair: it is not taken for each answer.
+        if wake.is_some_and(|wake| wake <= Instant::now()) {
+            running.turn();
+            wake = running.wake(Instant::now());
+        }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             changed = running.wiring.targets.changed() => match changed {
-                Ok(()) => running.retarget(),
+                Ok(()) => {
+                    running.retarget();
+                    wake = Some(Instant::now());
+                }
                 Err(_) => return Ok(()),
             },
-            (from, answer) = running.sockets.hear() => running.hear(from, answer),
+            (from, answer) = running.sockets.hear() => wake = wake.into_iter().chain(running.hear(from, answer)).min(),
             () = sleep_until(wake) => {}
         }
     }
@@ -134,10 +141,13 @@ impl<C: Checksums> Running<C> {
         self.publish(changed);
     }
 
-    fn hear(&mut self, from: IpAddr, answer: Answer) {
-        if self.prober.heard(from, answer, Instant::now()) {
+    /// Takes an answer. Tells when to turn, where it ended a round.
+    fn hear(&mut self, from: IpAddr, answer: Answer) -> Option<Instant> {
+        let ended = self.prober.heard(from, answer, Instant::now())?;
+        if ended.changed {
             self.publish(true);
         }
+        self.verdicts_due().into_iter().chain([ended.next]).min()
     }
 
     fn mind_checksums(&mut self, now: Instant) {
@@ -179,8 +189,12 @@ impl<C: Checksums> Running<C> {
 
     /// When to turn again: for a round, or for verdicts that wait to go out.
     fn wake(&self, now: Instant) -> Option<Instant> {
-        let verdicts = self.news.then(|| self.proved + PROOFS_A_PAIR * self.pairs());
-        self.prober.wake(now).into_iter().chain(verdicts).min()
+        self.prober.wake(now).into_iter().chain(self.verdicts_due()).min()
+    }
+
+    /// When verdicts that wait go out.
+    fn verdicts_due(&self) -> Option<Instant> {
+        self.news.then(|| self.proved + PROOFS_A_PAIR * self.pairs())
     }
 
     fn pairs(&self) -> u32 {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::socket::{SockaddrStorage, recvfrom};
@@ -22,6 +23,9 @@ const ICMP_FILTER: libc::c_int = 1;
 const ICMPV6_FILTER: libc::c_int = 1;
 /// `IP_PMTUDISC_PROBE` and `IPV6_PMTUDISC_PROBE`: never fragment, and never mind what was learned of the path.
 const PMTUDISC_PROBE: libc::c_int = 3;
+
+/// The longest IP packet.
+const LONGEST: usize = 65_535;
 
 /// All sockets. To be used inside a tokio runtime, in the network namespace that it was opened in.
 #[derive(Debug)]
@@ -88,15 +92,17 @@ impl Sockets {
 #[derive(Debug)]
 pub(crate) struct Hearing {
     socket: AsyncFd<Socket>,
+    /// Room for the longest packet.
+    buffer: Mutex<Box<[u8]>>,
     read: fn(&[u8]) -> Option<Answer>,
 }
 
 impl Hearing {
     /// The next answer, and who gave it. Cancel-safe.
     pub(crate) async fn next(&self) -> (IpAddr, Answer) {
-        let mut buffer = vec![0; 65_535];
         loop {
             let Ok(mut ready) = self.socket.readable().await else { return std::future::pending().await };
+            let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
             let received = ready.try_io(|socket| Ok(recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer)?));
             // What the queue lost counts as unanswered, and other errors are told of earlier packets.
             let Ok(Ok((length, from))) = received else { continue };
@@ -132,7 +138,7 @@ pub(crate) fn hearing(domain: Domain, protocol: Protocol) -> io::Result<Hearing>
     };
     // SAFETY: the socket is owned by the AsyncFd, so its descriptor stays open and the same for as long as it is registered.
     let socket = unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)?;
-    Ok(Hearing { socket, read })
+    Ok(Hearing { socket, buffer: Mutex::new(vec![0; LONGEST].into()), read })
 }
 
 /// A filter that lets these types in.

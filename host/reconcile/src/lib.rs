@@ -54,7 +54,7 @@ pub struct Inputs {
     /// The own lease, with all ways that this node publishes.
     pub mine: Lease,
     /// Everybody else's, in the book's order (the older first).
-    pub peers: Vec<Lease>,
+    pub peers: Vec<Arc<Lease>>,
     /// True once the store was read in full in this run. Until then nothing is removed: unknown is not empty.
     pub complete: bool,
     /// What was proved of ways to peers.

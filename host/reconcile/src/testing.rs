@@ -54,7 +54,7 @@ pub fn inputs(peers: &[u8]) -> Inputs {
         backend: "udp".into(),
         node: Node { id: NodeId("node-1".into()), underlay, public: lease(1).public, seed: String::new() },
         mine: lease(1),
-        peers: peers.iter().map(|number| lease(*number)).collect(),
+        peers: peers.iter().map(|number| Arc::new(lease(*number))).collect(),
         complete: true,
         proofs: Arc::default(),
         firewall: None,

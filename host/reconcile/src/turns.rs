@@ -92,13 +92,14 @@ mod tests {
     }
 
     #[test]
-    fn whatever_works_is_in_use_on_both_sides_at_once_within_two_minutes_wherever_each_began() {
+    fn whatever_works_is_in_use_on_both_sides_at_once_within_five_minutes_wherever_each_began() {
         for ways in 2..=3 {
             for late in 0..30 {
-                let (slow, fast) = (places(true, ways, 130), places(false, ways, 130 + late));
+                let (slow, fast) = (places(true, ways, 300), places(false, ways, 300 + late));
                 for (of_slow, of_fast) in (0..ways).flat_map(|slow| (0..ways).map(move |fast| (slow, fast))) {
                     let together = longest_together(&slow, &fast[late as usize..], of_slow, of_fast);
-                    assert!(together >= 8, "{ways} ways, {late} s: {of_slow} and {of_fast} only for {together} s");
+                    // A pause of five seconds before the next try, and three answers half a second apart.
+                    assert!(together >= 7, "{ways} ways, {late} s: {of_slow} and {of_fast} only for {together} s");
                 }
             }
         }

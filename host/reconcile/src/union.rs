@@ -47,7 +47,7 @@ pub fn unite(
     names: &mut Names,
 ) -> United {
     let declared = declared_links(&planned);
-    let peers: BTreeMap<Prefixes, &Lease> = inputs.peers.iter().map(|peer| (peer.subnets, peer)).collect();
+    let peers: BTreeMap<Prefixes, &Lease> = inputs.peers.iter().map(|peer| (peer.subnets, peer.as_ref())).collect();
     let here: BTreeSet<IpAddr> = observed.addresses.iter().map(|own| own.address.addr()).collect();
     let crowded = crowded(&planned);
     let mut united = United::default();

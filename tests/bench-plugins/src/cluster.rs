@@ -1,6 +1,7 @@
 //! A cluster of any size, in the host's types and in the guest crate's: what the same question is asked with on either side.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use twill_guest::backend as guest;
 use twill_model::node::{Node, Underlay};
@@ -48,7 +49,7 @@ pub fn context() -> Context {
 
 /// What the reconciler plans from, with so many peers.
 pub fn inputs(peers: u16) -> (Inputs, Roads) {
-    let peers: Vec<Lease> = (2..2 + peers).map(lease).collect();
+    let peers: Vec<Arc<Lease>> = (2..2 + peers).map(|number| Arc::new(lease(number))).collect();
     let roads = peers.iter().filter_map(|peer| Some((IpAddr::V4(peer.public.v4?), Hop::OnLink))).collect();
     let networks = Prefixes { v4: "10.0.0.0/8".parse().ok(), v6: None };
     let inputs = Inputs {

@@ -187,7 +187,7 @@ fn put(object: &mut Map<String, Value>, key: &str, value: Value) {
 /// What each node will do.
 fn preview(cluster: &Cluster, new: &NetworkConfig, course: &Course, keep: &str) -> String {
     let own = cluster.own.iter().map(|lease| (lease, true));
-    let all: Vec<(&Lease, bool)> = own.chain(cluster.peers.iter().map(|lease| (lease, false))).collect();
+    let all: Vec<(&Lease, bool)> = own.chain(cluster.peers.iter().map(|lease| (lease.as_ref(), false))).collect();
     let mut lines = vec![format!("backend {} for {} nodes:", new.backend, all.len())];
     lines.extend(all.iter().map(|(lease, own)| format!("  {}", of_node(lease, *own, new, course))));
     lines.push(match course {

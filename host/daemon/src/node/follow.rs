@@ -58,12 +58,12 @@ pub async fn cluster(
 
 /// True when both lead to the same plan: a mere renewal is no reason for a pass.
 fn same_plan(a: &Inputs, b: &Inputs) -> bool {
-    let timeless = |inputs: &Inputs| Inputs {
-        mine: inputs.mine.timeless(),
-        peers: inputs.peers.iter().map(twill_model::Lease::timeless).collect(),
-        ..inputs.clone()
-    };
-    timeless(a) == timeless(b)
+    let Inputs { networks, backend, node, mine, peers, complete, proofs, firewall } = a;
+    (networks, backend, node, complete, firewall) == (&b.networks, &b.backend, &b.node, &b.complete, &b.firewall)
+        && mine.plans_like(&b.mine)
+        && (Arc::ptr_eq(proofs, &b.proofs) || *proofs == b.proofs)
+        && peers.len() == b.peers.len()
+        && peers.iter().zip(&b.peers).all(|(a, b)| Arc::ptr_eq(a, b) || a.plans_like(b))
 }
 
 /// Asks for a pass whenever a tunnel is lost or a plugin changes.

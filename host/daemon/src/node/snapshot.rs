@@ -1,6 +1,7 @@
 //! The snapshot that the API shows, made from what the rooms publish. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use twill_lease::cluster::Cluster;
@@ -93,7 +94,7 @@ pub fn snapshot(constants: &Constants, parts: Parts) -> Snapshot {
 
 fn network_status(cluster: &Cluster) -> NetworkStatus {
     let Some(config) = cluster.config.as_deref() else { return NetworkStatus::default() };
-    let leases = || cluster.own.iter().chain(&cluster.peers).map(|lease| lease.subnets);
+    let leases = || cluster.own.iter().chain(cluster.peers.iter().map(Arc::as_ref)).map(|lease| lease.subnets);
     let v4 = config.v4.as_ref().map(|range| range_status(range, leases().filter_map(|subnets| subnets.v4)));
     let v6 = config.v6.as_ref().map(|range| range_status(range, leases().filter_map(|subnets| subnets.v6)));
     NetworkStatus {
@@ -163,7 +164,7 @@ fn store_status(constants: &Constants, cluster: &Cluster) -> StoreStatus {
 
 fn leases(parts: &Parts) -> Vec<LeaseStatus> {
     let own = parts.cluster.own.iter().map(|lease| (lease, true));
-    let peers = parts.cluster.peers.iter().map(|lease| (lease, false));
+    let peers = parts.cluster.peers.iter().map(|lease| (lease.as_ref(), false));
     let mut leases: Vec<LeaseStatus> = own.chain(peers).map(|(lease, own)| lease_status(lease, own, parts)).collect();
     leases.sort_by_key(|lease| lease.subnets);
     leases
@@ -216,7 +217,7 @@ mod tests {
             config: Some(Arc::new(config)),
             own: Some(lease(5)),
             permit: true,
-            peers: vec![lease(9), lease(2)],
+            peers: vec![lease(9).into(), lease(2).into()],
             told: [(lease(2).subnets, 1_000)].into(),
             renewal: Some(62_000),
             ..Cluster::default()

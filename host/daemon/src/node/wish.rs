@@ -46,7 +46,7 @@ pub struct OnlyAlone<W> {
 }
 
 impl<W: Wish> Wish for OnlyAlone<W> {
-    async fn wish(&self, config: &NetworkConfig, previous: Option<&Lease>, others: &[Lease]) -> Result<(Addresses, Vec<Way>), String> {
+    async fn wish(&self, config: &NetworkConfig, previous: Option<&Lease>, others: &[Arc<Lease>]) -> Result<(Addresses, Vec<Way>), String> {
         self.alone.on(networks(config)).await.map_err(|company| company.to_string())?;
         self.wish.wish(config, previous, others).await
     }
@@ -57,7 +57,7 @@ impl<W: Wish> Wish for OnlyAlone<W> {
 }
 
 impl<P: Planner, K: Kernel> Wish for Advertised<P, K> {
-    async fn wish(&self, config: &NetworkConfig, previous: Option<&Lease>, others: &[Lease]) -> Result<(Addresses, Vec<Way>), String> {
+    async fn wish(&self, config: &NetworkConfig, previous: Option<&Lease>, others: &[Arc<Lease>]) -> Result<(Addresses, Vec<Way>), String> {
         let node = self.node.borrow().clone();
         let asked = Asked { wish: self, node, config, previous, links: links_found(&*self.kernel).await };
         let first = match asked.advertise(&config.backend, &config.options, asked.before(&config.backend)).await {

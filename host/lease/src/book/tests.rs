@@ -127,7 +127,7 @@ fn who_was_there_first_is_known_after_a_restart() {
     let (old, new) = (lease("old", "10.3.9.0/24", "192.0.2.1"), lease("new", "10.3.8.0/23", "192.0.2.2"));
     book.replace(vec![old.clone()], "s", nobody, 0);
     book.apply(&[Change::Put(new.clone())], nobody, 1);
-    let kept: Vec<Lease> = book.by_arrival().into_iter().cloned().collect();
+    let kept: Vec<Lease> = book.by_arrival().into_iter().map(|lease| Lease::clone(lease)).collect();
     assert_eq!(kept, [old.clone(), new.clone()]);
     let mut book = Book::recalled(kept, Some("s".into()), 0);
     book.replace(vec![new.clone(), old], "s", nobody, 2);
@@ -172,7 +172,7 @@ proptest! {
         book.replace(first, "s", nobody, 0);
         book.replace(second.clone(), "s", nobody, 1);
         book.end_holds(1 + HOLD_MS);
-        prop_assert_eq!(book.leases().cloned().collect::<Vec<_>>(), second);
+        prop_assert_eq!(book.leases().map(|lease| Lease::clone(lease)).collect::<Vec<_>>(), second);
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
             own_ends: own.as_ref().map(|_| End::at(self.own_ends, self.clock.as_ref())),
             own,
             identity: self.book.identity().map(str::to_owned),
-            leases: self.book.by_arrival().into_iter().cloned().collect(),
+            leases: self.book.by_arrival().into_iter().map(|lease| Lease::clone(lease)).collect(),
         }
     }
 }

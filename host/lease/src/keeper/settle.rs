@@ -4,6 +4,8 @@
 //! again on the same subnet. A write that ended without an answer may have been done, so the next thing is to read. Every write is conditional on the
 //! token of the one before.
 
+use std::sync::Arc;
+
 use twill_model::event::{Kind, Told, Weight};
 use twill_model::{Lease, Lifetime, NetworkConfig, Prefixes, Way};
 
@@ -135,7 +137,7 @@ impl<S: Store, W: Wish, C: Clock> Keeper<S, W, C> {
     fn candidates(&mut self, config: &NetworkConfig) -> Result<Vec<Prefixes>, Full> {
         let wanted: Vec<Prefixes> = self.previous.iter().map(|lease| lease.subnets).chain([self.settings.from_file]).collect();
         let seed = seed_of(&self.settings.node.0) ^ self.now();
-        let others: Vec<&Lease> = self.book.leases().filter(|lease| !self.is_own(lease)).collect();
+        let others: Vec<&Lease> = self.book.leases().map(Arc::as_ref).filter(|lease| !self.is_own(lease)).collect();
         candidates(config, &others, &wanted, seed).or_else(|_| {
             let standing: Vec<&Lease> = self.book.standing().filter(|lease| !self.is_own(lease)).collect();
             candidates(config, &standing, &wanted, seed)

@@ -21,7 +21,12 @@ use crate::keeper::{Fatal, Handle, Keeper, Settings, Wish};
 pub struct PlainWish(Arc<Mutex<Addresses>>, Arc<Mutex<Option<&'static str>>>);
 
 impl Wish for PlainWish {
-    async fn wish(&self, config: &NetworkConfig, _previous: Option<&Lease>, _others: &[Lease]) -> Result<(Addresses, Vec<Way>), String> {
+    async fn wish(
+        &self,
+        config: &NetworkConfig,
+        _previous: Option<&Lease>,
+        _others: &[Arc<Lease>],
+    ) -> Result<(Addresses, Vec<Way>), String> {
         if *self.1.lock().expect("no panic in here") == Some(config.backend.as_str()) {
             return Err("there is no such plugin".into());
         }
