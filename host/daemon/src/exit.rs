@@ -1,6 +1,7 @@
 //! How a command ends badly: one sentence on standard error, and an exit code that scripts can act on (after BSD's sysexits.h).
 
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// What went wrong, in words and as a code.
@@ -57,7 +58,8 @@ impl Exit {
     /// Says the sentence and gives the code.
     pub fn say(self) -> ExitCode {
         if !self.sentence.is_empty() {
-            eprintln!("twill: {}", self.sentence);
+            // Nobody may be left to read it, which changes nothing about how it ended.
+            let _ = writeln!(io::stderr(), "twill: {}", self.sentence);
         }
         ExitCode::from(self.code)
     }

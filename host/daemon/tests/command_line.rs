@@ -125,14 +125,57 @@ fn docker_opts_refuses_what_makes_no_sense_and_writes_nothing() {
     assert_eq!((ended.code, written), (Some(64), None), "{}", ended.err);
 }
 
+/// A stream whose reader has gone.
+fn unread() -> std::io::PipeWriter {
+    std::io::pipe().expect("a pipe").1
+}
+
+/// The commands that a help text lists, and those below them, each as its words.
+fn commands(above: &[&str]) -> Vec<Vec<String>> {
+    let help = call("twill", &[above, &["--help"]].concat(), &[]).out;
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = listed.filter_map(|line| line.strip_prefix("  ").filter(|name| !name.starts_with(' '))?.split_whitespace().next());
+    let mut found = Vec::new();
+    for name in names.filter(|name| *name != "help") {
+        let words = [above, &[name]].concat();
+        found.push(words.iter().map(|word| (*word).to_owned()).collect());
+        found.extend(commands(&words));
+    }
+    found
+}
+
 #[test]
 fn a_command_whose_reader_went_away_ends_without_a_word() {
-    let (reader, writer) = std::io::pipe().expect("a pipe");
-    drop(reader);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twill"));
-    let ended = command.args(["completions", "bash"]).env_clear().stdout(writer).output().expect("the program starts");
-    let told = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!((ended.status.signal(), told.as_ref()), (Some(13), ""), "as by SIGPIPE, like any filter");
+    let silent = |name: &str, words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twill"));
+        let ended = command.arg0(name).args(words).env_clear().stdout(unread()).output().expect("the program starts");
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!((ended.status.signal(), told.as_ref()), (Some(13), ""), "{name} {words:?}: as by SIGPIPE, like any filter");
+    };
+    let all = commands(&[]);
+    assert!(all.len() > 30 && all.contains(&vec!["plugin".into(), "new".into()]), "{all:?}");
+    for command in &all {
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        silent("twill", &[&words[..], &["--help"]].concat());
+    }
+    for words in [&["--help"][..], &["-h"], &["--version"], &["help", "plan"], &["completions", "bash"], &["man"]] {
+        silent("twill", words);
+    }
+    silent("flanneld", &["-help"]);
+}
+
+#[test]
+fn an_error_that_nobody_reads_keeps_its_exit_code() {
+    for (name, words, code, signal) in [
+        ("twill", &["plan", "--knit"][..], Some(64), None),
+        ("twill", &["run", "--config", "/nowhere/twill.toml"], Some(64), None),
+        ("flanneld", &["-etcd-endpoint=x"], Some(64), None),
+        ("flanneld", &["--version"], None, Some(13)),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twill"));
+        let ended = command.arg0(name).args(words).env_clear().stderr(unread()).output().expect("the program starts");
+        assert_eq!((ended.status.code(), ended.status.signal()), (code, signal), "{name} {words:?}");
+    }
 }
 
 #[test]

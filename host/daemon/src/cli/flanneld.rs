@@ -33,7 +33,11 @@ impl Call {
     pub fn translation(&self) -> Result<Option<Translation>, Exit> {
         let program = Path::new(&self.program).file_name().map_or_else(|| "flanneld".into(), |name| name.to_string_lossy());
         let asked = read(&self.arguments, &self.environment);
-        match asked.map_err(|error| Exit::usage(format!("{error}; `{program} -help` lists flannel's flags")))? {
+        let asked = asked.map_err(|error| Exit::usage(format!("{error}; `{program} -help` lists flannel's flags")))?;
+        if !matches!(asked, Asked::Run(_)) {
+            super::end_with_the_reader();
+        }
+        match asked {
             Asked::Help => print!("{}", usage(&program)),
             Asked::Version => eprintln!("twill {}", env!("CARGO_PKG_VERSION")),
             Asked::Run(wishes) => return translate(&wishes).map(Some).map_err(refused),

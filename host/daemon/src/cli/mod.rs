@@ -108,7 +108,7 @@ pub fn main(arguments: Vec<OsString>) -> Result<(), Exit> {
     command.main(&flanneld::notes(&translation))
 }
 
-/// Whoever reads what a command prints may go away (`twill leases | head`): then the command ends, without a word. The daemon outlives its readers.
+/// Whoever reads what a command prints, help too, may go away (`twill leases | head`): then it ends, without a word. The daemon outlives its readers.
 fn end_with_the_reader() {
     use nix::sys::signal::{SigHandler, Signal, signal};
     // SAFETY: the kernel's own action is no handler of ours that could run at a wrong moment.
@@ -119,9 +119,13 @@ fn end_with_the_reader() {
 fn understood(command: clap::Command, file: Option<PathBuf>, arguments: Vec<OsString>) -> Result<Command, Exit> {
     let command = settings::with_file(command, file).map_err(Exit::usage)?;
     let matches = command.try_get_matches_from(arguments).map_err(|error| {
-        // clap writes help and version to standard output and errors to standard error.
-        let code = if error.use_stderr() { 64 } else { 0 };
-        error.print().map_or_else(Exit::failed, |()| Exit::silent(code))
+        // clap writes help and version to standard output and errors to standard error, where nobody may be left to read them.
+        if error.use_stderr() {
+            let _ = error.print();
+            return Exit::silent(64);
+        }
+        end_with_the_reader();
+        error.print().map_or_else(Exit::failed, |()| Exit::silent(0))
     })?;
     Cli::from_arg_matches(&matches).map(|cli| cli.command).map_err(Exit::usage)
 }
