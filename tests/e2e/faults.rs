@@ -73,7 +73,7 @@ struct Fault {
     explain: (&'static str, &'static str),
     /// Words of `why`, `doctor`, and the sentences that the overview begins with. `ITEM` stands for the item, `PEER` for the peer's address.
     says: &'static str,
-    /// Words of the map beside the peer, where the fault is of its path.
+    /// Words of the map beside the peer, where packets to it are cut or stop.
     map: Option<&'static str>,
 }
 
@@ -102,7 +102,7 @@ const FAULTS: &[Fault] = &[
         mend: |scene, _| scene.here().net().nft("delete table inet guard\n"),
         explain: ("firewall", "chain outwards of table inet guard drops"),
         says: "chain outwards of table inet guard drops",
-        map: None,
+        map: Some("stops at the firewall here"),
     },
     Fault {
         leg: "filtered port",
@@ -218,6 +218,11 @@ fn named(scene: &mut Scene, fault: &Fault) -> Result<()> {
         scene.browser.follow("Paths")?;
         let place = format!("svg.map a[href='/paths/{}']", subnet.replace('/', "-"));
         scene.browser.see_in(&place, words)?;
+        // A fault of this node's own that concerns all peers is marked on the node as well.
+        match fault.leg {
+            "firewall" => scene.browser.see_in("svg.map:has(.centre.bad)", words)?,
+            _ => scene.browser.miss_in("svg.map:has(.centre.bad)", words)?,
+        }
         scene.browser.follow_in("main table", &address)?;
         scene.browser.see_in("main .legs :is(.broken, .narrow)", if item.is_empty() { &says } else { &item })?;
         scene.browser.follow("Overview")?;

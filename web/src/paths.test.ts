@@ -1,7 +1,8 @@
 import { expect, it } from "vitest";
 import { snapshot } from "./fixtures/snapshot";
 import { families } from "./format";
-import { pathNamed, pathsOf, progress } from "./paths";
+import type { ItemStatus, PathStatus } from "./api";
+import { barrier, pathNamed, pathsOf, progress, sentence, stopsAt } from "./paths";
 
 it("puts the worst first", () => {
   expect(pathsOf(snapshot.paths, snapshot.tunnels).map((path) => path.state)).toEqual(["down", "held", "proving", "moved"]);
@@ -23,4 +24,26 @@ it("knows no change while all paths are where they should be", () => {
 it("finds a path by its page's name", () => {
   expect(families(pathNamed(snapshot.paths, "10.123.31.0-24")!.public)).toEqual(["192.0.2.19"]);
   expect(pathNamed(snapshot.paths, "10.9.9.0-24")).toBeUndefined();
+});
+
+const chain = (what: string): ItemStatus => ({ kind: "firewall", what, desired: "lets pods' packets pass", observed: "drops them", standing: "missing", backend: "host", lease: null, reason: `${what} drops them` });
+const moved = (subnets: PathStatus["subnets"]): PathStatus => ({ ...snapshot.paths.find((path) => path.state === "moved")!, stops_at: null, subnets });
+
+it("says that packets stop at a chain of another's, though the path's own echoes come back", () => {
+  const four = moved({ v4: "10.123.31.0/24" });
+  const items = [...snapshot.state, chain("chain outwards of table inet guard")];
+  expect([stopsAt(four, snapshot.state), stopsAt(four, items)]).toEqual([null, "the firewall here"]);
+  expect(sentence(four, barrier(four, items))).toBe("Pods' packets stop on this node: chain outwards of table inet guard drops them.");
+  expect(sentence(four, barrier(four, snapshot.state))).toMatch(/^It is reached by/);
+  expect(stopsAt({ ...four, stops_at: "the host" }, items)).toBe("the host");
+});
+
+it("knows which families a chain stops", () => {
+  const [four, six, both] = [moved({ v4: "10.123.31.0/24" }), moved({ v6: "fd00:123:31::/64" }), moved({ v4: "10.123.31.0/24", v6: "fd00:123:31::/64" })];
+  const stopped = (what: string) => [four, six, both].map((path) => barrier(path, [chain(what)]) !== undefined);
+  expect(stopped("chain outwards of table inet guard")).toEqual([true, true, true]);
+  expect(stopped("chain outwards of table ip guard")).toEqual([true, false, true]);
+  expect(stopped("chain outwards of table ip6 guard")).toEqual([false, true, true]);
+  expect(stopped("chain FORWARD of iptables-legacy")).toEqual([true, false, true]);
+  expect(stopped("chain FORWARD of ip6tables-legacy")).toEqual([false, true, true]);
 });

@@ -1,9 +1,10 @@
 // Paths: how each peer is reached from here, with what the tunnels count for it; and how far a change of the backend has come.
 
-import type { PathState, PathStatus, TunnelStatus } from "./api";
-import { families } from "./format";
+import type { ItemStatus, PathState, PathStatus, TunnelStatus } from "./api";
+import { families, sentenceCase } from "./format";
 import { addressRank, sorted } from "./order";
 import { type Counted, counters } from "./peers";
+import { drifts } from "./words";
 
 /** A path with what the tunnels count for its peer. */
 export type Path = PathStatus & Counted;
@@ -23,6 +24,35 @@ export function worstFirst(path: PathStatus): string {
 export function pathsOf(paths: readonly PathStatus[], tunnels: readonly TunnelStatus[]): Path[] {
   const counted = counters(tunnels);
   return sorted(paths.map((path) => ({ ...path, ...counted(path.public) })), worstFirst);
+}
+
+/**
+ * A chain of somebody else's on this node that drops what pods send to the peer. The echoes that prove a path are this node's own and never
+ * pass it, so the path may be well for all that they tell.
+ */
+export function barrier(path: PathStatus, items: readonly ItemStatus[]): ItemStatus | undefined {
+  const six = (item: ItemStatus) => /\b(table ip6 |of ip6tables)/.test(item.what);
+  const four = (item: ItemStatus) => /\b(table ip |of iptables)/.test(item.what);
+  const meets = (item: ItemStatus) => (path.subnets.v4 !== undefined && !six(item)) || (path.subnets.v6 !== undefined && !four(item));
+  return items.find((item) => item.kind === "firewall" && drifts(item) && meets(item));
+}
+
+/** Where pods' packets to the peer stop, in a few words; null where they do not, as far as is known. */
+export function stopsAt(path: PathStatus, items: readonly ItemStatus[]): string | null {
+  return path.stops_at ?? (barrier(path, items) ? "the firewall here" : null);
+}
+
+/** How a path stands, in one sentence. */
+export function sentence(path: PathStatus, barrier?: ItemStatus): string {
+  const why = path.state === "down" ? (path.leg ?? path.reason) : (path.reason ?? path.leg);
+  const because = why ? `: ${why}` : "";
+  if (path.way === null) return sentenceCase(`Nothing can be sent there${because}`);
+  if (path.state === "down") return sentenceCase(`Pods' packets do not arrive over ${path.way}${because}`);
+  if (barrier) return sentenceCase(`Pods' packets stop on this node: ${barrier.reason ?? `${barrier.what} drops them`}`);
+  if (path.way !== path.wanted && path.wanted !== null) return sentenceCase(`It is reached by ${path.way} and not by ${path.wanted}${because}`);
+  if (path.state === "proving") return `It is reached by ${path.way}; the first echo is under way.`;
+  const narrow = path.narrow ? `; the MTU on the road is smaller than the link's: ${path.narrow}` : "";
+  return `It is reached by ${path.way}, and answers${narrow}.`;
 }
 
 /** How far a change of the backend has come, as seen from this node. */

@@ -1,7 +1,7 @@
 // The path to one peer, leg by leg: what is known of each of its ways, what this node has in place for it, and what was said of it lately.
 
 import type { ItemStatus, PathStatus, WayStatus } from "../api";
-import { bitrate, count, families, sentenceCase, short, spent, volume } from "../format";
+import { bitrate, count, families, short, spent, volume } from "../format";
 import { events, now, paths, samples, state, tunnels } from "../live";
 import { matches, sorted } from "../order";
 import { Row } from "../parts/list";
@@ -9,7 +9,7 @@ import { Spark } from "../parts/spark";
 import { Ago, Fact, Lines, Tag } from "../parts/tag";
 import { Timeline } from "../parts/timeline";
 import { Drops } from "../parts/traffic";
-import { pathNamed } from "../paths";
+import { barrier, pathNamed, sentence } from "../paths";
 import { counters } from "../peers";
 import { leaseAddress } from "../route";
 import { peerRates } from "../traffic";
@@ -27,7 +27,7 @@ export function PathPage({ name }: { name: string }) {
         <h1>
           <span class="m">{families(path.public)[0]}</span> {path.way && <Tag word={path.way} tone="way" />} <Tag {...pathState(path.state)} /> <a href="/paths">All paths</a>
         </h1>
-        <p>{sentence(path)}</p>
+        <p>{sentence(path, barrier(path, state.value))}</p>
         <Facts path={path} />
       </section>
       <section class="card">
@@ -50,18 +50,6 @@ export function PathPage({ name }: { name: string }) {
 function takesPart(item: ItemStatus, path: PathStatus, subnets: string[]): boolean {
   const its = families(item.lease).some((prefix) => subnets.includes(prefix));
   return its || item.kind === "firewall" || (item.kind === "link" && item.backend === path.way);
-}
-
-/** What is so, in one sentence. */
-export function sentence(path: PathStatus): string {
-  const why = path.state === "down" ? (path.leg ?? path.reason) : (path.reason ?? path.leg);
-  const because = why ? `: ${why}` : "";
-  if (path.way === null) return sentenceCase(`Nothing can be sent there${because}`);
-  if (path.state === "down") return sentenceCase(`Pods' packets do not arrive over ${path.way}${because}`);
-  if (path.way !== path.wanted && path.wanted !== null) return sentenceCase(`It is reached by ${path.way} and not by ${path.wanted}${because}`);
-  if (path.state === "proving") return `It is reached by ${path.way}; the first echo is under way.`;
-  const narrow = path.narrow ? `; the MTU on the road is smaller than the link's: ${path.narrow}` : "";
-  return `It is reached by ${path.way}, and answers${narrow}.`;
 }
 
 function Facts({ path }: { path: PathStatus }) {

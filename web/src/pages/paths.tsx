@@ -1,13 +1,13 @@
 // All paths from this node, worst first: a change of the backend under way, the map, and the table.
 
 import { bitrate, count, families, plural, spent } from "../format";
-import { paths, samples, tunnels } from "../live";
+import { paths, samples, state, tunnels } from "../live";
 import { addressRank } from "../order";
 import { ChangeCard } from "../parts/change";
 import { Map, MOST } from "../parts/map";
 import { type Column, Table } from "../parts/table";
 import { Lines, Tag } from "../parts/tag";
-import { pathRank, type Path, pathsOf, worstFirst } from "../paths";
+import { barrier, pathRank, type Path, pathsOf, worstFirst } from "../paths";
 import { pathAddress } from "../route";
 import { peerRate } from "../traffic";
 import { pathState } from "../words";
@@ -42,7 +42,7 @@ const COLUMNS: Column<Path>[] = [
 ];
 
 function why(path: Path): string {
-  return (path.state === "down" ? (path.leg ?? path.reason) : (path.reason ?? path.leg)) ?? "";
+  return (path.state === "down" ? (path.leg ?? path.reason) : (path.reason ?? path.leg ?? barrier(path, state.value)?.reason)) ?? "";
 }
 
 /** What goes to and comes from a peer now; the kernel's own ways are not counted. */

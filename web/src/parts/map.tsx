@@ -2,7 +2,8 @@
 
 import type { PathStatus } from "../api";
 import { count, families, spent } from "../format";
-import { node } from "../live";
+import { node, state } from "../live";
+import { barrier, stopsAt } from "../paths";
 import { pathAddress } from "../route";
 import { pathState } from "../words";
 
@@ -25,17 +26,18 @@ export function Map({ paths }: { paths: readonly PathStatus[] }) {
   return (
     <svg class="map" viewBox={`0 0 ${WIDTH} ${2 * middle}`} role="group" aria-label="Paths from this node to its peers">
       {shown.map((path, i) => <Spoke key={families(path.subnets).join()} path={path} middle={middle} {...place(i, shown.length)} />)}
-      <circle class="centre" cx={WIDTH / 2} cy={middle} r="30" />
+      <circle class={`centre ${shown.some((path) => barrier(path, state.value)) ? "bad" : ""}`} cx={WIDTH / 2} cy={middle} r="30" />
       <text class="self" x={WIDTH / 2} y={middle + 4}>{node.value?.hostname || "this node"}</text>
     </svg>
   );
 }
 
 function Spoke({ path, middle, x, y }: { path: PathStatus; middle: number; x: number; y: number }) {
-  const { word, tone } = pathState(path.state);
   const [subnet] = families(path.subnets);
   const right = x >= WIDTH / 2;
-  const stops = path.stops_at ? `stops at ${path.stops_at}` : "";
+  const leg = stopsAt(path, state.value);
+  const stops = leg ? `stops at ${leg}` : "";
+  const { word, tone } = stops ? { ...pathState(path.state), tone: "bad" } : pathState(path.state);
   const trip = path.rtt_us === null || stops ? "" : spent(path.rtt_us);
   const fits = path.narrow && !stops ? `up to ${count(path.ways.find((way) => way.in_use)?.proved_bytes ?? 0)} bytes` : "";
   const label = [families(path.public)[0], path.way ?? "no way", word, stops, fits, trip].filter(Boolean).join(", ");
