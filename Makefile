@@ -8,7 +8,7 @@ say = @printf '\n==> %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build tools web daemon plugins examples kit demo test test-long lint unit lab web-test e2e bench bench-plugins clean
+.PHONY: help build tools web daemon plugins examples kit demo test test-long lint unit lab web-test grafana e2e bench bench-plugins clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -98,9 +98,12 @@ else
 	@[ -z "$$TWILL_COMPLETE" ]
 endif
 
-e2e: lab ## end-to-end tests after a build; T='words' runs those whose names hold the words
+grafana: ## the Grafana dashboard, held against Grafana's schema, and the page that draws it with Grafana's libraries
+	@tests/setup.sh grafana
+
+e2e: lab grafana ## end-to-end tests after a build; T='words' runs those whose names hold the words
 	$(call say,end-to-end tests: real daemons in labs of their own)
 	@cargo test $(CARGO_ALL) --test e2e -- $(if $(T),'$(T)')
 
 clean: ## removes target/ and what npm installed
-	@rm -rf target web/node_modules web/dist
+	@rm -rf target web/node_modules web/dist tests/grafana/node_modules

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Finds out what a build or a test run needs and this machine lacks. As root on Debian or Ubuntu it installs that; otherwise it says in one line what to
-# install, and fails. Under TWILL_COMPLETE nothing that tests use is left out: what cannot be had fails. Usage: tests/setup.sh build|lab|languages|bench|web|deny
+# install, and fails. Under TWILL_COMPLETE nothing that tests use is left out: what cannot be had fails. Usage: tests/setup.sh build|lab|languages|bench|web|grafana|deny
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -102,6 +102,22 @@ schemathesis() {
     }
 }
 
+# Grafana's own libraries, and the page that draws the Grafana dashboard with them. Where they cannot be had the test that needs it is skipped.
+grafana() {
+    have npm || { left_out 'npm is missing: the Grafana dashboard is not drawn'; return; }
+    if [ ! tests/grafana/node_modules/.package-lock.json -nt tests/grafana/package-lock.json ]; then
+        say "installing Grafana's libraries into tests/grafana/node_modules (once)"
+        npm --prefix tests/grafana ci --silent --ignore-scripts --no-audit --no-fund || {
+            rm -rf tests/grafana/node_modules
+            left_out "Grafana's libraries cannot be installed here: the Grafana dashboard is not drawn"
+            return 0
+        }
+        touch tests/grafana/node_modules/.package-lock.json
+    fi
+    say "holding the Grafana dashboard against Grafana's schema"
+    npm --prefix tests/grafana run --silent build
+}
+
 # A checker of licences, sources and known holes, built once into target/tools.
 deny() {
     [ -x target/tools/bin/cargo-deny ] || have cargo-deny && return
@@ -128,6 +144,7 @@ case "${1:-build}" in
     bench) need ethtool=ethtool wireguard-go=wireguard-go wg=wireguard-tools nebula=nebula || say 'the bench leaves out what is missing' ;;
     languages) languages ;;
     web) have npm || left_out 'npm is missing: the dashboard is not built, the daemon serves a page of one line instead' ;;
+    grafana) grafana ;;
     deny) deny ;;
-    *) echo "usage: $0 build|lab|languages|bench|web|deny" >&2; exit 64 ;;
+    *) echo "usage: $0 build|lab|languages|bench|web|grafana|deny" >&2; exit 64 ;;
 esac

@@ -30,6 +30,7 @@ mod faults;
 mod firewall;
 mod firewall_six;
 mod flannel;
+mod grafana;
 mod guide;
 mod host_gw;
 mod hostile;
@@ -132,6 +133,7 @@ fn main() -> ExitCode {
         guide::TESTS,
         api::TESTS,
         metrics::TESTS,
+        grafana::TESTS,
         readiness::TESTS,
         doctor::TESTS,
         faults::TESTS,

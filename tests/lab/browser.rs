@@ -27,8 +27,13 @@ fn web() -> PathBuf {
 impl Browser {
     /// Starts one on `node`, for the pages that its daemon serves on loopback.
     pub fn on(node: &Node) -> Result<Browser> {
+        Browser::at(node, "http://127.0.0.1:4646")
+    }
+
+    /// Starts one on `node` for what is served at `base`.
+    pub fn at(node: &Node, base: &str) -> Result<Browser> {
         let mut command = node.command("node")?;
-        command.arg(web().join("browser/drive.mjs")).arg("http://127.0.0.1:4646");
+        command.arg(web().join("browser/drive.mjs")).arg(base);
         Browser::start(command)
     }
 

@@ -20,6 +20,7 @@ pub mod node;
 pub mod packet;
 pub mod pod;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod random;
 pub mod session;
