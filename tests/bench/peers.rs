@@ -26,10 +26,10 @@ pub fn measure() -> Result<bool> {
     for (peers, bar) in STEPS {
         learn(&lab, &node, known..peers)?;
         known = peers;
-        let length = Duration::from_secs(if crate::is_quick() { 3 } else { 15 });
+        let length = Duration::from_secs(if crate::is_quick() { 3 } else { 60 });
         // What the news of so many peers set off is over before quiet is measured: every peer is proved.
         all_proved(&node, peers)?;
-        std::thread::sleep(length / 3);
+        std::thread::sleep(length / 6);
         let before = node.cpu_time()?;
         std::thread::sleep(length);
         let used = (node.cpu_time()? - before).as_secs_f64() / length.as_secs_f64() * 1000.0;
