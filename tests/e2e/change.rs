@@ -114,6 +114,16 @@ pub fn control(net: &NetNs) -> Result<Session> {
     Session::open("on loopback", net, net, Ipv4Addr::LOCALHOST)
 }
 
+/// What a tunnel's full queue dropped, since the daemon did not get the processor in time: that is a loss all the same, but none of a change.
+pub fn overflowed(node: &Node) -> Result<Option<String>> {
+    if !node.has_link("flannel0") {
+        return Ok(None);
+    }
+    let link = node.net().ip_json("-s link show flannel0")?;
+    let dropped = link[0]["stats64"]["tx"]["dropped"].as_u64().unwrap_or(0);
+    Ok((dropped > 0).then(|| format!("the queue of {}'s tunnel overflowed {dropped} times", node.name())))
+}
+
 fn two_nodes() -> Result<()> {
     let (lab, nodes, [p, q]) = cluster(["a", "b"])?;
     let [a, b] = &nodes;
@@ -166,9 +176,14 @@ fn filtered() -> Result<()> {
 /// Filters VXLAN's port between two nodes, both ways.
 pub fn filter_vxlan(a: &Node, b: &Node) -> Result<()> {
     for (node, other) in [(a, b), (b, a)] {
-        node.firewall(&format!("chain in {{ type filter hook input priority 0; ip saddr {} udp dport 8472 drop; }}", other.address()))?;
+        node.firewall(&without_vxlan_from(other))?;
     }
     Ok(())
+}
+
+/// A chain that filters VXLAN's port for what comes from that node.
+pub fn without_vxlan_from(node: &Node) -> String {
+    format!("chain in {{ type filter hook input priority 0; ip saddr {} udp dport 8472 drop; }}", node.address())
 }
 
 /// Status says that VXLAN's echoes to that node are lost, and on which leg.

@@ -1,21 +1,24 @@
 //! Six nodes, each with its own trouble, go through all changes between udp, vxlan and host-gw in a random order, while all pairs that can talk do: none of them loses
 //! a packet, and every pair ends on the way that was to be expected.
 //!
-//! `a` and `b` have VXLAN's port filtered between them, `n` cannot have VXLAN at all, `f` is frozen amid it and thawed at the end, `r` is restarted amid it, `j` joins
-//! amid it. On half of them, whichever, `all.rp_filter` is 1. The order, and when what happens, comes from a seed: see [`crate::walk`].
+//! `a` and `b` have VXLAN's port filtered between them, `n` cannot have VXLAN at all, `f` is frozen throughout and thawed at the end, `r` is restarted amid it, `j`
+//! joins amid it. On half of them, whichever, `all.rp_filter` is 1. The order, and when what happens, comes from a seed: see [`crate::walk`].
+//!
+//! A frozen daemon carries nothing itself, and proves nothing: what is sent to `f` goes by the kernel's backends, which it published before it froze. So before that
+//! all go to both of them. The one pair that cannot talk is that of `f` and `j`, as long as `f` is frozen and has no route to whom it does not know: `j` says so.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use lab::etcd::{Etcd, NEEDS};
 use lab::harness::{Test, long};
 use lab::{Lab, Launch, Node, Pod, Random, Session, Stream, wait_until};
 
-use crate::change::{CHANGED, control, path};
+use crate::change::{CHANGED, control, overflowed, path, without_vxlan_from};
 use crate::story::{NETWORK, SOON, goes_on};
-use crate::walk::{Moment, Trouble, Walk, newest_first};
+use crate::walk::{Moment, Trouble, Walk, without_vxlan};
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
@@ -40,10 +43,8 @@ struct Six {
     flows: Vec<Flow>,
     /// The backends so far, the newest last.
     past: Vec<&'static str>,
-    /// What the frozen node published when it froze, the newest first.
+    /// Those before the node froze that is frozen now.
     frozen: Option<Vec<&'static str>>,
-    /// The node that joined knows the frozen one, which knows it.
-    met: bool,
 }
 
 /// A stream with the pair that it is between.
@@ -68,7 +69,7 @@ impl Six {
         let etcd = on_etcd.then(|| Etcd::with_config(&lab, &config("udp"))).transpose()?;
         let nodes: Vec<Node> = NAMES.iter().map(|name| lab.node(name)).collect::<Result<_>>()?;
         for (node, other) in [(A, B), (B, A)] {
-            nodes[node].firewall(&filter(&nodes[other]))?;
+            nodes[node].firewall(&without_vxlan_from(&nodes[other]))?;
         }
         let mut order: Vec<usize> = (0..NAMES.len()).collect();
         random.shuffle(&mut order);
@@ -76,7 +77,7 @@ impl Six {
             nodes[*node].net().sysctl("net.ipv4.conf.all.rp_filter", "1")?;
         }
         println!("all.rp_filter is 1 on {}", order[..3].iter().map(|node| NAMES[*node]).collect::<Vec<_>>().join(", "));
-        let mut six = Six { lab, etcd, nodes, pods: Vec::new(), flows: Vec::new(), past: vec!["udp"], frozen: None, met: false };
+        let mut six = Six { lab, etcd, nodes, pods: Vec::new(), flows: Vec::new(), past: vec!["udp"], frozen: None };
         for node in 0..J {
             six.launch(node)?;
         }
@@ -92,40 +93,34 @@ impl Six {
         self.nodes[node].start(launch.flags(flags))
     }
 
-    /// A small and a large stream between two pods, once both flow.
-    fn flow(&mut self, from: usize, to: usize) -> Result<()> {
-        let pace = pace(from, to);
-        self.pods[from].reaches(&self.pods[to], SOON)?;
-        for bytes in [8, 1400] {
-            let stream = Stream::sized(&self.pods[from], &self.pods[to], pace, bytes)?;
-            goes_on(&stream)?;
-            self.flows.push(Flow { from, to, stream });
+    /// A small and a large stream between the pods of each of these pairs, once all flow.
+    fn flow(&mut self, pairs: &[(usize, usize)]) -> Result<()> {
+        let begun = self.flows.len();
+        for &(from, to) in pairs {
+            self.pods[from].reaches(&self.pods[to], SOON)?;
+            for bytes in [8, 1400] {
+                let stream = Stream::sized(&self.pods[from], &self.pods[to], pace(from, to), bytes)?;
+                self.flows.push(Flow { from, to, stream });
+            }
         }
-        Ok(())
+        all_go_on(&self.flows[begun..])
     }
 
     fn backend(&self) -> &'static str {
         self.past.last().copied().unwrap_or("udp")
     }
 
-    /// The way by which a node reaches another once all has settled, stated in advance; none for a pair that cannot talk, or that nobody can ask.
+    /// The way by which a node reaches another once all has settled, stated in advance; none where nobody can ask, or nothing can come back.
     fn expected(&self, from: usize, to: usize) -> Option<&'static str> {
-        let mut ways = newest_first(&self.past);
-        if let Some(frozen) = &self.frozen {
-            if from == F || (to == F && from == J && !self.met) {
-                return None;
-            }
-            if to == F {
-                if from == N && frozen.iter().find(|way| **way != "vxlan") == Some(&"udp") {
-                    return None;
-                }
-                // What it published when it froze, the config's first; its own end of udp stands still.
-                ways = frozen.iter().copied().filter(|way| *way != "udp").collect();
-                ways.sort_by_key(|way| *way != self.backend());
-            }
+        let lacks_vxlan = (from.min(to), from.max(to)) == (A, B) || from == N || to == N;
+        let best = |past: &[&'static str]| if lacks_vxlan { without_vxlan(past) } else { past.last().copied() };
+        match &self.frozen {
+            Some(_) if from == F || (from, to) == (J, F) => None,
+            // The kernel's backends are the newest that it published: it stays on one where udp is wished, which it cannot prove.
+            Some(past) if to == F && self.backend() == "udp" => best(past),
+            Some(past) if to == F => best(&[past.as_slice(), &[self.backend()]].concat()),
+            _ => best(&self.past),
         }
-        let without_vxlan = (from.min(to), from.max(to)) == (A, B) || from == N || to == N;
-        ways.into_iter().find(|way| !(without_vxlan && *way == "vxlan"))
     }
 
     /// Waits until every pair is on the way that was stated.
@@ -140,11 +135,27 @@ impl Six {
     }
 
     fn settled_pair(&self, from: usize, to: usize) -> Result<()> {
+        if self.frozen.is_some() && (from, to) == (J, F) {
+            return self.strangers();
+        }
         let Some(way) = self.expected(from, to) else { return Ok(()) };
         wait_until(&format!("{way} from {} to {} (after {:?})", NAMES[from], NAMES[to], self.past), CHANGED, || {
             let path = path(&self.nodes[from], &self.nodes[to])?;
-            ensure!(path["way"] == way && path["state"] != "proving", "{path}");
+            ensure!(path["way"] == way, "{path}");
+            // A pair that is on another way than the wanted one says what is wrong with that.
+            let wanted = path["wanted"].as_str().unwrap_or_default();
+            let told = path["reason"].as_str().is_some_and(|reason| reason.starts_with(&format!("{wanted}: ")));
+            ensure!(if wanted == way { path["state"] == "moved" } else { path["state"] == "held" && told }, "{path}");
             Ok(())
+        })
+    }
+
+    /// The node that joined says that the frozen one, which has no route to it, does not answer.
+    fn strangers(&self) -> Result<()> {
+        wait_until("word that the frozen node does not answer the new one", CHANGED, || {
+            let path = path(&self.nodes[J], &self.nodes[F])?;
+            let told = path["reason"].as_str().is_some_and(|reason| reason.contains("did not come back"));
+            Ok(ensure!(path["state"] == "down" && told, "{path}"))
         })
     }
 
@@ -163,16 +174,11 @@ impl Six {
         }
         self.settled()?;
         println!("{before} to {backend}: every pair on its way after {:.1} s{}", began.elapsed().as_secs_f64(), words(amid));
-        Ok(())
+        all_go_on(&self.flows)
     }
 
     fn befall(&mut self, trouble: Trouble) -> Result<()> {
         match trouble {
-            Trouble::Freeze => {
-                self.nodes[F].freeze()?;
-                self.frozen = Some(newest_first(&self.past));
-                self.met = self.pods.len() > J;
-            }
             Trouble::Restart => {
                 self.nodes[R].kill()?;
                 self.launch(R)?;
@@ -187,15 +193,6 @@ impl Six {
         Ok(())
     }
 
-    /// The streams of the node that joined. None with `f`: as long as that one is frozen they may not know each other.
-    fn flow_with_the_new(&mut self) -> Result<()> {
-        for other in [A, B, N, R] {
-            self.flow(J, other)?;
-            self.flow(other, J)?;
-        }
-        Ok(())
-    }
-
     /// A connection from outside the cluster to a port of node `a` that is translated to the pod of `r`, as kube-proxy does it.
     fn published(&self) -> Result<Session> {
         let pod = &self.pods[R];
@@ -203,21 +200,27 @@ impl Six {
         let to = format!("{}:{}", pod.address(), listener.local_addr()?.port());
         let (a, b) = (&self.nodes[A], &self.nodes[B]);
         let translated = format!("type nat hook prerouting priority -100; iifname eth0 tcp dport {PUBLISHED} dnat ip to {to};");
-        a.firewall(&format!("{}\nchain published {{ {translated} }}", filter(b)))?;
+        a.firewall(&format!("{}\nchain published {{ {translated} }}", without_vxlan_from(b)))?;
         Session::to("by a translated port", self.lab.switch(), listener, (a.address(), PUBLISHED))
     }
 }
 
 /// The pause between two datagrams: a millisecond; in the short form, whose streams share the machine with other tests, on the pair that is held back by a filter
-/// and on the one with the node that is restarted, and five on all others.
+/// and on those with the nodes that are frozen and restarted, and five on all others.
 fn pace(from: usize, to: usize) -> Duration {
-    let close = long() || [(A, B), (A, R)].contains(&(from.min(to), from.max(to)));
+    let close = long() || [(A, B), (A, R), (N, F), (N, R)].contains(&(from.min(to), from.max(to)));
     Duration::from_millis(if close { 1 } else { 5 })
 }
 
-/// VXLAN's port is filtered for what comes from that node.
-fn filter(from: &Node) -> String {
-    format!("chain in {{ type filter hook input priority 0; ip saddr {} udp dport 8472 drop; }}", from.address())
+/// Waits until some more of each stream has arrived.
+fn all_go_on(flows: &[Flow]) -> Result<()> {
+    std::thread::scope(|scope| {
+        let waits: Vec<_> = flows.iter().map(|flow| scope.spawn(|| goes_on(&flow.stream))).collect();
+        waits.into_iter().zip(flows).try_for_each(|(wait, flow)| {
+            let outcome = wait.join().map_err(|_| anyhow!("the one who waits panicked"))?;
+            outcome.with_context(|| format!("{} to {}", NAMES[flow.from], NAMES[flow.to]))
+        })
+    })
 }
 
 fn words(troubles: &[Trouble]) -> String {
@@ -234,22 +237,25 @@ fn six(on_etcd: bool) -> Result<()> {
     println!("{walk}");
     let mut six = Six::start(on_etcd, &mut random)?;
     let began = Instant::now();
-    // No stream between `n` and `f` or `r`: these pairs have no VXLAN, and where they go on by udp the daemon carries the packets itself, so that to freeze or restart
-    // it cuts them off.
-    let talk = |from: usize, to: usize| from != to && !(from.max(to) >= F && from.min(to) == N);
-    for from in 0..J {
-        for to in (0..J).filter(|to| talk(from, *to)) {
-            six.flow(from, to)?;
-        }
-    }
+    let all = |nodes: usize| (0..nodes).flat_map(move |from| (0..nodes).map(move |to| (from, to))).filter(|(from, to)| from != to);
+    let (strangers, of_the_new): (Vec<_>, Vec<_>) =
+        all(NAMES.len()).filter(|(from, to)| [from, to].contains(&&J)).partition(|(from, to)| [from, to].contains(&&F));
+    six.flow(&all(J).collect::<Vec<_>>())?;
     let address = |pod: usize| six.pods[pod].address();
     let control = control(six.nodes[A].net())?;
     let sessions = vec![
         Session::open("pod to pod", six.pods[A].net(), six.pods[B].net(), address(B))?,
         Session::open("node to pod", six.nodes[B].net(), six.pods[R].net(), address(R))?,
+        Session::open("node to the pod of the node that is frozen", six.nodes[B].net(), six.pods[F].net(), address(F))?,
+        Session::open("pod of the node that is frozen to that of one without VXLAN", six.pods[F].net(), six.pods[N].net(), address(N))?,
         Session::open("node to the pod of a node without VXLAN", six.nodes[A].net(), six.pods[N].net(), address(N))?,
         six.published()?,
     ];
+    for backend in walk.approach {
+        six.change(backend, &[], &mut random)?;
+    }
+    six.nodes[F].freeze()?;
+    six.frozen = Some(six.past.clone());
     for (leg, backend) in walk.legs.iter().enumerate() {
         six.change(backend, &walk.troubles(leg, Moment::Amid), &mut random)?;
         for trouble in walk.troubles(leg, Moment::After) {
@@ -257,12 +263,15 @@ fn six(on_etcd: bool) -> Result<()> {
             six.settled()?;
         }
         if six.pods.len() > J && !six.flows.iter().any(|flow| flow.from == J) {
-            six.flow_with_the_new()?;
+            six.flow(&of_the_new)?;
         }
     }
     six.nodes[F].thaw()?;
     six.frozen = None;
     six.settled()?;
+    six.flow(&strangers)?;
+    six.change(walk.last, &[], &mut random)?;
+    ensure!(six.flows.len() == 2 * all(NAMES.len()).count(), "not all pairs have their streams");
     report(&six.nodes, six.flows, sessions, control, began)
 }
 
@@ -277,7 +286,7 @@ fn report(nodes: &[Node], flows: Vec<Flow>, sessions: Vec<Session>, control: Ses
         stalled.extend(used.never_stalled(STALL, &control).err().map(|error| format!("{name}: {error:#}")));
     }
     println!("on loopback beside them: {control}");
-    flows.iter().try_for_each(|flow| goes_on(&flow.stream))?;
+    all_go_on(&flows)?;
     flows.iter().for_each(|flow| flow.stream.halt());
     let took = began.elapsed();
     let full: Vec<String> = nodes.iter().filter_map(|node| overflowed(node).transpose()).collect::<Result<_>>()?;
@@ -296,14 +305,4 @@ fn report(nodes: &[Node], flows: Vec<Flow>, sessions: Vec<Session>, control: Ses
     let busy = if full.is_empty() { String::new() } else { format!("\nthis machine was too busy: {}", full.join(", ")) };
     ensure!(lost.is_empty() && stalled.is_empty(), "{}\n{}{busy}", lost.join("\n"), stalled.join("\n"));
     Ok(())
-}
-
-/// What a tunnel's full queue dropped, since the daemon did not get the processor in time: that is a loss all the same, but none of a change.
-fn overflowed(node: &Node) -> Result<Option<String>> {
-    if !node.has_link("flannel0") {
-        return Ok(None);
-    }
-    let link = node.net().ip_json("-s link show flannel0")?;
-    let dropped = link[0]["stats64"]["tx"]["dropped"].as_u64().unwrap_or(0);
-    Ok((dropped > 0).then(|| format!("the queue of {}'s tunnel overflowed {dropped} times", node.name())))
 }
