@@ -1,7 +1,7 @@
 //! The cluster's backend changes while traffic flows, and nothing is lost: streams counted by their numbers at the receiver, connections that stay in use.
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::harness::Test;
@@ -18,7 +18,6 @@ pub const TESTS: &[Test] = &[
     Test::new("change: a port that is filtered between two nodes keeps them on the old way, and status says why", filtered),
     Test::new("change: a peer behind a router stays on the old way, and status says why, while the others move", beyond_a_router),
     Test::new("change: another VNI runs beside the old one until all have moved", another_vni),
-    Test::long("change: a hundred changes leave memory, links, routes, entries and rules as they were", hundred),
 ];
 
 /// The longest that a record on a connection may take while ways change.
@@ -250,75 +249,4 @@ fn another_vni() -> Result<()> {
     traffic.goes_on()?;
     traffic.nothing_lost()?;
     Ok(())
-}
-
-/// What [`kept`] counts.
-const KEPT: [&str; 5] = ["links", "routes", "neighbours", "forwarding entries", "lines of rules"];
-
-/// What a change leaves behind would pile up here.
-fn kept(node: &Node) -> Result<Vec<usize>> {
-    let count = |text: String| text.lines().count();
-    let run = |program: &str, words: &[&str]| lab::process::run(node.net().command(program)?.args(words)).map(count);
-    Ok(vec![
-        run("ip", &["-o", "link", "show"])?,
-        run("ip", &["route", "show", "table", "all"])?,
-        run("ip", &["neigh", "show", "nud", "permanent"])?,
-        run("bridge", &["fdb", "show"])?,
-        run("nft", &["list", "ruleset"])?,
-    ])
-}
-
-/// Two changes each.
-const ROUNDS: usize = 50;
-
-fn hundred() -> Result<()> {
-    let lab = Lab::new("hundred")?;
-    lab.network(NETWORK)?;
-    let nodes = [lab.node("a")?, lab.node("b")?];
-    for node in &nodes {
-        node.start(Launch::now().flags(&["--keep-ways", "1s", "--ip-masq"]))?;
-    }
-    nodes.iter().try_for_each(|node| node.ready(SOON))?;
-    let [a, b] = &nodes;
-    let (p, q) = (a.pod("p1")?, b.pod("p1")?);
-    p.reaches(&q, SOON)?;
-    let traffic = Traffic::between((a, &p), (b, &q))?;
-    let settled = |way: &str, old: &str| -> Result<()> {
-        wait_for_all(&[a, b], way)?;
-        wait_until("the old way to be given up, and its device with it", CHANGED, || {
-            ensure!(!a.has_link(old) && !b.has_link(old), "{old} is there");
-            let leases = a.api("leases")?;
-            let one = |lease: &Value| lease["ways"].as_array().is_some_and(|ways| ways.len() == 1);
-            ensure!(leases.as_array().is_some_and(|leases| leases.iter().all(one)), "{leases}");
-            Ok(())
-        })
-    };
-    let mut before = None;
-    let (mut memories, began) = (Vec::new(), Instant::now());
-    for round in 0..ROUNDS {
-        for (way, old) in [("vxlan", "flannel0"), ("udp", "flannel.1")] {
-            use_backend(&lab, &format!(r#"{{"Type":"{way}"}}"#))?;
-            settled(way, old)?;
-        }
-        let first: &Vec<usize> = match &before {
-            Some(first) => first,
-            None => before.insert(kept(a)?),
-        };
-        // What the device took along may be told a moment later.
-        wait_until("what there was after the first round", SOON, || {
-            Ok(ensure!(kept(a)? == *first, "{:?} instead of {first:?} after round {round}", kept(a)?))
-        })?;
-        memories.push(a.memory_kb("RssAnon")?);
-    }
-    // The first rounds fill caches, histories of a bounded length and the allocator's pools; after those nothing may pile up.
-    let (early, late) = memories.split_at(ROUNDS / 2);
-    ensure!(late.iter().max() < early.iter().max().map(|most| most * 11 / 10).as_ref(), "memory in kB after each round: {memories:?}");
-    let counts: Vec<String> = KEPT.iter().zip(before.unwrap_or_default()).map(|(what, count)| format!("{count} {what}")).collect();
-    let tenth: Vec<&u64> = memories.iter().step_by(10).chain(memories.last()).collect();
-    println!(
-        "100 changes in {:.0} s: {} after each round; memory in kB, every tenth round: {tenth:?}",
-        began.elapsed().as_secs_f64(),
-        counts.join(", ")
-    );
-    traffic.nothing_lost()
 }

@@ -34,6 +34,7 @@ mod grafana;
 mod guide;
 mod host_gw;
 mod hostile;
+mod hundred;
 mod idle;
 mod instruments;
 mod interop;
@@ -114,6 +115,7 @@ fn main() -> ExitCode {
         cni::TESTS,
         claims::TESTS,
         change::TESTS,
+        hundred::TESTS,
         change_families::TESTS,
         turns::TESTS,
         six::TESTS,
