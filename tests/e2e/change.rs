@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
     Test::new("change: a port that is filtered between two nodes keeps them on the old way, and status says why", filtered),
     Test::new("change: a peer behind a router stays on the old way, and status says why, while the others move", beyond_a_router),
     Test::new("change: another VNI runs beside the old one until all have moved", another_vni),
+    Test::new("change: a host-gw way that is in use outlives the time for which old ways are kept", kept_while_in_use),
 ];
 
 /// The longest that a record on a connection may take while ways change.
@@ -249,4 +250,54 @@ fn another_vni() -> Result<()> {
     traffic.goes_on()?;
     traffic.nothing_lost()?;
     Ok(())
+}
+
+/// So long the nodes of the next test keep an old way. A way in use is proved every five seconds.
+const KEEP: Duration = Duration::from_secs(8);
+
+fn kept_while_in_use() -> Result<()> {
+    let lab = Lab::new("in-use")?;
+    lab.network(NETWORK)?;
+    use_backend(&lab, r#"{"Type":"host-gw"}"#)?;
+    let nodes = [lab.node("a")?, lab.node("b")?, lab.node("c")?];
+    let [a, b, c] = &nodes;
+    for node in &nodes {
+        node.start(Launch::now().flags(&["--keep-ways", &format!("{}s", KEEP.as_secs())]))?;
+    }
+    nodes.iter().try_for_each(|node| node.ready(SOON))?;
+    wait_for_all(&[a, b, c], "host-gw")?;
+    let pods: Vec<Pod> = nodes.iter().map(|node| node.pod("p1")).collect::<Result<_>>()?;
+    all_pairs(&pods)?;
+    let mut traffic = Traffic::between((a, &pods[0]), (b, &pods[1]))?;
+    traffic.add((b, &pods[1]), (c, &pods[2]))?;
+    traffic.add((c, &pods[2]), (b, &pods[1]))?;
+    // Nothing from `b` arrives by VXLAN, while what `a` sends to `b` does: only `b` needs the old way of `a`. That of `b` and `c` is in use both ways.
+    filter_vxlan(b, c)?;
+    a.firewall(&without_vxlan_from(b))?;
+    use_backend(&lab, r#"{"Type":"vxlan"}"#)?;
+    wait_for_path(a, b, "vxlan", "moved")?;
+    let held = [(b, a), (b, c), (c, b)];
+    let as_stated = || -> Result<()> {
+        wait_for_path(a, c, "vxlan", "moved")?;
+        for (from, to) in held {
+            wait_for_path(from, to, "host-gw", "held")?;
+            held_by_vxlan(from, to)?;
+        }
+        Ok(())
+    };
+    as_stated()?;
+    std::thread::sleep(KEEP * 2);
+    as_stated()?;
+    traffic.goes_on()?;
+    nodes.iter().try_for_each(|node| node.firewall(""))?;
+    wait_for_all(&[a, b, c], "vxlan")?;
+    wait_until("the old way to be given up once nothing uses it", CHANGED, || {
+        for node in &nodes {
+            let leases = node.api("leases")?;
+            let one = |lease: &Value| lease["ways"].as_array().is_some_and(|ways| ways.len() == 1);
+            ensure!(leases.as_array().is_some_and(|leases| leases.iter().all(one)), "{leases}");
+        }
+        Ok(())
+    })?;
+    traffic.nothing_lost()
 }

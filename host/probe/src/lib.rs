@@ -2,7 +2,7 @@
 //! the way, and while it is in use.
 //!
 //! [`prober`] decides (what to send when, what an answer or its lack means, when to try again), [`track`] keeps what is known of one pair, [`packet`] makes and reads
-//! the packets: all pure, the time is passed in. [`sockets`] is the only edge, and [`run`] joins them.
+//! the packets: all pure, the time is passed in. [`sockets`] is their only edge, and [`run`] joins them. [`knock`] hears the echoes of others.
 //!
 //! Where small echoes come back and large ones do not, the size that does is measured ([`size`]), and the routes to the peer say it.
 //!
@@ -10,6 +10,7 @@
 //! needs nothing of twill's for it, its kernel answers, a flannel node's too.
 
 pub mod checksum;
+pub mod knock;
 pub mod packet;
 pub mod prober;
 pub mod report;

@@ -80,6 +80,20 @@ pub fn read_v6(message: &[u8]) -> Option<Answer> {
     }
 }
 
+/// True for a peer's echo request, as a raw ICMP socket of IPv4 gives it; all but the beginning may be missing.
+pub fn asks_v4(packet: &[u8]) -> bool {
+    packet.first().and_then(|first| packet.get(usize::from(first & 0xf) * 4..)).is_some_and(|message| asks(message, 8))
+}
+
+/// The same, as a raw ICMPv6 socket gives it.
+pub fn asks_v6(message: &[u8]) -> bool {
+    asks(message, 128)
+}
+
+fn asks(message: &[u8], kind: u8) -> bool {
+    message.starts_with(&[kind, 0]) && message.get(8..16) == Some(&MAGIC)
+}
+
 fn echoed(message: &[u8], bytes: usize) -> Option<Answer> {
     if message.get(8..16)? != MAGIC {
         return None;
@@ -142,6 +156,18 @@ mod tests {
     }
 
     #[test]
+    fn a_peers_question_is_known_by_its_beginning() {
+        let (v4, v6) = (echo(V4, 7, 1450), echo(V6, 7, 1430));
+        assert!(asks_v4(&in_v4(&v4)[..60]) && asks_v6(&v6[..40]));
+        assert!(!asks_v4(&in_v4(&v6)) && !asks_v6(&v4), "of the other family");
+        assert!(!asks_v4(&in_v4(&v4)[..35]), "too little to know it");
+        let answer = [&[0], &v4[1..]].concat();
+        assert!(!asks_v4(&in_v4(&answer)), "an answer");
+        let ping = [&v4[..8], b"not ours", &v4[16..]].concat();
+        assert!(!asks_v4(&in_v4(&ping)), "somebody else's");
+    }
+
+    #[test]
     fn a_refused_datagram_is_known_by_its_ports() {
         let mut sent = in_v4(&[0x9c, 0x40, 0x82, 0x9a, 0, 8, 0, 0]);
         sent[9] = 17;
@@ -157,7 +183,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
-            let _ = (read_v4(&bytes), read_v6(&bytes));
+            let _ = (read_v4(&bytes), read_v6(&bytes), asks_v4(&bytes), asks_v6(&bytes));
         }
     }
 }

@@ -129,16 +129,25 @@ pub(crate) fn hearing(domain: Domain, protocol: Protocol) -> io::Result<Hearing>
     let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
     socket.set_nonblocking(true)?;
     let read = if domain == Domain::IPV4 {
-        let but_answers: u32 = !(1 << 0 | 1 << 3);
-        set(&socket, SOL_RAW, ICMP_FILTER, &but_answers)?;
+        let_in(&socket, domain, &[0, 3])?;
         packet::read_v4
     } else {
-        set(&socket, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &icmpv6_filter(&[1, 129]))?;
+        let_in(&socket, domain, &[1, 129])?;
         packet::read_v6
     };
     // SAFETY: the socket is owned by the AsyncFd, so its descriptor stays open and the same for as long as it is registered.
     let socket = unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)?;
     Ok(Hearing { socket, buffer: Mutex::new(vec![0; LONGEST].into()), read })
+}
+
+/// Lets just these types in, which for IPv4 are below 32.
+pub(crate) fn let_in(socket: &Socket, domain: Domain, types: &[u8]) -> io::Result<()> {
+    if domain == Domain::IPV4 {
+        let all_but_them = !types.iter().fold(0u32, |bits, kind| bits | 1 << kind);
+        set(socket, SOL_RAW, ICMP_FILTER, &all_but_them)
+    } else {
+        set(socket, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &icmpv6_filter(types))
+    }
 }
 
 /// A filter that lets these types in.

@@ -25,6 +25,7 @@ use twill_reconcile::view::Outcome;
 use twill_reconcile::{Inputs, Settings, SourceCheck};
 
 use super::alone::Alone;
+use super::bare::Bare;
 use super::change::Changer;
 use super::control::Operator;
 use super::events::Events;
@@ -117,6 +118,7 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     let firewall = Firewall::new(&parts.settings, subnet_env::networks(&parts.settings.instance.subnet_file));
     let show = show(&parts, &wires, findings.reports);
     let subnet_file = subnet_file(&parts, &wires);
+    let bare = Bare { usage: Arc::clone(&usage), outcome: outcome() };
     let (wiring, watched) = (wiring(&parts), watched(&parts, &wires, usage));
     let passing = parts.settings.udp_release_tun.then(|| Arc::clone(&parts.tunnels));
 
@@ -135,6 +137,7 @@ fn start(parts: Parts, snapshots: watch::Sender<Arc<Snapshot>>, shutdown: Cancel
     tasks.spawn("prober", probing);
     tasks.spawn("hosts", hosts::ask(wires.snapshots.subscribe(), wires.hosts.clone(), shutdown.clone()));
     tasks.spawn("ways", watched.run(shutdown.clone()));
+    tasks.spawn("bare ways", bare.run(shutdown.clone()));
     tasks.spawn("pokes", follow::pokes(parts.tunnels, parts.plugins.clone(), Arc::clone(&wires.again), followed.clone()));
     tasks.spawn("hang-up", follow::plugin_folders(parts.plugins, followed.clone()));
     tasks.spawn("subnet file", subnet_file.run(followed.clone()));

@@ -4,6 +4,7 @@
 //! The way of a lease through the tasks here: keeper → [`follow::cluster`] → reconciler → [`subnet_file`] and [`show`] → API.
 
 mod alone;
+mod bare;
 mod build;
 mod change;
 mod control;

@@ -1,6 +1,6 @@
 //! Which own ways are used: a way that peers no longer need is given up some time after something last arrived by it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,10 @@ use twill_lease::cluster::Cluster;
 use twill_lease::keeper::Handle;
 use twill_lease::ways::Need;
 use twill_model::item::LinkName;
+use twill_model::proof::Verdict;
 use twill_model::status::Standing;
 use twill_model::{Lease, Way};
+use twill_reconcile::peer::Choice;
 use twill_reconcile::view::Outcome;
 use twill_reconcile::way_names::backend_of;
 
@@ -82,13 +84,20 @@ impl Usage {
         news
     }
 
-    fn note(&self, way: &Way) {
+    /// Something uses that way now.
+    pub fn note(&self, way: &Way) {
         self.used().insert(place(way), Instant::now());
     }
 
     fn used(&self) -> MutexGuard<'_, BTreeMap<(String, String), Instant>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The way by which a peer is reached: one that nothing was proved of may be one that it does not have any more.
+fn in_use(choice: &Choice) -> Option<&str> {
+    let used = choice.ways.iter().find(|weighed| Some(&weighed.name) == choice.way.as_ref())?;
+    (used.proof.verdict == Verdict::Proved).then_some(used.name.as_str())
 }
 
 fn place(way: &Way) -> (String, String) {
@@ -148,6 +157,7 @@ impl Watched {
             if let Some(mine) = cluster.own.as_ref().filter(|own| own.ways.len() > 1) {
                 self.note_arrivals(mine, &mut counted).await;
             }
+            self.note_sending();
             let wanted = self.wanted(&cluster);
             if asked.is_due(wanted, Instant::now()) {
                 self.keeper.wish_changed();
@@ -184,6 +194,13 @@ impl Watched {
         published.retain(|way| !others.contains(way));
         let missing = others.iter().any(|way| !mine.ways.iter().any(|own| own.backend == way.backend));
         (missing || misplaced || !published.is_empty()).then_some(others)
+    }
+
+    /// A way by which this node reaches a peer is in use, whatever that peer prefers.
+    fn note_sending(&self) {
+        let outcome = self.outcome.borrow().clone();
+        let used: BTreeSet<&str> = outcome.ways.values().filter_map(in_use).collect();
+        outcome.own_ways.iter().filter(|(name, _)| used.contains(name.as_str())).for_each(|(_, way)| self.usage.note(way));
     }
 
     /// A link that received since the last look is in use.
