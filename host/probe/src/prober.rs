@@ -18,14 +18,14 @@ use crate::track::{Size, TOGETHER, Track};
 pub const RATE: u32 = 60;
 /// Packets at once at most: a second's worth.
 const BURST: f64 = RATE as f64;
-/// Packets of the smallest round: a small and a large one.
-const LEAST_ROUND: usize = 2;
+/// Packets of the smallest round: the large echo that a way which works is looked after by.
+const LEAST_ROUND: usize = 1;
 /// The time in which the budget grows by a few packets.
 const ROOM: Duration = Duration::from_millis(133);
 /// The pause until a way that works is tried again, in a cluster small enough for it.
 const CALM: Duration = Duration::from_secs(5);
 /// The part of the rate that looking after working ways may take.
-const CALM_PART: f64 = 0.5;
+const CALM_PART: f64 = 0.15;
 /// The first destination port of datagrams, traceroute's, and how many are used: nobody listens on these.
 const FIRST_PORT: u16 = 33_434;
 const PORTS: u16 = 90;
@@ -58,7 +58,7 @@ pub struct Ended {
 #[derive(Debug)]
 pub struct Prober {
     tracks: BTreeMap<Pair, Track>,
-    /// Packets of a small and a large echo on every leg of every pair.
+    /// Packets of a round over all pairs that work.
     packets: usize,
     /// Packets under way: by number, and datagrams by where they went.
     flying: HashMap<u64, Pair>,

@@ -132,6 +132,16 @@ fn a_way_that_works_is_failed_only_after_three_rounds_in_a_row() {
 }
 
 #[test]
+fn a_way_that_works_is_looked_after_by_one_echo_and_left_by_both() {
+    let (mut prober, mut now) = prober(vec![target(2)]);
+    go_on(&mut prober, &mut now, SECOND, |_| true);
+    assert!((10..=14).contains(&go_on(&mut prober, &mut now, SECOND * 60, |_| true)));
+    go_on(&mut prober, &mut now, CALM + SECOND * 4, |_| false);
+    assert_eq!(verdict(&prober, 2), Verdict::Failed);
+    assert!(!prober.reports()[&target(2).pair].missing.expect("something is missing").small_came);
+}
+
+#[test]
 fn ways_that_work_are_tried_together() {
     let (mut prober, mut now) = prober((2..102).map(target).collect());
     go_on(&mut prober, &mut now, SECOND * 60, |_| true);

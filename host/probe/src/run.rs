@@ -19,8 +19,8 @@ use crate::sockets::Sockets;
 
 /// Reports go out at most so often, unless a verdict changed. They are for people, and making all that is shown of them takes time.
 const REPORT: Duration = Duration::from_secs(5);
-/// So much longer for each pair: a hundredth of a processor at most for thousands of peers.
-const REPORT_A_PAIR: Duration = Duration::from_millis(10);
+/// So much longer for each pair: less than a thousandth of a processor for thousands of peers, each of which is looked at more seldom than that.
+const REPORT_A_PAIR: Duration = Duration::from_millis(20);
 /// So long for each pair after a verdict changed.
 const CHANGE_A_PAIR: Duration = Duration::from_millis(1);
 

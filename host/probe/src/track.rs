@@ -122,7 +122,10 @@ impl Track {
 
     /// True while it works and is looked after now and then.
     pub fn is_calm(&self) -> bool {
-        self.round.is_none() && self.report.verdict == Verdict::Proved && self.bad == 0
+        self.round.is_none()
+            && self.carries.iter().all(|carries| carries.known().is_some())
+            && self.report.verdict == Verdict::Proved
+            && self.bad == 0
     }
 
     /// The urgency of the next round, 0 the most: a way in use that went silent, one that may be better, one that had failed, one that is known to work.
@@ -135,11 +138,11 @@ impl Track {
         }
     }
 
-    /// What the next round sends.
+    /// What the next round sends. A way that works is looked after by its large echo: when that comes back, small ones do.
     pub fn sizes(&self) -> Vec<(usize, Size)> {
         let asks = self.report.datagrams == Datagrams::Unknown;
         let of = |(place, (leg, carries)): (usize, (&Leg, &Carries))| {
-            let small = std::iter::once((place, Size::Small));
+            let small = (!self.is_calm() || carries.fits().is_some()).then_some((place, Size::Small)).into_iter();
             let large = carries.sizes().into_iter().map(move |bytes| (place, Size::Large(bytes)));
             let datagram = (leg.checksum && asks).then_some((place, Size::Datagram));
             small.chain(large).chain(datagram).collect::<Vec<_>>()
@@ -235,7 +238,9 @@ impl Track {
         let mut worst = Found::Works;
         for (place, carries) in self.carries.iter_mut().enumerate() {
             let came = |size: Size| round.flying.iter().any(|flying| flying.leg == place && flying.size == size && flying.came);
-            let found = carries.judge(came(Size::Small), |bytes| came(Size::Large(bytes)), now);
+            let sent_small = round.flying.iter().any(|flying| flying.leg == place && flying.size == Size::Small);
+            let small = if sent_small { came(Size::Small) } else { carries.known().is_some_and(|bytes| came(Size::Large(bytes))) };
+            let found = carries.judge(small, |bytes| came(Size::Large(bytes)), now);
             worst = match (worst, found) {
                 (Found::Fails, _) | (_, Found::Fails) => Found::Fails,
                 (Found::Undecided, _) | (_, Found::Undecided) => Found::Undecided,
@@ -301,7 +306,8 @@ impl Track {
         };
         self.report.missing = Some(Missing {
             rounds: self.bad,
-            small_came: round.flying.iter().filter(|flying| flying.size == Size::Small).all(|flying| flying.came),
+            small_came: round.flying.iter().any(|flying| flying.size == Size::Small)
+                && round.flying.iter().filter(|flying| flying.size == Size::Small).all(|flying| flying.came),
             v4: family(true),
             v6: family(false),
             bytes: self.target.legs.iter().map(|leg| leg.bytes).min().unwrap_or(0),

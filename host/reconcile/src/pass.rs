@@ -156,7 +156,7 @@ impl<P: Planner, K: Kernel, F: Forwarder> Pass<P, K, F> {
             desired: united.desired.clone(),
             refused: united.refused.clone(),
             failing: planned.failing.clone(),
-            ways: planned.ways.clone(),
+            ways: Arc::clone(&planned.ways),
             check: self.wiring.settings.source_check,
         })
     }

@@ -1,6 +1,7 @@
 //! The plan for sending to one peer: its ways in order, which of them can be used, which one is taken, and which are tried beside it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -111,7 +112,7 @@ pub(crate) async fn plan_peer<P: Planner>(
     if let Some(chosen) = chosen {
         add(usable, chosen, &weighed, peer, planned);
     }
-    planned.ways.insert(peer.subnets, Choice { way, reason, ways: weighed });
+    Arc::make_mut(&mut planned.ways).insert(peer.subnets, Choice { way, reason, ways: weighed });
 }
 
 /// Adds the items of the way in use, and of those that are tried beside it.

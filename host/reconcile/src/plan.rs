@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -28,7 +29,7 @@ pub struct Planned {
     /// The least pod MTU over the own ways, in bytes.
     pub pod_mtu: Option<u32>,
     /// The way in use to each peer.
-    pub ways: BTreeMap<Prefixes, Choice>,
+    pub ways: Arc<BTreeMap<Prefixes, Choice>>,
     /// Ways to try, a peer and way each.
     pub to_prove: Vec<ToProve>,
     /// The own ways with their names.

@@ -23,8 +23,11 @@ const REST: u32 = 4;
 /// But never longer than this.
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
-/// Kernel settings change without a word: however quiet it is, a look is taken this often.
+/// Kernel settings change without a word: however quiet it is, a look is taken this often,
 const LOOK: Duration = Duration::from_secs(30);
+
+/// but so many times as long after a look as it took, so that thousands of peers cost no processor time while all is quiet.
+const LOOK_PAUSE: u32 = 2_000;
 
 /// How long to wait before a kernel is looked at again that could not be.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -91,7 +94,7 @@ pub async fn run<P: Planner, K: Kernel, F: Forwarder>(
                     let _ = asker.send(now.as_deref().and_then(|inputs| pass.basis(inputs)));
                     continue;
                 }
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(LOOK.max(idle_pass * LOOK_PAUSE)) => {}
             }
             break;
         }

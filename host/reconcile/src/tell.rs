@@ -29,7 +29,7 @@ impl Teller {
     pub fn moves(&mut self, before: &BTreeMap<Prefixes, String>, planned: &Planned) {
         self.before_turns.retain(|peer, _| planned.ways.contains_key(peer));
         let mut moves: BTreeMap<(String, &String), Vec<(&Prefixes, &str)>> = BTreeMap::new();
-        for (peer, choice) in &planned.ways {
+        for (peer, choice) in planned.ways.iter() {
             let before = before.get(peer).cloned();
             if choice.takes_turns() {
                 self.before_turns.extend(before.filter(|_| !self.before_turns.contains_key(peer)).map(|before| (*peer, before)));
@@ -114,7 +114,7 @@ mod tests {
             Weighed { name: name.into(), unusable: None, pair, proof: Proof::from(verdict) }
         };
         let choice = Choice { way: Some(way.into()), reason: String::new(), ways: verdicts.map(weighed).into() };
-        Planned { ways: [(peer, choice)].into(), ..Planned::default() }
+        Planned { ways: Arc::new([(peer, choice)].into()), ..Planned::default() }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! would go wrong, and what would break traffic off.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use twill_model::Prefixes;
@@ -38,7 +39,7 @@ pub struct Basis {
     pub(crate) desired: Desired,
     pub(crate) refused: Vec<RefusedItem>,
     pub(crate) failing: BTreeSet<Origin>,
-    pub(crate) ways: BTreeMap<Prefixes, Choice>,
+    pub(crate) ways: Arc<BTreeMap<Prefixes, Choice>>,
     pub(crate) check: SourceCheck,
 }
 
@@ -192,7 +193,7 @@ mod tests {
         assert!(trial.faults[0].contains("has no plan for 10.1.3.0/24"), "{trial:?}");
         assert!(trial.faults[1].contains("10.1.3.0/24, reached by udp now, would have no way any more"), "{trial:?}");
         basis.failing.insert(origin(Some(lease(3).subnets)));
-        basis.ways.insert(lease(3).subnets, Choice { way: None, reason: "it failed".into(), ways: Vec::new() });
+        Arc::make_mut(&mut basis.ways).insert(lease(3).subnets, Choice { way: None, reason: "it failed".into(), ways: Vec::new() });
         assert!(try_out(&planner, "udp", &basis).await.faults.is_empty());
     }
 

@@ -29,7 +29,7 @@ pub struct Outcome {
     /// Desired against observed, item by item.
     pub items: Arc<Vec<ItemStatus>>,
     /// The way in use to each peer.
-    pub ways: BTreeMap<Prefixes, Choice>,
+    pub ways: Arc<BTreeMap<Prefixes, Choice>>,
     /// The own ways with their names.
     pub own_ways: Vec<(String, Way)>,
     /// Ways to try.
@@ -91,7 +91,7 @@ impl View<'_> {
             networks: self.inputs.networks,
             subnets: self.inputs.mine.subnets,
             in_force,
-            ways: self.planned.ways.clone(),
+            ways: Arc::clone(&self.planned.ways),
             own_ways: self.planned.own_ways.clone(),
             targets,
             pod_mtu: self.planned.pod_mtu,

@@ -217,7 +217,7 @@ mod tests {
         let then = Snapshot { leases: vec![lease.clone()], ..Snapshot::default() };
         let mut now = Outcome::default();
         assert!(!compare(&then, &now, &[]).is_same());
-        now.ways.insert(lease.subnets, Choice { way: Some("udp".into()), reason: String::new(), ways: Vec::new() });
+        Arc::make_mut(&mut now.ways).insert(lease.subnets, Choice { way: Some("udp".into()), reason: String::new(), ways: Vec::new() });
         assert!(compare(&then, &now, &[]).is_same());
     }
 }

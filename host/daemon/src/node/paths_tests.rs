@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use twill_model::status::{ItemStatus, Standing};
 use twill_model::{Addresses, Lifetime, NodeId, Prefixes};
 use twill_probe::report::Missing;
@@ -40,7 +42,7 @@ fn seen(used: Option<&str>, ways: Vec<Weighed>, small_came: bool, items: Vec<Ite
     };
     let reports = ways.iter().filter_map(report).collect();
     let choice = Choice { way: used.map(str::to_owned), reason: "its first way".into(), ways };
-    let outcome = Outcome { items: items.into(), ways: [(peer().subnets, choice)].into(), ..Outcome::default() };
+    let outcome = Outcome { items: items.into(), ways: Arc::new([(peer().subnets, choice)].into()), ..Outcome::default() };
     let cluster = Cluster { peers: vec![peer().into()], ..Cluster::default() };
     paths(&Seen { cluster: &cluster, outcome: &outcome, reports: &reports, hosts, now: (Instant::now(), 1_000_000) }).remove(0)
 }
