@@ -106,6 +106,11 @@ impl Tunnels {
         self.lock().iter().flat_map(|(link, tunnel)| tunnel.offenders(link)).collect()
     }
 
+    /// Packets sent, received and dropped so far, tunnel by tunnel: whoever only wants to know whether anything moved need not read every peer's counters.
+    pub fn packets(&self) -> Vec<u64> {
+        self.lock().values().flat_map(Tunnel::packets).collect()
+    }
+
     /// Which offloads each tunnel has in force, and what they were worth so far.
     pub fn offloading(&self) -> Vec<Offloading> {
         self.lock().iter().map(|(link, tunnel)| tunnel.offloading(link)).collect()
@@ -275,6 +280,12 @@ impl Tunnel {
             peers: self.peer_traffic(),
             crossing: Some(self.offloading(link).status()),
         }
+    }
+
+    fn packets(&self) -> [u64; 3] {
+        let Traffic { sent_packets, received_packets, .. } = self.total();
+        let dropped = |tally: &Arc<Tally>| DropReason::ALL.iter().map(|&reason| tally.dropped(reason)).sum::<u64>();
+        [sent_packets, received_packets, self.tallies().map(dropped).sum()]
     }
 
     fn total(&self) -> Traffic {

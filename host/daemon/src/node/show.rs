@@ -10,7 +10,7 @@ use twill_lease::clock::{Clock, SystemClock};
 use twill_lease::cluster::Cluster;
 use twill_model::event::{Kind, Told, Weight};
 use twill_model::node::Node;
-use twill_model::status::{Snapshot, TunnelStatus};
+use twill_model::status::Snapshot;
 use twill_plugin::Plugins;
 use twill_reconcile::ports::Forwarder;
 use twill_reconcile::view::Outcome;
@@ -87,12 +87,11 @@ impl Show {
                     false
                 }
             };
-            let tunnels = self.tunnels.counters();
-            let counts = counts(&tunnels);
+            let counts = self.tunnels.packets();
             let now = Instant::now();
             if news || counts != counted && now >= last.at + last.pause(moved(&counted, &counts), now) {
                 counted = counts;
-                for (weight, told) in record.changes(&self.publish(tunnels)) {
+                for (weight, told) in record.changes(&self.publish()) {
                     self.events.tell(weight, "node", told);
                 }
                 last = Shown { at: now, took: now.elapsed() };
@@ -100,7 +99,7 @@ impl Show {
         }
     }
 
-    fn publish(&mut self, tunnels: Vec<TunnelStatus>) -> Arc<Snapshot> {
+    fn publish(&mut self) -> Arc<Snapshot> {
         let node = self.node.borrow_and_update().clone();
         let cluster = self.cluster.borrow_and_update().clone();
         let outcome = self.outcome.borrow_and_update().clone();
@@ -113,7 +112,7 @@ impl Show {
             reports: &reports,
             hosts: &hosts,
             plugins: self.plugins.status(),
-            tunnels,
+            tunnels: self.tunnels.counters(),
             events: self.events.list(),
             file: self.file.borrow_and_update().clone(),
             now: Now { boot_ms: SystemClock.boot_ms(), unix_ms: SystemClock.unix_ms() },
@@ -150,15 +149,6 @@ impl Shown {
 /// Packets that moved between two looks at the counters.
 fn moved(before: &[u64], after: &[u64]) -> u64 {
     after.iter().sum::<u64>().saturating_sub(before.iter().sum())
-}
-
-/// The numbers that move while packets flow.
-fn counts(tunnels: &[TunnelStatus]) -> Vec<u64> {
-    let of = |tunnel: &TunnelStatus| {
-        let moving = [tunnel.total.sent_packets, tunnel.total.received_packets];
-        moving.into_iter().chain(tunnel.drops.values().copied()).collect::<Vec<_>>()
-    };
-    tunnels.iter().flat_map(of).collect()
 }
 
 #[cfg(test)]
