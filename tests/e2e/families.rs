@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use lab::netns::NetNs;
 use lab::process::run;
 use lab::{Lab, Launch, Node, Pod, wait_until};
 use serde_json::Value;
@@ -83,6 +84,31 @@ pub fn give_v6(node: &Node, pod: &Pod) -> Result<Ipv6Addr> {
     pod.net().ip(&format!("-6 address add {address}/{length} dev eth0 nodad"))?;
     pod.net().ip(&format!("-6 route add default via {gateway}"))?;
     Ok(address)
+}
+
+/// A pod on each of two nodes of a network of IPv6 alone reaches the other by small pings, and by such of `most` data bytes, which are not cut on the way.
+pub fn pods_of_ipv6_alone(nodes: &[Node; 2], most: usize) -> Result<()> {
+    let mut pods = Vec::new();
+    for node in nodes {
+        let net = NetNs::create(&format!("{}.six", node.name()))?;
+        let mtu = node.subnet_env("FLANNEL_MTU")?;
+        let bridge = node.subnet_env("FLANNEL_IPV6_SUBNET")?;
+        let (gateway, length) = bridge.split_once('/').context("FLANNEL_IPV6_SUBNET is no prefix")?;
+        let address = Ipv6Addr::from(u128::from(gateway.parse::<Ipv6Addr>()?) + 1);
+        node.ip(&format!("link add six mtu {mtu} type veth peer name eth0 mtu {mtu} netns /run/netns/{}", net.name()))?;
+        node.ip(&format!("-6 address add {bridge} dev six nodad"))?;
+        node.ip("link set six up")?;
+        net.ip(&format!("-6 address add {address}/{length} dev eth0 nodad"))?;
+        net.ip("link set eth0 up")?;
+        net.ip(&format!("-6 route add default via {gateway}"))?;
+        pods.push((net, address));
+    }
+    for (from, to) in [(0, 1), (1, 0)] {
+        for words in [&["-s56"][..], &["-Mdo", &format!("-s{most}")]] {
+            answers(|| pods[from].0.command("ping"), words, pods[to].1)?;
+        }
+    }
+    Ok(())
 }
 
 /// Pings until an answer comes; `program` runs in the namespace of who asks. `words` go before the address.

@@ -6,12 +6,13 @@ use lab::transfer::transfer;
 use lab::{Lab, Launch, Node, wait_until};
 use serde_json::Value;
 
-use crate::families::{V4, V6, answers, cluster, give_v6, lines, machines, published, start, underlay_v6};
+use crate::families::{V4, V6, answers, cluster, give_v6, lines, machines, pods_of_ipv6_alone, published, start, underlay_v6};
 use crate::story::{SOON, flowing};
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
     Test::new("host-gw: pods talk in both families, by routes in flannel's shape", golden),
+    Test::new("host-gw: in a network of IPv6 alone pods talk at full size", ipv6_alone),
     Test::new("host-gw: a deleted or replaced route is back", repaired),
     Test::new("host-gw: a peer behind a router is told of, and the others are reached", behind_a_router),
     Test::new("host-gw: a public address that is not the interface's is refused in words", behind_nat),
@@ -37,6 +38,17 @@ fn golden() -> Result<()> {
     let lease = published(&lab, &nodes[0])?;
     ensure!(lease["ways"][0]["backend"] == "host-gw" && lease["ways"][0]["data_v4"].is_null(), "{lease}");
     Ok(())
+}
+
+fn ipv6_alone() -> Result<()> {
+    let (_lab, nodes) = machines(&config(&format!(r#""EnableIPv4":false,{V6}"#)), ["a", "b"])?;
+    for node in &nodes {
+        node.ip("-4 address flush dev eth0")?;
+        node.ip("-6 route add default via fd50::fe")?;
+    }
+    start(&nodes.each_ref())?;
+    // To the byte: 48 of 1500 are headers.
+    pods_of_ipv6_alone(&nodes, 1452)
 }
 
 fn repaired() -> Result<()> {

@@ -1,6 +1,6 @@
 //! The underlay moves under a running node: nodes that swap addresses keep their subnets, an interface that is made anew is followed. (Pain 10: flannel-io/flannel#760, #408.)
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use lab::etcd::{Etcd, NEEDS};
@@ -123,6 +123,8 @@ fn new_interface(backend: &str, overhead: u32) -> Result<()> {
     lab.switch().ip("link delete to-a")?;
     wait_until("the loss of the device", SOON, || Ok(ensure!(!a.has_link("eth0") && !a.has_link("flannel.1"))))?;
     ensure!(p.ping(&q).is_err(), "packets pass without an interface");
+    // A peer's kernel does not believe in two MACs within one second (net.ipv4.neigh.*.locktime); no driver is loaded anew that fast.
+    std::thread::sleep(Duration::from_millis(1500));
     lab.switch().ip("link add to-a type veth peer name eth0 netns a")?;
     lab.switch().ip("link set to-a master br0 up")?;
     a.ip(&format!("address add {}/24 dev eth0", a.address()))?;
@@ -135,6 +137,12 @@ fn new_interface(backend: &str, overhead: u32) -> Result<()> {
     a.ready(SOON)?;
     ensure!(a.subnet()? == subnet);
     a.wait_for_lease(b.subnet()?, SOON)?;
+    // It has another MAC, which nobody announces. The kernel's own doubts about the old one take five seconds and more.
+    let mac = a.ip_json("link show eth0")?[0]["address"].as_str().unwrap_or_default().to_owned();
+    wait_until("the new MAC at the peer", Duration::from_secs(4), || {
+        let known = b.ip(&format!("neigh show {} dev eth0", a.address()))?;
+        Ok(ensure!(known.contains(&mac), "{known} instead of {mac}"))
+    })?;
     p.reaches(&q, SOON)?;
     q.reaches(&p, SOON)?;
     a.ip("link set eth0 mtu 1300")?;

@@ -13,6 +13,7 @@ use crate::story::{NETWORK, SOON, cluster, flowing, goes_on};
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
     Test::new("repair: a deleted link, address or route is back, traffic resumes, and it is logged once", each_kind),
+    Test::new("repair: settings that another hand changes, of which the kernel tells nothing, are back within half a minute", settings),
     Test::new("repair: the 99th percentile is under 200 ms", percentile).alone(),
     Test::new("repair: on vxlan the 99th percentile is under 300 ms, with packets flowing", percentile_of_vxlan).alone(),
 ];
@@ -42,6 +43,33 @@ fn each_kind() -> Result<()> {
             ensure!(told >= 1, "no event after `ip {damage}` names {lost}: {:?}", a.events()?);
             ensure!(told == 1, "`ip {damage}` was told {told} times: {:?}", a.events()?);
             Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn settings() -> Result<()> {
+    let lab = Lab::new("settings")?;
+    lab.config(&format!(r#"{{"Network":"{NETWORK}","Backend":{{"Type":"host-gw"}}}}"#))?;
+    let nodes = [lab.node("a")?, lab.node("b")?];
+    nodes.iter().try_for_each(|node| node.start(Launch::now()))?;
+    nodes.iter().try_for_each(|node| node.ready(SOON))?;
+    let [a, b] = &nodes;
+    a.wait_for_lease(b.subnet()?, SOON)?;
+    let changed =
+        [("net.ipv4.conf.eth0.rp_filter", "1", "2"), ("net.ipv4.conf.eth0.arp_announce", "0", "2"), ("net.ipv4.ip_forward", "0", "1")];
+    let value = |name: &str| a.net().read_sysctl(name);
+    for (name, _, wanted) in changed {
+        wait_until(&format!("{name} to be set"), SOON, || Ok(ensure!(value(name)? == wanted)))?;
+    }
+    // Nothing else is a reason for a pass by then.
+    std::thread::sleep(Duration::from_secs(5));
+    for (name, other, _) in changed {
+        a.net().sysctl(name, other)?;
+    }
+    for (name, _, wanted) in changed {
+        wait_until(&format!("{name} to be set again"), Duration::from_secs(40), || {
+            Ok(ensure!(value(name)? == wanted, "{}", value(name)?))
         })?;
     }
     Ok(())

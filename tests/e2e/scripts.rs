@@ -42,6 +42,8 @@ fn every_command() -> Result<()> {
     lists(&["routes"], "10.50.0.0/16")?;
     lists(&["peers"], &public)?;
     lists(&["plugins"], "backend-udp")?;
+    lists(&["tunnels"], "flannel0")?;
+    lists(&["state"], "flannel0")?;
     lists(&["events"], "daemon")?;
     ensure!(json(&a, &on_store(&["plan"]))?.to_string().contains("10.50."), "a plan without a route");
     ensure!(json(&a, &on_store(&["doctor"]))?.to_string().contains("\"check\":\"store\""), "doctor looked at no store");

@@ -4,14 +4,16 @@ use std::net::Ipv6Addr;
 use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use lab::harness::Test;
+use lab::harness::{Need, Test};
 use lab::process::run;
 use lab::transfer::transfer;
 use lab::{Lab, Node, Pod, wait_until};
 use serde_json::Value;
 
-use crate::families::{V4, V6, answers, cluster, give_v6, lines, machines, pods, published, start, underlay_v6};
+use crate::families::{V4, V6, answers, cluster, give_v6, lines, machines, pods, pods_of_ipv6_alone, published, start, underlay_v6};
 use crate::story::{SOON, flowing};
+
+const ETHTOOL: &[Need] = &[Need::Program("ethtool")];
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
@@ -22,6 +24,8 @@ pub const TESTS: &[Test] = &[
     Test::new("vxlan: options reach the device, and a smaller underlay MTU the pods", options),
     Test::new("vxlan: another VNI is another device, and the old one goes", another_vni),
     Test::new("vxlan: with direct routing only peers behind a router are tunnelled to", direct_routing),
+    Test::new("vxlan: --vxlan-tx-checksum=off has the kernel compute checksums", || checksums("off", "off")).needs(ETHTOOL),
+    Test::new("vxlan: --vxlan-tx-checksum=on leaves checksums to the card", || checksums("on", "on")).needs(ETHTOOL),
     Test::new("vxlan: direct routing of a dual-stack cluster sends IPv6 so too", direct_routing_v6),
     Test::new("vxlan: a restart keeps device and MAC, and loses no packet", restart),
     Test::new("vxlan: a device that flannel left is taken over without a lost packet", take_over),
@@ -86,7 +90,22 @@ fn ipv6_alone() -> Result<()> {
     in_shape(&lab, &nodes.each_ref(), SIDE_V6)?;
     ensure!(!nodes[0].has_link("flannel.1"), "there is an IPv4 device in a network of IPv6");
     let base: Ipv6Addr = text(&published(&lab, &nodes[1])?["subnets"]["v6"])?.trim_end_matches("/64").parse()?;
-    answers(|| nodes[0].net().command("ping"), &[], base)
+    answers(|| nodes[0].net().command("ping"), &[], base)?;
+    // To the byte: 48 of 1430 are headers.
+    pods_of_ipv6_alone(&nodes, 1382)
+}
+
+fn checksums(word: &'static str, wanted: &'static str) -> Result<()> {
+    let (_lab, nodes) = machines(&config(V4, ""), ["a", "b"])?;
+    nodes[0].start(lab::Launch::now().flags(&["--vxlan-tx-checksum", word]))?;
+    nodes[1].start(lab::Launch::now())?;
+    nodes.iter().try_for_each(|node| node.ready(SOON))?;
+    let pods = pods(&nodes)?;
+    transfer(&pods[0], &pods[1], 1_000_000)?;
+    wait_until(&format!("checksums of the device to be {wanted}"), SOON, || {
+        let shown = run(nodes[0].net().command("ethtool")?.args(["-k", "flannel.1"]))?;
+        Ok(ensure!(shown.contains(&format!("tx-checksumming: {wanted}")), "{shown}"))
+    })
 }
 
 fn repaired() -> Result<()> {

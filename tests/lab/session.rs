@@ -16,6 +16,8 @@ use crate::wait::wait_until;
 
 /// The pause between two records.
 const PAUSE: Duration = Duration::from_millis(5);
+/// A machine that keeps even loopback waiting for longer is too busy to tell anything: that fails.
+const MOST_FORGIVEN: Duration = Duration::from_millis(500);
 /// The longest that a record may take: after that the connection counts as broken.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -98,7 +100,8 @@ impl Session {
 impl Used {
     /// An error when some record took longer than `limit`, beside what this busy machine itself kept everything waiting (`control`).
     pub fn never_stalled(&self, limit: Duration, control: &Used) -> Result<()> {
-        ensure!(self.records > 0 && self.longest <= limit + control.longest, "{self}; beside it on loopback {control}");
+        let allowed = limit + control.longest.min(MOST_FORGIVEN);
+        ensure!(self.records > 0 && self.longest <= allowed, "{self}; beside it on loopback {control}");
         Ok(())
     }
 }

@@ -2,12 +2,12 @@ import { expect, it } from "vitest";
 import { snapshot } from "./fixtures/snapshot";
 import { families } from "./format";
 import type { ItemStatus, PathStatus } from "./api";
-import { barrier, pathNamed, pathsOf, progress, sentence, stopsAt } from "./paths";
+import { barrier, pathNamed, pathsOf, progress, sentence, stands, stopsAt, why } from "./paths";
 
 it("puts the worst first", () => {
-  expect(pathsOf(snapshot.paths, snapshot.tunnels).map((path) => path.state)).toEqual(["down", "held", "proving", "moved"]);
+  expect(pathsOf(snapshot.paths, snapshot.tunnels, []).map((path) => path.state)).toEqual(["down", "held", "proving", "moved"]);
   const lossy = [{ ...snapshot.paths[0]!, loss_permille: 0 }, { ...snapshot.paths[0]!, loss_permille: 500 }];
-  expect(pathsOf(lossy, []).map((path) => path.loss_permille)).toEqual([500, 0]);
+  expect(pathsOf(lossy, [], []).map((path) => path.loss_permille)).toEqual([500, 0]);
 });
 
 it("tells how far a change has come and what holds it back", () => {
@@ -32,10 +32,14 @@ const moved = (subnets: PathStatus["subnets"]): PathStatus => ({ ...snapshot.pat
 it("says that packets stop at a chain of another's, though the path's own echoes come back", () => {
   const four = moved({ v4: "10.123.31.0/24" });
   const items = [...snapshot.state, chain("chain outwards of table inet guard")];
-  expect([stopsAt(four, snapshot.state), stopsAt(four, items)]).toEqual([null, "the firewall here"]);
+  const [well] = pathsOf([four], [], snapshot.state);
+  const [stopped, first] = [pathsOf([four], [], items)[0]!, pathsOf([...snapshot.paths, four], [], items)[0]!];
+  expect([stopsAt(well!), stopsAt(stopped)]).toEqual([null, "the firewall here"]);
+  expect([stands(well!, well!.barrier).tone, stands(stopped, stopped.barrier).tone, why({ ...stopped, reason: "held" })]).toEqual(["ok", "bad", "chain outwards of table inet guard drops them"]);
+  expect(first.barrier).toBeDefined();
   expect(sentence(four, barrier(four, items))).toBe("Pods' packets stop on this node: chain outwards of table inet guard drops them.");
   expect(sentence(four, barrier(four, snapshot.state))).toMatch(/^It is reached by/);
-  expect(stopsAt({ ...four, stops_at: "the host" }, items)).toBe("the host");
+  expect(stopsAt({ ...stopped, stops_at: "the host" })).toBe("the host");
 });
 
 it("knows which families a chain stops", () => {

@@ -4,26 +4,31 @@ import type { ItemStatus, PathState, PathStatus, TunnelStatus } from "./api";
 import { families, sentenceCase } from "./format";
 import { addressRank, sorted } from "./order";
 import { type Counted, counters } from "./peers";
-import { drifts } from "./words";
+import { drifts, pathState, type Word } from "./words";
 
-/** A path with what the tunnels count for its peer. */
-export type Path = PathStatus & Counted;
+/** A path with what the tunnels count for its peer, and what stops pods' packets to it on this node. */
+export type Path = PathStatus & Counted & { barrier?: ItemStatus | undefined };
 
 /** Worst first. */
-export function pathRank(state: PathState): number {
-  return { down: 0, held: 1, proving: 2, moved: 3 }[state];
+export function pathRank(path: Path): number {
+  return path.barrier ? 0 : { down: 0, held: 1, proving: 2, moved: 3 }[path.state];
 }
 
 /** A text that sorts paths worst first: by state, by loss, then by subnet. */
-export function worstFirst(path: PathStatus): string {
+export function worstFirst(path: Path): string {
   const loss = String(1000 - (path.loss_permille ?? 0)).padStart(4, "0");
-  return `${pathRank(path.state)}${loss}${addressRank(families(path.subnets)[0])}`;
+  return `${pathRank(path)}${loss}${addressRank(families(path.subnets)[0])}`;
 }
 
 /** All paths, worst first. */
-export function pathsOf(paths: readonly PathStatus[], tunnels: readonly TunnelStatus[]): Path[] {
+export function pathsOf(paths: readonly PathStatus[], tunnels: readonly TunnelStatus[], items: readonly ItemStatus[]): Path[] {
   const counted = counters(tunnels);
-  return sorted(paths.map((path) => ({ ...path, ...counted(path.public) })), worstFirst);
+  return sorted(paths.map((path) => ({ ...path, ...counted(path.public), barrier: barrier(path, items) })), worstFirst);
+}
+
+/** How a path stands for pods, whatever this node's own echoes tell. */
+export function stands(path: PathStatus, barrier?: ItemStatus): Word {
+  return barrier && path.state !== "down" ? { word: "stopped here", tone: "bad" } : pathState(path.state);
 }
 
 /**
@@ -38,8 +43,14 @@ export function barrier(path: PathStatus, items: readonly ItemStatus[]): ItemSta
 }
 
 /** Where pods' packets to the peer stop, in a few words; null where they do not, as far as is known. */
-export function stopsAt(path: PathStatus, items: readonly ItemStatus[]): string | null {
-  return path.stops_at ?? (barrier(path, items) ? "the firewall here" : null);
+export function stopsAt(path: Path): string | null {
+  return path.stops_at ?? (path.barrier ? "the firewall here" : null);
+}
+
+/** Why a path is not as it should be. */
+export function why(path: Path): string {
+  if (path.state === "down") return path.leg ?? path.reason ?? "";
+  return path.barrier?.reason ?? path.reason ?? path.leg ?? "";
 }
 
 /** How a path stands, in one sentence. */

@@ -3,8 +3,6 @@
 //! Sums are kept unfolded in a `u32`, so that pieces (pseudo header, header, data) can be added up; only a piece of even length may be
 //! followed by another. A piece adds at most 16 bits to the sum, so that thousands of them fit.
 
-use crate::transport::Protocol;
-
 /// Adds the words of `bytes` to `sum`; an odd last byte counts as the high half of a word.
 ///
 /// Eight bytes a step: the sum may be made of wider words in any byte order, if it is folded and turned round in the end (RFC 1071,
@@ -41,21 +39,9 @@ pub fn of(bytes: &[u8]) -> u16 {
     finish(add(0, bytes))
 }
 
-/// As it is written into a transport header that has its checksum at `place`. Zero would mean "no checksum" to UDP, and its complement is the same number (RFC 768); TCP
-/// has no such meaning, and readers of captures take offence.
-pub fn for_header(sum: u16, place: usize) -> u16 {
-    if sum == 0 && place == Protocol::Udp.checksum_offset() { 0xffff } else { sum }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn zero_has_a_meaning_to_udp_alone() {
-        let written = |sum| [Protocol::Udp, Protocol::Tcp].map(|protocol| for_header(sum, protocol.checksum_offset()));
-        assert_eq!((written(0), written(0x1234)), ([0xffff, 0], [0x1234, 0x1234]));
-    }
 
     #[test]
     fn example_of_rfc_1071() {

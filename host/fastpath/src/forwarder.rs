@@ -16,9 +16,10 @@ use twill_reconcile::ports::{Forwarder, Forwarding, Refused};
 
 use crate::counters::{Crossed, Lane, Tally};
 use crate::drops::{DropReason, Offender};
+use crate::ends::{Ends, Shared};
 use crate::offload::{Offloading, Offloads};
 use crate::peer::Peers;
-use crate::pump::{Ends, Pumps, Shared};
+use crate::pump::Pumps;
 use crate::signal::Signal;
 use crate::table::Table;
 use crate::tun::{self, Queue};

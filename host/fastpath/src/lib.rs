@@ -21,7 +21,9 @@ pub mod clock;
 pub mod coalesce;
 pub mod counters;
 pub mod drops;
+pub mod ends;
 pub mod fragment;
+pub mod head;
 pub mod header;
 pub mod icmp;
 pub mod icmp6;
@@ -53,6 +55,7 @@ mod outbox;
 #[cfg(test)]
 mod packets;
 mod signal;
+mod turn;
 
 pub use drops::{DropReason, Offender};
 pub use forwarder::{Settings, Tunnels, queues_for};

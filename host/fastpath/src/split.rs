@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::checksum;
 use crate::header::{IPV4_HEADER, IPV6_HEADER, seal_ipv4};
-use crate::transport::{Protocol, put, word};
+use crate::transport::{Protocol, for_header, put, word};
 use crate::vnet::{Gso, VnetHeader};
 
 const FIN: u8 = 0x01;
@@ -107,7 +107,7 @@ impl<'a> SuperPacket<'a> {
         let sum = u32::from(word(self.packet, place)) + u32::from(!(whole as u16)) + own as u32;
         put(head, place, 0);
         let sum = checksum::add(checksum::add(sum, &head[self.start..]), data);
-        put(head, place, checksum::for_header(checksum::finish(sum), self.protocol.checksum_offset()));
+        put(head, place, for_header(checksum::finish(sum), self.protocol.checksum_offset()));
     }
 }
 

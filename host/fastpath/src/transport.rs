@@ -111,3 +111,20 @@ pub(crate) fn word(bytes: &[u8], at: usize) -> u16 {
 pub(crate) fn put(bytes: &mut [u8], at: usize, word: u16) {
     bytes[at..at + 2].copy_from_slice(&word.to_be_bytes());
 }
+
+/// As it is written into a transport header that has its checksum at `place`. Zero would mean "no checksum" to UDP, and its complement is the same number (RFC 768); TCP
+/// has no such meaning, and readers of captures take offence.
+pub fn for_header(sum: u16, place: usize) -> u16 {
+    if sum == 0 && place == Protocol::Udp.checksum_offset() { 0xffff } else { sum }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_has_a_meaning_to_udp_alone() {
+        let written = |sum| [Protocol::Udp, Protocol::Tcp].map(|protocol| for_header(sum, protocol.checksum_offset()));
+        assert_eq!((written(0), written(0x1234)), ([0xffff, 0], [0x1234, 0x1234]));
+    }
+}

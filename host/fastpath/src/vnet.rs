@@ -4,6 +4,7 @@
 //! It says whether the packet's TCP or UDP checksum is still to be completed, and whether it is a super-packet to be split.
 
 use crate::checksum;
+use crate::transport::for_header;
 
 /// Length of the header. Twelve, with `num_buffers`, says nothing to a TUN device.
 pub const HEADER: usize = 10;
@@ -94,7 +95,7 @@ impl VnetHeader {
         if start >= packet.len() || place + 2 > packet.len() {
             return false;
         }
-        let sum = checksum::for_header(checksum::of(&packet[start..]), self.checksum_offset.into());
+        let sum = for_header(checksum::of(&packet[start..]), self.checksum_offset.into());
         packet[place..place + 2].copy_from_slice(&sum.to_be_bytes());
         true
     }

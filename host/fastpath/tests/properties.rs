@@ -6,8 +6,8 @@
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
 use twill_fastpath::coalesce::{Coalescer, Joins, Place};
+use twill_fastpath::head::{LONGEST_HEAD, write_head};
 use twill_fastpath::header::Packet;
-use twill_fastpath::merge::{LONGEST_HEAD, write_head};
 use twill_fastpath::split::SuperPacket;
 use twill_fastpath::vnet::VnetHeader;
 

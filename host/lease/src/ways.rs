@@ -17,7 +17,7 @@ pub struct Need<'a, U, C> {
     pub previous: &'a [Way],
     /// Everybody else's leases.
     pub others: &'a [Arc<Lease>],
-    /// True for a way that was needed, or that something arrived by, a short while ago.
+    /// True for a way that was needed, or in use, a short while ago.
     pub recently: U,
     /// True for a backend that this node can have.
     pub can: C,

@@ -18,12 +18,12 @@ use crate::track::{Size, TOGETHER, Track};
 pub const RATE: u32 = 60;
 /// Packets at once at most: a second's worth.
 const BURST: f64 = RATE as f64;
-/// Packets of the smallest round: the large echo that a way which works is looked after by.
-const LEAST_ROUND: usize = 1;
 /// The time in which the budget grows by a few packets.
 const ROOM: Duration = Duration::from_millis(133);
 /// The pause until a way that works is tried again, in a cluster small enough for it.
 const CALM: Duration = Duration::from_secs(5);
+/// It is never longer than this: what breaks is noticed in the end, in whatever cluster.
+const LONGEST_CALM: Duration = Duration::from_secs(300);
 /// The part of the rate that looking after working ways may take.
 const CALM_PART: f64 = 0.15;
 /// The first destination port of datagrams, traceroute's, and how many are used: nobody listens on these.
@@ -95,7 +95,7 @@ impl Prober {
             };
             self.tracks.insert(track.target.pair.clone(), track);
         }
-        self.packets = self.tracks.values().map(|track| LEAST_ROUND * track.target.legs.len()).sum();
+        self.packets = self.tracks.values().map(|track| track.target.legs.len()).sum();
         let tracks = &self.tracks;
         self.flying.retain(|_, pair| tracks.contains_key(pair));
         self.datagrams.retain(|_, number| self.flying.contains_key(number));
@@ -208,12 +208,12 @@ impl Prober {
 
     /// The more pairs there are, the longer the pause until each is looked at again.
     fn calm(&self) -> Duration {
-        CALM.max(Duration::from_secs_f64(self.packets as f64 / (f64::from(RATE) * CALM_PART)))
+        Duration::from_secs_f64(self.packets as f64 / (f64::from(RATE) * CALM_PART)).clamp(CALM, LONGEST_CALM)
     }
 
     /// The pairs whose rounds begin now, the most urgent first: not more than the budget has packets for. Of thousands that wait few are looked at closely.
     fn due(&self, now: Instant) -> Vec<Pair> {
-        let room = self.tokens as usize / LEAST_ROUND;
+        let room = self.tokens as usize;
         if room == 0 {
             return Vec::new();
         }

@@ -138,7 +138,7 @@ fn a_way_that_works_is_looked_after_by_one_echo_and_left_by_both() {
     assert!((10..=14).contains(&go_on(&mut prober, &mut now, SECOND * 60, |_| true)));
     go_on(&mut prober, &mut now, CALM + SECOND * 4, |_| false);
     assert_eq!(verdict(&prober, 2), Verdict::Failed);
-    assert!(!prober.reports()[&target(2).pair].missing.expect("something is missing").small_came);
+    assert_eq!(prober.reports()[&target(2).pair].missing.expect("something is missing").small_came, Some(false));
 }
 
 #[test]

@@ -57,8 +57,8 @@ pub struct Narrow {
 pub struct Missing {
     /// Rounds in a row.
     pub rounds: u32,
-    /// Small echoes came back in every family.
-    pub small_came: bool,
+    /// Small echoes came back in every family; none when none was sent.
+    pub small_came: Option<bool>,
     /// Nothing of IPv4 came back, where it was tried.
     pub v4: bool,
     /// Nothing of IPv6 came back, where it was tried.
@@ -86,7 +86,7 @@ impl Missing {
             (false, true) => " of IPv6",
             _ => "",
         };
-        if self.small_came {
+        if self.small_came == Some(true) {
             format!("small packets come back, those of {} bytes do not", self.bytes)
         } else if self.rounds == 1 {
             format!("an echo{family} did not come back")

@@ -306,8 +306,12 @@ impl Track {
         };
         self.report.missing = Some(Missing {
             rounds: self.bad,
-            small_came: round.flying.iter().any(|flying| flying.size == Size::Small)
-                && round.flying.iter().filter(|flying| flying.size == Size::Small).all(|flying| flying.came),
+            small_came: round
+                .flying
+                .iter()
+                .filter(|flying| flying.size == Size::Small)
+                .map(|flying| flying.came)
+                .reduce(|all, came| all && came),
             v4: family(true),
             v6: family(false),
             bytes: self.target.legs.iter().map(|leg| leg.bytes).min().unwrap_or(0),

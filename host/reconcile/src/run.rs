@@ -26,8 +26,11 @@ const LONGEST_REST: Duration = Duration::from_secs(5);
 /// Kernel settings change without a word: however quiet it is, a look is taken this often,
 const LOOK: Duration = Duration::from_secs(30);
 
-/// but so many times as long after a look as it took, so that thousands of peers cost no processor time while all is quiet.
+/// but so many times as long after a look as it took, so that thousands of peers cost no processor time while all is quiet,
 const LOOK_PAUSE: u32 = 2_000;
+
+/// and never more seldom than this.
+const LONGEST_LOOK: Duration = Duration::from_secs(300);
 
 /// How long to wait before a kernel is looked at again that could not be.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -94,11 +97,16 @@ pub async fn run<P: Planner, K: Kernel, F: Forwarder>(
                     let _ = asker.send(now.as_deref().and_then(|inputs| pass.basis(inputs)));
                     continue;
                 }
-                () = tokio::time::sleep(LOOK.max(idle_pass * LOOK_PAUSE)) => {}
+                () = tokio::time::sleep(next_look(idle_pass)) => {}
             }
             break;
         }
     }
+}
+
+/// How long until a look is taken though nothing happened, where a pass takes so long.
+fn next_look(pass: Duration) -> Duration {
+    (pass * LOOK_PAUSE).clamp(LOOK, LONGEST_LOOK)
 }
 
 /// The kernel's news, not before `rest`.
@@ -111,5 +119,16 @@ async fn sleep_until(wake: Option<Instant>) {
     match wake {
         Some(wake) => tokio::time::sleep_until(wake.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_is_taken_the_more_seldom_the_longer_it_takes_within_bounds() {
+        let looks = [1, 40, 5_000].map(|millis| next_look(Duration::from_millis(millis)).as_secs());
+        assert_eq!(looks, [30, 80, 300]);
     }
 }

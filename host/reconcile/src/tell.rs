@@ -35,9 +35,8 @@ impl Teller {
                 self.before_turns.extend(before.filter(|_| !self.before_turns.contains_key(peer)).map(|before| (*peer, before)));
                 continue;
             }
-            if let (Some(before), Some(now)) = (self.before_turns.remove(peer).or(before), &choice.way)
-                && before != *now
-            {
+            let Some(now) = &choice.way else { continue };
+            if let Some(before) = self.before_turns.remove(peer).or(before).filter(|before| before != now) {
                 moves.entry((before, now)).or_default().push((peer, &choice.reason));
             }
         }

@@ -106,6 +106,21 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_comes_back_after_an_hour_is_found_within_half_an_hour() {
+        let (hour, most) = (3600, 1800);
+        for ways in 2..=3 {
+            for slow_waited in [true, false] {
+                let (long, fresh) = (places(slow_waited, ways, hour + most), places(!slow_waited, ways, most));
+                let long = &long[hour as usize..];
+                for (of_long, of_fresh) in (0..ways).flat_map(|long| (0..ways).map(move |fresh| (long, fresh))) {
+                    let together = longest_together(long, &fresh, of_long, of_fresh);
+                    assert!(together >= 7, "{ways} ways: {of_long} and {of_fresh} only for {together} s");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_peer_that_is_gone_costs_ever_fewer_turns() {
         let moves = |places: &[usize]| places.windows(2).filter(|pair| pair[0] != pair[1]).count();
         let fast = places(false, 3, 3600);

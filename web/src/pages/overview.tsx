@@ -1,17 +1,17 @@
 // The overview: what is true in one sentence, then this node, a change under way, its paths, traffic, plugins and the newest events.
 
 import { count, duration, families, plural, spent } from "../format";
-import { events, network, node, now, paths, plugins, snapshot, tunnels } from "../live";
+import { events, network, node, now, paths, plugins, snapshot, state, tunnels } from "../live";
 import { sorted } from "../order";
 import { ChangeCard } from "../parts/change";
 import { Row } from "../parts/list";
 import { Ago, Fact, Lines, Tag } from "../parts/tag";
 import { Timeline } from "../parts/timeline";
 import { TrafficCard } from "../parts/traffic";
-import { type Path, pathsOf } from "../paths";
+import { type Path, pathsOf, stands } from "../paths";
 import { pathAddress, pluginAddress } from "../route";
 import { account } from "../sentence";
-import { pathState, pluginRank, pluginState } from "../words";
+import { pluginRank, pluginState } from "../words";
 import { loss } from "./paths";
 
 export function OverviewPage() {
@@ -75,7 +75,7 @@ function Facts() {
 }
 
 function Paths() {
-  const all = pathsOf(paths.value, tunnels.value);
+  const all = pathsOf(paths.value, tunnels.value, state.value);
   return (
     <section class="card">
       <h2>Paths <small>from this node, worst first</small> {all.length > 0 && <a href="/paths">All {count(all.length)}</a>}</h2>
@@ -127,7 +127,7 @@ function PathTable({ paths }: { paths: Path[] }) {
                 <td class="m wide">{subnet}</td>
                 <td>
                   {path.way && <><Tag word={path.way} tone="way" /> </>}
-                  {path.state !== "moved" && <Tag {...pathState(path.state)} />}
+                  {(path.state !== "moved" || path.barrier) && <Tag {...stands(path, path.barrier)} />}
                 </td>
                 <td class="n">{path.rtt_us === null ? "" : spent(path.rtt_us)}</td>
                 <td class="n wide">{loss(path.loss_permille)}</td>

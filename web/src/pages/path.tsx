@@ -9,25 +9,26 @@ import { Spark } from "../parts/spark";
 import { Ago, Fact, Lines, Tag } from "../parts/tag";
 import { Timeline } from "../parts/timeline";
 import { Drops } from "../parts/traffic";
-import { barrier, pathNamed, sentence } from "../paths";
+import { barrier, pathNamed, sentence, stands } from "../paths";
 import { counters } from "../peers";
 import { leaseAddress } from "../route";
 import { peerRates } from "../traffic";
-import { bare, drifts, pathState, standing, standingRank, verdict } from "../words";
+import { bare, drifts, standing, standingRank, verdict } from "../words";
 import { loss } from "./paths";
 
 export function PathPage({ name }: { name: string }) {
   const path = pathNamed(paths.value, name);
   if (!path) return <Gone name={name} />;
   const subnets = families(path.subnets);
+  const stop = barrier(path, state.value);
   const items = sorted(state.value.filter((item) => takesPart(item, path, subnets)), standingRank);
   return (
     <>
       <section class="card">
         <h1>
-          <span class="m">{families(path.public)[0]}</span> {path.way && <Tag word={path.way} tone="way" />} <Tag {...pathState(path.state)} /> <a href="/paths">All paths</a>
+          <span class="m">{families(path.public)[0]}</span> {path.way && <Tag word={path.way} tone="way" />} <Tag {...stands(path, stop)} /> <a href="/paths">All paths</a>
         </h1>
-        <p>{sentence(path, barrier(path, state.value))}</p>
+        <p>{sentence(path, stop)}</p>
         <Facts path={path} />
       </section>
       <section class="card">

@@ -7,10 +7,9 @@ import { ChangeCard } from "../parts/change";
 import { Map, MOST } from "../parts/map";
 import { type Column, Table } from "../parts/table";
 import { Lines, Tag } from "../parts/tag";
-import { barrier, pathRank, type Path, pathsOf, worstFirst } from "../paths";
+import { pathRank, type Path, pathsOf, stands, why, worstFirst } from "../paths";
 import { pathAddress } from "../route";
 import { peerRate } from "../traffic";
-import { pathState } from "../words";
 
 const subnet = (path: Path) => families(path.subnets)[0];
 
@@ -34,16 +33,12 @@ const COLUMNS: Column<Path>[] = [
   },
   { key: "subnet", title: "Subnet", look: "m wide", rank: (path) => addressRank(subnet(path)), cell: (path) => <Lines of={families(path.subnets)} /> },
   { key: "way", title: "Way", rank: (path) => path.way ?? "", cell: (path) => (path.way ? <Tag word={path.way} tone="way" /> : <Tag word="no way" tone="bad" />) },
-  { key: "state", title: "State", rank: (path) => pathRank(path.state), cell: (path) => <Tag {...pathState(path.state)} /> },
+  { key: "state", title: "State", rank: pathRank, cell: (path) => <Tag {...stands(path, path.barrier)} /> },
   { key: "rtt", title: "Round trip", look: "n", rank: (path) => path.rtt_us ?? Infinity, cell: (path) => (path.rtt_us === null ? "" : spent(path.rtt_us)) },
   { key: "loss", title: "Loss", look: "n wide", rank: (path) => path.loss_permille ?? -1, cell: (path) => loss(path.loss_permille) },
   { key: "traffic", title: "Traffic", look: "n wide", cell: (path) => <Rate path={path} /> },
   { key: "why", title: "Why", look: "wide why soft", cell: (path) => <span title={why(path)}>{why(path)}</span> },
 ];
-
-function why(path: Path): string {
-  return (path.state === "down" ? (path.leg ?? path.reason) : (path.reason ?? path.leg ?? barrier(path, state.value)?.reason)) ?? "";
-}
 
 /** What goes to and comes from a peer now; the kernel's own ways are not counted. */
 function Rate({ path }: { path: Path }) {
@@ -52,8 +47,8 @@ function Rate({ path }: { path: Path }) {
 }
 
 export function PathsPage() {
-  const all = pathsOf(paths.value, tunnels.value);
-  const worse = all.filter((path) => path.state !== "moved").length;
+  const all = pathsOf(paths.value, tunnels.value, state.value);
+  const worse = all.filter((path) => path.state !== "moved" || path.barrier).length;
   return (
     <>
       <ChangeCard />
@@ -67,9 +62,9 @@ export function PathsPage() {
           columns={COLUMNS}
           rows={all}
           rowKey={(path) => families(path.subnets).join()}
-          rowClass={(path) => (path.state === "down" ? "drift" : "")}
+          rowClass={(path) => (path.state === "down" || path.barrier ? "drift" : "")}
           rank={worstFirst}
-          texts={(path) => [...families(path.subnets), ...families(path.public), path.node, path.way, path.reason, path.leg, pathState(path.state).word]}
+          texts={(path) => [...families(path.subnets), ...families(path.public), path.node, path.way, path.reason, path.leg, stands(path, path.barrier).word]}
           empty={<p>No peers yet. A path appears here as soon as a second node has a lease.</p>}
         />
       </section>

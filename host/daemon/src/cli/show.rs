@@ -9,7 +9,7 @@ use twill_model::status::{ItemStatus, LeaseStatus, NodeStatus, PluginStatus};
 
 use super::client::get;
 use super::events::ago;
-use super::table::table;
+use super::table::{bytes, table};
 use super::tunnels::tunnels;
 use super::wait_for;
 use crate::clock::now_ms;
@@ -158,29 +158,6 @@ fn peers(peers: Vec<PeerStatus>) -> String {
     table(&headings, &peers.iter().map(row).collect::<Vec<_>>())
 }
 
-/// "999 B", "1.0 kB", "12.3 MB": powers of ten, as networks are measured.
-pub(super) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    let (mut value, mut unit) = (count as f64, "B");
-    for next in UNITS {
-        if value < 999.95 {
-            break;
-        }
-        (value, unit) = (value / 1_000.0, next);
-    }
-    if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") }
-}
-
 fn short(text: &str) -> String {
     text.chars().take(12).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_have_the_unit_that_suits() {
-        assert_eq!([0, 999, 1_000, 999_949, 999_950, 12_345_678].map(bytes), ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "12.3 MB"]);
-    }
 }

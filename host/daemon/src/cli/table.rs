@@ -88,6 +88,19 @@ fn broken(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// "999 B", "1.0 kB", "12.3 MB": powers of ten, as networks are measured.
+pub(super) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    let (mut value, mut unit) = (count as f64, "B");
+    for next in UNITS {
+        if value < 999.95 {
+            break;
+        }
+        (value, unit) = (value / 1_000.0, next);
+    }
+    if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,5 +139,10 @@ mod tests {
         let rows = rows(&[&["10.100.200.0/24", "192.168.100.200", "a sentence of several words"]]);
         let table = table_in(Some(10), &["subnet", "reached at", "why"], &rows);
         assert!(table.contains("10.100.2…") && table.contains("words"), "{table}");
+    }
+
+    #[test]
+    fn bytes_have_the_unit_that_suits() {
+        assert_eq!([0, 999, 1_000, 999_949, 999_950, 12_345_678].map(bytes), ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "12.3 MB"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use twill_model::status::{Crossing, CrossingCounts, TunnelStatus};
 
-use super::show::bytes;
+use super::table::bytes;
 
 /// The sizes that super-packets are told apart by, in packets.
 const SIZES: [&str; 7] = ["1", "2-3", "4-7", "8-15", "16-31", "32-63", "64 or more"];

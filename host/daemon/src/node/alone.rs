@@ -18,7 +18,7 @@ use twill_lease::cluster::Cluster;
 use twill_model::Prefixes;
 use twill_model::event::Weight;
 
-use super::follow::Followed;
+use super::followed::Followed;
 use super::inputs::networks;
 use crate::compat::running_flanneld::{self, Process};
 use crate::exit::Exit;

@@ -9,7 +9,6 @@ use twill_fastpath::Tunnels;
 use twill_kernel::Netlink;
 use twill_kernel::underlay::Chosen;
 use twill_lease::cluster::Cluster;
-use twill_lease::keeper::Handle;
 use twill_model::event::{Kind, Told, Weight};
 use twill_model::node::Node;
 use twill_model::proof::Proofs;
@@ -18,8 +17,8 @@ use twill_reconcile::Inputs;
 use twill_reconcile::view::Outcome;
 
 use super::alone::Alone;
-use super::events::Events;
 use super::firewall::Firewall;
+use super::followed::Followed;
 use super::inputs;
 use super::underlay::Search;
 
@@ -95,24 +94,6 @@ pub async fn plugin_folders(plugins: Plugins, followed: Followed) {
                 Err(error) => followed.tell(Weight::Error, Told::new(Kind::Plugin, error.to_string())),
             },
         }
-    }
-}
-
-/// What most followers need.
-#[derive(Clone)]
-pub struct Followed {
-    /// Ends them.
-    pub shutdown: CancellationToken,
-    /// Where they tell.
-    pub events: Arc<Events>,
-    /// The keeper, to be told of news.
-    pub keeper: Handle,
-}
-
-impl Followed {
-    /// Tells an event of this room.
-    pub fn tell(&self, weight: Weight, told: impl Into<Told>) {
-        self.events.tell(weight, "node", told);
     }
 }
 

@@ -12,6 +12,7 @@ pub mod events;
 pub mod facts;
 pub mod firewall;
 mod follow;
+mod followed;
 mod gather;
 mod health;
 mod history;

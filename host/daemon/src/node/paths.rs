@@ -49,7 +49,7 @@ fn path(peer: &Lease, seen: &Seen, broken: &Broken) -> PathStatus {
     // Echoes leave by the link of a way, whatever the routes say: what this node lacks is no less in the way of pods' packets.
     let here = choice.way.as_deref().and_then(|way| broken.on_the_way(&peer.subnets, way));
     let state = if here.is_some() { PathState::Down } else { state(choice, &ways) };
-    let small_came = report.and_then(|report| report.missing).is_some_and(|missing| missing.small_came);
+    let small_came = report.and_then(|report| report.missing).is_some_and(|missing| missing.small_came == Some(true));
     let stopped = here.or_else(|| used.filter(|_| state == PathState::Down).map(|used| silent(used, small_came, peer, seen.hosts)));
     PathStatus {
         way: choice.way.clone(),

@@ -31,7 +31,7 @@ fn told(used: Option<&str>, ways: Vec<Weighed>) -> PathStatus {
 
 /// The same with more that is known: small echoes come back, items of this node, hosts that answer.
 fn seen(used: Option<&str>, ways: Vec<Weighed>, small_came: bool, items: Vec<ItemStatus>, hosts: &HostsAlive) -> PathStatus {
-    let silent = Missing { rounds: 3, small_came, v4: !small_came, v6: false, bytes: 1450 };
+    let silent = Missing { rounds: 3, small_came: Some(small_came), v4: !small_came, v6: false, bytes: 1450 };
     let report = |weighed: &Weighed| {
         let missing = (weighed.proof.verdict == Verdict::Failed).then_some(silent);
         let now = Instant::now();

@@ -19,7 +19,7 @@ use twill_reconcile::ports::Planner;
 use twill_reconcile::trial::{Basis, try_out};
 use twill_reconcile::view::Outcome;
 
-use super::follow::Followed;
+use super::followed::Followed;
 use super::wish::{links_found, network};
 
 /// Time for a whole trial plan: what thousands of peers may take in a slow language.

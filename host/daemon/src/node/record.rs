@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use twill_model::Prefixes;
 use twill_model::event::{Kind, Told, Weight};
-use twill_model::status::{PathState, PathStatus, Snapshot};
+use twill_model::status::{PathState, PathStatus, Snapshot, Verdict};
 
 /// More changes than so many at once are told as one.
 const MANY: usize = 5;
@@ -49,8 +49,13 @@ impl Record {
         self.stops.retain(|subnets, _| stops_at(subnets).is_some());
         let mut news = |path: &&PathStatus| {
             let Some(at) = path.stops_at.clone() else { return false };
-            let first = !self.stops.contains_key(&path.subnets);
-            let new = self.stops.entry(path.subnets).or_default().insert(at);
+            let known = self.stops.entry(path.subnets).or_default();
+            let first = known.is_empty();
+            // What was told before comes up again and again only while ways take turns.
+            if !takes_turns(path) {
+                known.retain(|told| *told == at);
+            }
+            let new = known.insert(at);
             new && !first && !turned.iter().any(|(one, _)| one.subnets == path.subnets)
         };
         let found: Vec<&PathStatus> = snapshot.paths.iter().filter(&mut news).collect();
@@ -66,6 +71,12 @@ impl Record {
         };
         (self.reached.insert(path.subnets, now) != Some(now)).then_some(now)
     }
+}
+
+/// True while several ways are tried, and the peer answers by none.
+fn takes_turns(path: &PathStatus) -> bool {
+    let tried = || path.ways.iter().filter(|way| way.sent > 0);
+    tried().count() > 1 && tried().all(|way| way.verdict == Verdict::Failed)
 }
 
 fn one(path: &PathStatus, reached: bool) -> (Weight, Told) {
@@ -97,6 +108,8 @@ fn readiness(snapshot: &Snapshot) -> (Weight, Told) {
 
 #[cfg(test)]
 mod tests {
+    use twill_model::status::WayStatus;
+
     use super::*;
 
     fn path(third: u8, state: PathState) -> PathStatus {
@@ -132,7 +145,11 @@ mod tests {
         assert_eq!(cause(&mut record, down("the road or the peer")), ["the road or the peer"]);
         assert_eq!(cause(&mut record, down("the host")), ["the host"]);
         assert_eq!(cause(&mut record, down("the host")), [""; 0]);
-        assert_eq!(cause(&mut record, down("the road or the peer")), [""; 0], "it was told");
+        assert_eq!(cause(&mut record, down("the road or the peer")), ["the road or the peer"], "it is so again");
+        let way = |way: &str| WayStatus { way: way.into(), verdict: Verdict::Failed, sent: 9, ..WayStatus::default() };
+        let in_turn = |at: &str| PathStatus { ways: vec![way("vxlan"), way("udp")], ..down(at) };
+        assert_eq!(cause(&mut record, in_turn("the host")), ["the host"]);
+        assert_eq!(cause(&mut record, in_turn("the road or the peer")), [""; 0], "told, while ways take turns");
         assert_eq!(cause(&mut record, path(2, PathState::Moved)), [""]);
     }
 

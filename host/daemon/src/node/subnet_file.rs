@@ -10,7 +10,7 @@ use twill_lease::cluster::Cluster;
 use twill_model::event::Weight;
 use twill_reconcile::view::Outcome;
 
-use super::follow::Followed;
+use super::followed::Followed;
 use crate::compat::subnet_env::SubnetEnv;
 
 /// How long until a file that could not be written is tried again, and until one that is there is looked at again.

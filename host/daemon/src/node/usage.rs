@@ -1,4 +1,4 @@
-//! Which own ways are used: a way that peers no longer need is given up some time after something last arrived by it.
+//! Which own ways are used: a way that peers no longer need is given up some time after it was last in use to or from any peer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ use twill_reconcile::way_names::backend_of;
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// When each way was last needed, or something last arrived by it.
+/// When each way was last needed, or in use to or from a peer.
 #[derive(Debug)]
 pub struct Usage {
     keep: Duration,

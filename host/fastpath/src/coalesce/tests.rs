@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::merge::{LONGEST_HEAD, write_head};
+use crate::head::{LONGEST_HEAD, write_head};
 use crate::packets::{Sketch, read};
 use crate::split::SuperPacket;
 use crate::vnet::{self, VnetHeader};

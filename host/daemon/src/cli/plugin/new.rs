@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::template::{File, files};
+use super::template::{File, Kind, Language, files};
 use crate::exit::Exit;
 
 /// Start a plugin of your own: write a project that builds, tests and runs.
@@ -31,27 +31,6 @@ pub struct New {
     /// Folder to make it in [default: this one].
     #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
     dir: PathBuf,
-}
-
-/// Languages that there is a template for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Language {
-    /// Rust: small and quick.
-    Rust,
-    /// Python, by componentize-py.
-    Python,
-    /// JavaScript, by componentize-qjs.
-    #[value(alias = "javascript")]
-    Js,
-}
-
-/// What a plugin may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    /// Plans how packets reach peers.
-    Backend,
-    /// Keeps the config and the leases.
-    Store,
 }
 
 impl New {

@@ -4,10 +4,30 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use rust_embed::RustEmbed;
 use toml::{Table, Value};
 
-use super::new::{Kind, Language};
+/// Languages that there is a template for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// Rust: small and quick.
+    Rust,
+    /// Python, by componentize-py.
+    Python,
+    /// JavaScript, by componentize-qjs.
+    #[value(alias = "javascript")]
+    Js,
+}
+
+/// What a plugin may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Plans how packets reach peers.
+    Backend,
+    /// Keeps the config and the leases.
+    Store,
+}
 
 /// The contract's version that new plugins are built against.
 const CONTRACT: &str = "0.1.0";
