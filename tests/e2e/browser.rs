@@ -15,6 +15,7 @@ use crate::swap::Build;
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
     Test::new("browser: pages show what the API says and follow what happens", pages_follow).needs(NEEDS),
+    Test::new("browser: figures on the pages are those of the API", figures).needs(NEEDS),
     Test::new("browser: three nodes, a plugin swapped, a backend change held up, a node killed: each shows where it belongs", three_nodes)
         .needs(NEEDS),
     Test::new("browser: every page is accessible, light, dark and on a phone", pages_are_accessible).needs(NEEDS),
@@ -68,6 +69,59 @@ fn pages_follow() -> Result<()> {
     browser.miss_in("main table", &gone)?;
     browser.still()?;
     without_faults(&mut browser)
+}
+
+fn figures() -> Result<()> {
+    let (lab, [a, b], [p, _q]) = cluster(["a", "b"])?;
+    let store = lab.store().display().to_string();
+    let taken = [a.subnet()?, b.subnet()?];
+    let reserved = (7..10).map(|third| format!("10.50.{third}.0/24")).find(|subnet| !taken.contains(subnet)).context("one is free")?;
+    a.twill(&["reserve", &reserved, "--for", "192.168.50.99", "--store", "file", "--store-dir", &store])?;
+    let mut browser = Browser::on(&a)?;
+    browser.open("/leases")?;
+    browser.see_in("main table", &reserved)?;
+    browser.see_in("main table", "reserved, no end")?;
+    browser.see_in("main table tr.own", &a.subnet()?)?;
+    let ends = |lease: &Value| Some(lease["seen_ms"].as_u64()? + lease["life"]["seconds"].as_u64()? * 1000);
+    let of_b = b.subnet()?;
+    let leases = a.api("leases")?;
+    let lease = leases.as_array().into_iter().flatten().find(|lease| lease["subnets"]["v4"] == of_b.as_str()).context("b has a lease")?;
+    browser.see_in("main table", &hours_until(ends(lease).with_context(|| format!("it ends: {lease}"))?))?;
+
+    browser.follow("Overview")?;
+    let (node, network) = (a.api("node")?, a.api("network")?);
+    let range = &network["ranges"][0];
+    let facts = [
+        format!("{} bytes", node["pod_mtu"]),
+        format!("{}, {} bytes", node["underlay"].as_str().unwrap_or_default(), node["underlay_mtu"]),
+        format!("{} of {}", range["free"], range["subnets"]),
+        hours_until(node["renewal_ms"].as_u64().context("it renews its lease")?),
+    ];
+    for fact in &facts {
+        browser.see_in(".hero .facts", fact)?;
+    }
+    let drops = || -> Result<Vec<(String, u64)>> {
+        let tunnels = a.api("tunnels")?;
+        let of =
+            |drops: &serde_json::Map<String, Value>| drops.iter().filter_map(|(reason, n)| Some((reason.clone(), n.as_u64()?))).collect();
+        Ok(tunnels[0]["drops"].as_object().map(of).unwrap_or_default())
+    };
+    // Nobody's address.
+    let before = drops()?;
+    ensure!(p.net().command("ping")?.args(["-c3", "-i0.2", "-W1", "10.50.0.9"]).status()?.code() != Some(0), "somebody answers");
+    let sum = |drops: &[(String, u64)]| drops.iter().map(|(_, count)| count).sum::<u64>();
+    wait_until("the drops", SOON, || Ok(ensure!(sum(&drops()?) >= sum(&before) + 3, "{:?}", drops()?)))?;
+    for (reason, count) in drops()? {
+        browser.see_in("main", &format!("{reason} {count}"))?;
+    }
+    browser.still()?;
+    without_faults(&mut browser)
+}
+
+/// How the page writes the whole hours until that moment, which in these tests is not near a full one.
+fn hours_until(at_ms: u64) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{}\u{a0}h", at_ms.saturating_sub(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)) / 3_600_000)
 }
 
 /// The destination of the route that twill keeps on this node.
