@@ -81,6 +81,7 @@ fn figures() -> Result<()> {
     browser.open("/leases")?;
     browser.see_in("main table", &reserved)?;
     browser.see_in("main table", "reserved, no end")?;
+    browser.see_in("main table", "no node yet")?;
     browser.see_in("main table tr.own", &a.subnet()?)?;
     let ends = |lease: &Value| Some(lease["seen_ms"].as_u64()? + lease["life"]["seconds"].as_u64()? * 1000);
     let of_b = b.subnet()?;
@@ -114,6 +115,7 @@ fn figures() -> Result<()> {
     for (reason, count) in drops()? {
         browser.see_in("main", &format!("{reason} {count}"))?;
     }
+    browser.miss_in(".hero", "no way from here")?;
     browser.still()?;
     without_faults(&mut browser)
 }

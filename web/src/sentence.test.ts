@@ -25,6 +25,10 @@ describe("when all is well", () => {
   it("counts the peers", () => {
     expect(tell(well())).toEqual(["ok", "All 3 peers have a way, and all is in place."]);
   });
+  it("passes over a reservation that no node uses yet", () => {
+    const reserved = peer({ life: "reserved", node: null, ways: [], way: null });
+    expect(tell({ ...well(), leases: [...well().leases, reserved] })).toEqual(["ok", "All 3 peers have a way, and all is in place."]);
+  });
   it("knows one peer from many, and from none", () => {
     const one = { ...well(), paths: [], leases: [sample.leases[0]!, peer({})] };
     expect(tell(one)[1]).toBe("The one peer has a way, and all is in place.");

@@ -1,6 +1,6 @@
 // What is true, in words: the sentence that the overview opens with, and those below it. Worst first, the cause before the figure.
 
-import type { PathStatus, PluginState, Snapshot } from "./api";
+import type { LeaseStatus, PathStatus, PluginState, Snapshot } from "./api";
 import { ago, count, families, plural, sentenceCase } from "./format";
 import { sorted } from "./order";
 import { progress, tally } from "./paths";
@@ -55,8 +55,11 @@ function full({ network }: Snapshot): Finding[] {
   return tight ? [{ tone: "warn", text: `${plural(tight.free, "subnet")} of ${count(tight.subnets)} in ${tight.network} ${tight.free === 1 ? "is" : "are"} free.` }] : [];
 }
 
+/** Another node's: a reservation that no node uses yet is nobody's. */
+const isPeer = (lease: LeaseStatus) => !lease.own && lease.ways.length > 0;
+
 function unreachable({ leases }: Snapshot): Finding[] {
-  const peers = leases.filter((lease) => !lease.own);
+  const peers = leases.filter(isPeer);
   const lost = peers.filter((lease) => lease.way === null);
   const [first] = lost;
   if (!first) return [];
@@ -126,7 +129,7 @@ function oddities({ node }: Snapshot): Finding[] {
 
 /** Nothing is wrong. */
 function well({ leases, paths }: Snapshot): Finding {
-  const peers = leases.filter((lease) => !lease.own).length;
+  const peers = leases.filter(isPeer).length;
   if (peers === 0) return { tone: "ok", text: "This node is ready, and alone so far." };
   const proved = paths.filter((path) => path.ways.some((way) => way.in_use && way.verdict === "proved")).length;
   if (proved === peers) return { tone: "ok", text: peers === 1 ? "The one path carries traffic." : `${every(peers, "path")} carry traffic.` };

@@ -68,6 +68,7 @@ export function weight(event: Event): Word {
 /** The way to a lease. */
 export function way(lease: LeaseStatus): Word {
   if (lease.own) return { word: "this node", tone: "quiet" };
+  if (lease.ways.length === 0) return { word: "no node yet", tone: "quiet" };
   return lease.way === null ? { word: "no way", tone: "bad" } : { word: lease.way, tone: "way" };
 }
 

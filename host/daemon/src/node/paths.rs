@@ -27,10 +27,11 @@ pub struct Seen<'a> {
     pub now: (Instant, u64),
 }
 
-/// One path a peer, by subnet.
+/// One path a peer, by subnet. A reservation that no node uses yet is nobody's path.
 pub fn paths(seen: &Seen) -> Vec<PathStatus> {
     let broken = Broken::of(&seen.outcome.items);
-    let mut paths: Vec<PathStatus> = seen.cluster.peers.iter().map(|peer| path(peer, seen, &broken)).collect();
+    let peers = seen.cluster.peers.iter().filter(|peer| !peer.ways.is_empty());
+    let mut paths: Vec<PathStatus> = peers.map(|peer| path(peer, seen, &broken)).collect();
     paths.sort_by_key(|path| path.subnets);
     paths
 }

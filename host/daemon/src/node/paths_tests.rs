@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use twill_model::status::{ItemStatus, Standing};
-use twill_model::{Addresses, Lifetime, NodeId, Prefixes};
+use twill_model::{Addresses, Lifetime, NodeId, Prefixes, Way};
 use twill_probe::report::Missing;
 
 use super::*;
@@ -10,10 +10,21 @@ fn peer() -> Lease {
     Lease {
         subnets: Prefixes { v4: "10.1.2.0/24".parse().ok(), v6: None },
         public: Addresses { v4: "192.0.2.2".parse().ok(), v6: None },
-        ways: Vec::new(),
+        ways: vec![Way { backend: "udp".into(), options: "{}".into(), data_v4: None, data_v6: None }],
         node: Some(NodeId("n2".into())),
         life: Lifetime::Seconds(60),
     }
+}
+
+#[test]
+fn a_reservation_that_no_node_uses_has_no_path() {
+    let reserved = Lease { ways: Vec::new(), node: None, life: Lifetime::Reserved, ..peer() };
+    let of = |lease: Lease| {
+        let cluster = Cluster { peers: vec![lease.into()], ..Cluster::default() };
+        let (outcome, reports, hosts) = (Outcome::default(), Default::default(), HostsAlive::new());
+        paths(&Seen { cluster: &cluster, outcome: &outcome, reports: &reports, hosts: &hosts, now: (Instant::now(), 0) }).len()
+    };
+    assert_eq!((of(peer()), of(reserved)), (1, 0));
 }
 
 fn pair(name: &str) -> Pair {
