@@ -63,6 +63,15 @@ pub fn start(nodes: &[&Node]) -> Result<()> {
     Ok(())
 }
 
+/// The same on an underlay without IPv4.
+pub fn start_on_ipv6_alone(nodes: &[Node; 2]) -> Result<()> {
+    for node in nodes {
+        node.ip("-4 address flush dev eth0")?;
+        node.ip("-6 route add default via fd50::fe")?;
+    }
+    start(&nodes.each_ref())
+}
+
 /// A pod `p1` on each node, once all reach all.
 pub fn pods<const N: usize>(nodes: &[Node; N]) -> Result<[Pod; N]> {
     let pods: Vec<Pod> = nodes.iter().map(|node| node.pod("p1")).collect::<Result<_>>()?;

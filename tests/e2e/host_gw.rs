@@ -6,7 +6,9 @@ use lab::transfer::transfer;
 use lab::{Lab, Launch, Node, wait_until};
 use serde_json::Value;
 
-use crate::families::{V4, V6, answers, cluster, give_v6, lines, machines, pods_of_ipv6_alone, published, start, underlay_v6};
+use crate::families::{
+    V4, V6, answers, cluster, give_v6, lines, machines, pods_of_ipv6_alone, published, start, start_on_ipv6_alone, underlay_v6,
+};
 use crate::story::{SOON, flowing};
 
 /// The tests of this subject.
@@ -42,11 +44,7 @@ fn golden() -> Result<()> {
 
 fn ipv6_alone() -> Result<()> {
     let (_lab, nodes) = machines(&config(&format!(r#""EnableIPv4":false,{V6}"#)), ["a", "b"])?;
-    for node in &nodes {
-        node.ip("-4 address flush dev eth0")?;
-        node.ip("-6 route add default via fd50::fe")?;
-    }
-    start(&nodes.each_ref())?;
+    start_on_ipv6_alone(&nodes)?;
     // To the byte: 48 of 1500 are headers.
     pods_of_ipv6_alone(&nodes, 1452)
 }

@@ -7,7 +7,7 @@ use lab::harness::Test;
 use lab::transfer::transfer;
 use lab::{Node, wait_until};
 
-use crate::families::{V4, V6, answers, cluster, give_v6, lines, machines, published, start};
+use crate::families::{V4, V6, answers, cluster, give_v6, lines, machines, published, start, start_on_ipv6_alone};
 use crate::story::SOON;
 
 /// The tests of this subject.
@@ -52,11 +52,7 @@ fn sent_by_ipv4(nodes: &[Node; 2]) -> Result<()> {
 
 fn ipv6_alone() -> Result<()> {
     let (lab, nodes) = machines(&config(&format!(r#""EnableIPv4":false,{V6}"#)), ["a", "b"])?;
-    for node in &nodes {
-        node.ip("-4 address flush dev eth0")?;
-        node.ip("-6 route add default via fd50::fe")?;
-    }
-    start(&nodes.each_ref())?;
+    start_on_ipv6_alone(&nodes)?;
     ensure!(nodes[0].subnet_env("FLANNEL_MTU")? == "1452");
     let subnet = published(&lab, &nodes[1])?["subnets"]["v6"].as_str().unwrap_or_default().to_owned();
     let base: Ipv6Addr = subnet.trim_end_matches("/64").parse()?;

@@ -10,7 +10,9 @@ use lab::transfer::transfer;
 use lab::{Lab, Node, Pod, wait_until};
 use serde_json::Value;
 
-use crate::families::{V4, V6, answers, cluster, give_v6, lines, machines, pods, pods_of_ipv6_alone, published, start, underlay_v6};
+use crate::families::{
+    V4, V6, answers, cluster, give_v6, lines, machines, pods, pods_of_ipv6_alone, published, start, start_on_ipv6_alone, underlay_v6,
+};
 use crate::story::{SOON, flowing};
 
 const ETHTOOL: &[Need] = &[Need::Program("ethtool")];
@@ -82,11 +84,7 @@ fn dual_stack() -> Result<()> {
 
 fn ipv6_alone() -> Result<()> {
     let (lab, nodes) = machines(&config(&format!(r#""EnableIPv4":false,{V6}"#), ""), ["a", "b"])?;
-    for node in &nodes {
-        node.ip("-4 address flush dev eth0")?;
-        node.ip("-6 route add default via fd50::fe")?;
-    }
-    start(&nodes.each_ref())?;
+    start_on_ipv6_alone(&nodes)?;
     in_shape(&lab, &nodes.each_ref(), SIDE_V6)?;
     ensure!(!nodes[0].has_link("flannel.1"), "there is an IPv4 device in a network of IPv6");
     let base: Ipv6Addr = text(&published(&lab, &nodes[1])?["subnets"]["v6"])?.trim_end_matches("/64").parse()?;
