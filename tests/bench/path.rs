@@ -3,6 +3,7 @@
 //! All ways stand at the same time between the same two pods, and each round measures each of them once, so that what disturbs the machine disturbs all alike. What
 //! counts is the median of the rounds' ratios.
 
+mod cores;
 mod echo;
 mod flood;
 pub mod measure;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use anyhow::Result;
 use lab::artifacts;
 
+use crate::path::cores::Apart;
 use crate::path::flood::Senders;
 use crate::path::measure::{Figures, Measure};
 use crate::path::pair::{Pair, Wire};
@@ -69,14 +71,15 @@ fn over(wire: Wire) -> Result<bool> {
 
 fn measure(pair: &Pair, way: &Way, extent: Extent, figures: &mut Figures) -> Result<()> {
     let (from, to) = (pair.pods[0].net(), pair.pods[1].net());
-    let one = stream::stream(from, to, way.to, 1, extent.stream)?;
-    figures.note(Measure::Tcp1, way.name, one.gbit_s);
-    figures.note(Measure::Cpu, way.name, one.cpu_s_gb);
-    figures.note(Measure::Tcp4, way.name, stream::stream(from, to, way.to, 4, extent.stream)?.gbit_s);
+    figures.note(Measure::Tcp1, way.name, stream::iperf(from, to, way.to, 1, extent.stream)?);
+    figures.note(Measure::Tcp4, way.name, stream::iperf(from, to, way.to, 4, extent.stream)?);
+    figures.note(Measure::Threads4, way.name, stream::stream(from, to, way.to, 4, extent.stream)?.gbit_s);
+    figures.note(Measure::Cpu, way.name, stream::stream(from, to, way.to, 1, extent.stream)?.cpu_s_gb);
     let floods = [
-        (Measure::Plain64, 64, Senders::Plain(2)),
+        (Measure::Plain64, 64, Senders::Plain),
+        (Measure::Singly64, 64, Senders::Singly(2)),
         (Measure::Runs64, 64, Senders::Runs),
-        (Measure::Plain1400, 1400, Senders::Plain(2)),
+        (Measure::Plain1400, 1400, Senders::Plain),
         (Measure::Runs1400, 1400, Senders::Runs),
     ];
     for (measure, size, senders) in floods {
@@ -86,9 +89,12 @@ fn measure(pair: &Pair, way: &Way, extent: Extent, figures: &mut Figures) -> Res
             figures.note(Measure::Overtaken, way.name, flooded.overtaken);
         }
     }
-    let trips = echo::echo(from, to, way.to, extent.trips)?;
-    figures.note(Measure::Trip50, way.name, trips.p50_us);
-    figures.note(Measure::Trip99, way.name, trips.p99_us);
+    figures.note(Measure::TripTogether, way.name, echo::echo(from, to, way.to, extent.trips, None)?.p50_us);
+    if let Some(apart) = Apart::new(pair, way.processes(pair)?)? {
+        let trips = echo::echo(from, to, way.to, extent.trips, Some(apart.halves))?;
+        figures.note(Measure::Trip50, way.name, trips.p50_us);
+        figures.note(Measure::Trip99, way.name, trips.p99_us);
+    }
     if let Some(memory) = way.memory_mb(pair)? {
         figures.note(Measure::Memory, way.name, memory);
     }

@@ -35,17 +35,22 @@ fn text(all: &[Figures], machine: &str) -> String {
         "# Speed\n\n\
          Written by `make bench`; change it there (tests/bench). Two nodes and a pod on each are namespaces of one machine, joined by a wire, and all ways stand between the\n\
          same two pods at the same time. Each round measures each way once, and what is judged is the median of the rounds' ratios: absolute figures move from hour to\n\
-         hour and from machine to machine, ratios hardly. Sender, both nodes and receiver share the cores, so a way that costs less processor time is a faster one here.\n\
+         hour and from machine to machine, ratios less so. Sender, both nodes and receiver share the cores, so a way that costs less processor time is a faster one here.\n\
          What limits twill and why stands in [fast-path.md](fast-path.md).\n\n",
     );
     let _ = writeln!(text, "Measured on {machine}.\n\n![Speed beside the kernel's VXLAN]({PICTURE})");
     all.iter().for_each(|figures| table(figures, &mut text));
     text.push_str(
         "\n## What is measured\n\n\
-         * TCP: bytes that arrive while a window is open, after 0.2 s to warm up. Processor time is that of the whole machine meanwhile, other programs and all.\n\
-         * Packets: those that arrive, whatever is sent; sizes are of IP packets. Plain senders are two threads with a system call a packet, read by a thread that takes\n\
-           them one by one; runs are 64 packets a system call (UDP_SEGMENT), received likewise (UDP_GRO), so that neither end is the bottleneck.\n\
-         * Round trips: one small packet at a time, sent again when its echo has come.\n\
+         * TCP: what iperf3 tells that arrived. With four streams it has one thread at either end all the same, which leaves cores to programs that carry packets; with a\n\
+           thread for each stream the kernel's own ways have all cores, and that row shows the difference.\n\
+         * Processor time: that of the whole machine, other programs and all, while a stream between two threads runs, after 0.2 s to warm up.\n\
+         * Packets: those that arrive, whatever is sent; sizes are of IP packets. The plain sender is a thread that hands over 64 packets a system call (sendmmsg), each of\n\
+           which goes through the pod's kernel by itself; the two senders make a system call for each. A thread takes them one by one. Runs are cut at the last moment\n\
+           (UDP_SEGMENT) and received likewise (UDP_GRO), so that neither end is the bottleneck.\n\
+         * Round trips: one small packet at a time, sent again when its echo has come. Each node keeps to its half of the cores and takes packets from the wire there, as\n\
+           two machines do. Where nodes share cores both pods of a kernel's way come to stand on one core and wake nobody on another for a packet, as no two machines can;\n\
+           that row is the last of them.\n\
          * Memory: resident, of the larger daemon of the two.\n",
     );
     text

@@ -22,7 +22,7 @@ use crate::peer::Peers;
 use crate::pump::Pumps;
 use crate::signal::Signal;
 use crate::table::Table;
-use crate::tun::{self, Queue};
+use crate::tun::{self, Queue, Sleep};
 use crate::udp::Socket;
 
 /// What holds for all tunnels of a node.
@@ -34,11 +34,13 @@ pub struct Settings {
     pub offloads: Offloads,
     /// The underlay is taken to answer EIO to every run (UDP_SEGMENT), which this machine's may never do: for tests.
     pub underlay_refuses_runs: bool,
+    /// The kernel is taken to be older than 5.11, where TUN devices do not know RWF_NOWAIT: for tests.
+    pub is_tun_old: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { queues: 1, offloads: Offloads::ALL, underlay_refuses_runs: false }
+        Settings { queues: 1, offloads: Offloads::ALL, underlay_refuses_runs: false, is_tun_old: false }
     }
 }
 
@@ -132,13 +134,19 @@ impl Tunnels {
         let sockets = self.bind(&local)?;
         let queues = match queues {
             Some(queues) => queues,
-            None => tun::open(&link.on.0, self.settings.queues, self.settings.offloads)?.into_iter().map(Arc::new).collect(),
+            None => self.open_device(&link.on)?,
         };
         let pumps = tunnel.start(self.shared(tunnel)?, &link.on, &queues, &sockets)?;
         tracing::info!(link = %link.on, ?local, "tunnel opened");
         tunnel.running = Some(Running { pumps, queues, sockets, local });
         self.tell_of_missing(&link.on, tunnel);
         Ok(())
+    }
+
+    fn open_device(&self, link: &LinkName) -> Result<Vec<Arc<Queue>>, Refused> {
+        let Settings { queues, offloads, is_tun_old, .. } = self.settings;
+        let sleep = if is_tun_old { Sleep::InPoll } else { Sleep::best() };
+        Ok(tun::open(&link.0, queues, offloads, sleep)?.into_iter().map(Arc::new).collect())
     }
 
     /// Says once, on opening, which of the offloads asked for the kernel has not.
@@ -161,11 +169,10 @@ impl Tunnels {
     }
 
     fn shared(&self, tunnel: &Tunnel) -> Result<Arc<Shared>, Refused> {
-        let refused = |errno: nix::Error| Refused { act: "make an event descriptor".into(), cause: errno.desc().into() };
         Ok(Arc::new(Shared {
             table: Arc::clone(&tunnel.table),
             valid_until: Arc::clone(&self.valid_until),
-            signal: Signal::new(Arc::clone(&self.changed)).map_err(refused)?,
+            signal: Signal::new(Arc::clone(&self.changed)),
         }))
     }
 

@@ -5,6 +5,7 @@
 use std::io;
 
 use crate::mmsg::BATCH;
+use crate::pace::Take;
 use crate::split::SuperPacket;
 use crate::tun::Queue;
 use crate::udp::SLOT;
@@ -28,21 +29,23 @@ impl Default for Frames {
 }
 
 impl Frames {
-    /// Reads a batch and tells how many frames it has. An error means that the device is lost.
-    pub fn read(&mut self, queue: &Queue) -> io::Result<usize> {
+    /// Reads a batch and tells how many frames it has; none when the queue is empty, or a signal came while it slept. An error means that the device is lost.
+    pub fn read(&mut self, queue: &Queue, take: Take) -> io::Result<usize> {
         let mut used = 0;
         (self.count, self.is_full) = (0, true);
-        while self.count < BATCH && used + SLOT <= ROOM {
-            match queue.read(&mut self.bytes[used..used + SLOT]) {
+        let most = if take == Take::One { 1 } else { BATCH };
+        while self.count < most && used + SLOT <= ROOM {
+            let room = &mut self.bytes[used..used + SLOT];
+            let read = if take.sleeps() && self.count == 0 { queue.read_next(room) } else { queue.read(room) };
+            match read {
                 Ok(len) => {
                     self.places[self.count] = (used + vnet::HEADER.min(len), used + len);
                     (self.count, used) = (self.count + 1, used + len);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                     self.is_full = false;
                     break;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }

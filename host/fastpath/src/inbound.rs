@@ -2,7 +2,8 @@
 //! the TUN device. Each packet is checked by itself before it is joined with others.
 
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
 
 use crate::clock;
 use crate::coalesce::{self, Coalescer, Group};
@@ -15,10 +16,10 @@ use crate::table::Table;
 use crate::tun;
 use crate::verdict::{admit, of_stranger};
 
-/// After an error of the socket that says nothing, in milliseconds.
-const PAUSE_MS: u16 = 10;
+/// After an error of the socket that says nothing.
+const PAUSE: Duration = Duration::from_millis(10);
 
-/// Carries packets until the tunnel ends or its device is deleted.
+/// Carries packets until the tunnel ends.
 pub fn run(ends: &Ends) {
     let signal = &ends.shared.signal;
     let Some(socket) = ends.sockets.first() else { return };
@@ -30,21 +31,14 @@ pub fn run(ends: &Ends) {
                 if deliver(ends, &datagrams, &mut coalescer, &ends.shared.table.load()).is_err() {
                     return signal.lose();
                 }
-                if datagrams.is_full() {
-                    continue;
-                }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // What the network says of datagrams that were sent, of which the kernel tells before it gives any that came.
             Err(_) => {
                 if !ends.read_reports(&ends.shared.table.load(), clock::boot_ms()) {
-                    signal.pause(PAUSE_MS);
+                    thread::sleep(PAUSE);
                 }
-                continue;
             }
-        }
-        // That the device was deleted shows in the pump of the way out, which ends this one.
-        if signal.wait(socket.as_fd()) {
-            ends.read_reports(&ends.shared.table.load(), clock::boot_ms());
         }
     }
 }

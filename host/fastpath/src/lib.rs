@@ -4,13 +4,13 @@
 //! The control plane talks to [`Tunnels`] alone, which implements [`twill_reconcile::ports::Forwarder`]; what the packets are forwarded by
 //! comes in as one immutable table, swapped at once. The way of a packet is told by [`pump`]; what becomes of it is decided in [`verdict`],
 //! which is pure, as are the modules below it (header, checksum, vnet, transport, split, merge, coalesce, run, fragment, icmp, icmp6,
-//! lookup, table, peer, counters).
+//! lookup, table, peer, pace, counters).
 //!
 //! One crossing into the kernel carries many packets where [`offload`] finds that it can: super-packets from pods are split into runs for
 //! UDP_SEGMENT, datagrams that UDP_GRO gives at once are checked one by one and joined again for the TUN device. On the wire none of it is
 //! seen.
 //!
-//! Unsafe code is in two modules that wrap system calls, [`ioctl`] and [`mmsg`], and nowhere else.
+//! Unsafe code is in two modules that wrap system calls, [`syscall`] and [`mmsg`], and nowhere else.
 //!
 //! Not here: addresses, routes, MTU and state of the TUN device (the kernel room's), and every decision on who is a peer.
 
@@ -27,19 +27,20 @@ pub mod head;
 pub mod header;
 pub mod icmp;
 pub mod icmp6;
-#[allow(unsafe_code)]
-pub mod ioctl;
 pub mod lookup;
 pub mod merge;
 #[allow(unsafe_code)]
 pub mod mmsg;
 pub mod offload;
+pub mod pace;
 pub mod peer;
 pub mod pump;
 pub mod receiving;
 pub mod run;
 pub mod sending;
 pub mod split;
+#[allow(unsafe_code)]
+pub mod syscall;
 pub mod table;
 pub mod transport;
 pub mod tun;

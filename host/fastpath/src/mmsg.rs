@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use arrayvec::ArrayVec;
 use nix::errno::Errno;
 
 /// Messages a system call, either way.
@@ -60,60 +61,64 @@ struct Segment {
 #[repr(C, align(8))]
 struct Control([u8; 32]);
 
-/// Sends the first [`BATCH`] of `messages`, and tells how many left. An error is about the first.
+/// Sends the first [`BATCH`] of `messages` without sleeping, and tells how many left. An error is about the first; `WouldBlock` when there is no room.
 ///
 /// # Panics
 /// When a message names slices that are not there.
 pub fn send(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>], messages: &[Outgoing]) -> io::Result<usize> {
-    // SAFETY: all three are plain data, for which all zeros is a value.
-    let (mut names, mut segments, mut headers): ([Name; BATCH], [Segment; BATCH], [libc::mmsghdr; BATCH]) = unsafe { std::mem::zeroed() };
-    let count = messages.len().min(BATCH);
-    for (((message, name), segment), header) in messages.iter().zip(&mut names).zip(&mut segments).zip(&mut headers) {
-        let header = &mut header.msg_hdr;
-        header.msg_namelen = name.say(message.to);
-        header.msg_name = std::ptr::from_mut(name).cast();
+    let messages = &messages[..messages.len().min(BATCH)];
+    let mut names: ArrayVec<Name, BATCH> = messages.iter().map(|message| Name::of(message.to)).collect();
+    let mut segments: ArrayVec<Segment, BATCH> = messages.iter().map(|message| Segment::of(message.size.unwrap_or_default())).collect();
+    let mut headers: ArrayVec<libc::mmsghdr, BATCH> = ArrayVec::new();
+    for ((message, name), segment) in messages.iter().zip(&mut names).zip(&mut segments) {
+        // SAFETY: plain data, for which all zeros is a value.
+        let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
         let own = &slices[message.first_slice..message.first_slice + message.slices];
+        header.msg_hdr.msg_namelen = Name::length(message.to);
+        header.msg_hdr.msg_name = std::ptr::from_mut(name).cast();
         // An IoSlice is laid out as an iovec.
-        header.msg_iov = own.as_ptr().cast_mut().cast();
-        header.msg_iovlen = own.len() as _;
-        if let Some(size) = message.size {
-            segment.say(size);
-            header.msg_control = std::ptr::from_mut(segment).cast();
-            header.msg_controllen = size_of::<Segment>() as _;
+        header.msg_hdr.msg_iov = own.as_ptr().cast_mut().cast();
+        header.msg_hdr.msg_iovlen = own.len() as _;
+        if message.size.is_some() {
+            header.msg_hdr.msg_control = std::ptr::from_mut(segment).cast();
+            header.msg_hdr.msg_controllen = size_of::<Segment>() as _;
         }
+        headers.push(header);
     }
-    // SAFETY: `count` headers point to names and control messages on this stack frame and to slices of the caller, of the lengths given, and the
-    // slices to bytes that are borrowed for the call; the kernel only reads all that, and writes `msg_len`.
-    let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count as u32, 0) };
+    // SAFETY: the headers point to names and control messages on this stack frame and to slices of the caller, of the lengths given, and the slices
+    // to bytes that are borrowed for the call; the kernel only reads all that, and writes `msg_len`.
+    let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), headers.len() as u32, libc::MSG_DONTWAIT) };
     Ok(Errno::result(sent)? as usize)
 }
 
-/// Receives without waiting, a message into each of the first slots of `room` of `slot` bytes, at most `most` and [`BATCH`]. Tells of each in `told`, and how many.
-/// `WouldBlock` when nothing has arrived.
+/// Receives a message into each of the first slots of `room` of `slot` bytes, at most `most` and [`BATCH`]: sleeps until there is one, and takes along what came
+/// with it. Tells of each in `told`, and how many. `Interrupted` when a signal came meanwhile; `WouldBlock` after the socket's time limit, if it has one.
 pub fn receive(socket: BorrowedFd<'_>, room: &mut [u8], slot: usize, most: usize, told: &mut [Incoming; BATCH]) -> io::Result<usize> {
-    // SAFETY: all four are plain data, for which all zeros is a value.
-    let (mut names, mut slices, mut headers, mut controls): (
-        [Name; BATCH],
-        [libc::iovec; BATCH],
-        [libc::mmsghdr; BATCH],
-        [Control; BATCH],
-    ) = unsafe { std::mem::zeroed() };
-    let mut count = 0;
-    for slot in room.chunks_exact_mut(slot).take(most.min(BATCH)) {
-        slices[count] = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
-        let header = &mut headers[count].msg_hdr;
-        header.msg_name = (&raw mut names[count]).cast();
-        header.msg_namelen = size_of::<Name>() as u32;
-        header.msg_iov = &raw mut slices[count];
-        header.msg_iovlen = 1;
-        header.msg_control = (&raw mut controls[count]).cast();
-        header.msg_controllen = size_of::<Control>() as _;
-        count += 1;
+    let count = most.min(BATCH).min(room.len() / slot);
+    let mut names: ArrayVec<Name, BATCH> = (0..count).map(|_| Name::NONE).collect();
+    let mut controls: ArrayVec<Control, BATCH> = (0..count).map(|_| Control([0; 32])).collect();
+    let mut slices: ArrayVec<libc::iovec, BATCH> = room
+        .chunks_exact_mut(slot)
+        .take(count)
+        .map(|slot| libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() })
+        .collect();
+    let mut headers: ArrayVec<libc::mmsghdr, BATCH> = ArrayVec::new();
+    for ((name, control), slice) in names.iter_mut().zip(&mut controls).zip(&mut slices) {
+        // SAFETY: plain data, for which all zeros is a value.
+        let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+        header.msg_hdr.msg_name = std::ptr::from_mut(name).cast();
+        header.msg_hdr.msg_namelen = size_of::<Name>() as u32;
+        header.msg_hdr.msg_iov = slice;
+        header.msg_hdr.msg_iovlen = 1;
+        header.msg_hdr.msg_control = std::ptr::from_mut(control).cast();
+        header.msg_hdr.msg_controllen = size_of::<Control>() as _;
+        headers.push(header);
     }
-    // SAFETY: each of the first `count` headers points to a name, a slice and a control buffer on this stack frame, and each slice to a slot of
-    // its own in `room`, borrowed mutably for the call; lengths are those given.
-    let received =
-        unsafe { libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count as u32, libc::MSG_DONTWAIT, std::ptr::null_mut()) };
+    // SAFETY: each header points to a name, a slice and a control buffer on this stack frame, and each slice to a slot of its own in `room`, borrowed
+    // mutably for the call; lengths are those given.
+    let received = unsafe {
+        libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), headers.len() as u32, libc::MSG_WAITFORONE, std::ptr::null_mut())
+    };
     let received = Errno::result(received)? as usize;
     for ((told, name), header) in told.iter_mut().zip(&names).zip(&headers).take(received) {
         *told = Incoming { from: name.address(), len: header.msg_len as usize, size: segment_size(&header.msg_hdr) };
@@ -137,34 +142,50 @@ pub fn forbid_fragments(socket: BorrowedFd<'_>, is_v6: bool) -> io::Result<()> {
 }
 
 impl Name {
-    /// Becomes that address, and tells how long it is.
-    fn say(&mut self, address: SocketAddr) -> libc::socklen_t {
+    /// What the kernel is to write over: an address of no family.
+    const NONE: Name = Name {
+        v6: libc::sockaddr_in6 {
+            sin6_family: 0,
+            sin6_port: 0,
+            sin6_flowinfo: 0,
+            sin6_addr: libc::in6_addr { s6_addr: [0; 16] },
+            sin6_scope_id: 0,
+        },
+    };
+
+    /// How long the form of that address's family is.
+    fn length(address: SocketAddr) -> libc::socklen_t {
         match address {
-            SocketAddr::V4(address) => {
-                self.v4 = libc::sockaddr_in {
+            SocketAddr::V4(_) => size_of::<libc::sockaddr_in>() as libc::socklen_t,
+            SocketAddr::V6(_) => size_of::<libc::sockaddr_in6>() as libc::socklen_t,
+        }
+    }
+
+    fn of(address: SocketAddr) -> Name {
+        match address {
+            SocketAddr::V4(address) => Name {
+                v4: libc::sockaddr_in {
                     sin_family: libc::AF_INET as libc::sa_family_t,
                     sin_port: address.port().to_be(),
                     sin_addr: libc::in_addr { s_addr: address.ip().to_bits().to_be() },
                     sin_zero: [0; 8],
-                };
-                size_of::<libc::sockaddr_in>() as libc::socklen_t
-            }
-            SocketAddr::V6(address) => {
-                self.v6 = libc::sockaddr_in6 {
+                },
+            },
+            SocketAddr::V6(address) => Name {
+                v6: libc::sockaddr_in6 {
                     sin6_family: libc::AF_INET6 as libc::sa_family_t,
                     sin6_port: address.port().to_be(),
                     sin6_flowinfo: address.flowinfo(),
                     sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
                     sin6_scope_id: address.scope_id(),
-                };
-                size_of::<libc::sockaddr_in6>() as libc::socklen_t
-            }
+                },
+            },
         }
     }
 
     /// The address that the kernel wrote.
     fn address(&self) -> IpAddr {
-        // SAFETY: both forms are plain integers over the whole union, which was zeroed before the kernel wrote, and begin with the family.
+        // SAFETY: both forms are plain integers over the whole union, which was all zeros before the kernel wrote, and begin with the family.
         let (v4, v6) = unsafe { (self.v4, self.v6) };
         match i32::from(v4.sin_family) {
             libc::AF_INET6 => IpAddr::V6(Ipv6Addr::from(v6.sin6_addr.s6_addr)),
@@ -174,12 +195,14 @@ impl Name {
 }
 
 impl Segment {
-    fn say(&mut self, size: u16) {
-        self.header.cmsg_level = libc::SOL_UDP;
-        self.header.cmsg_type = libc::UDP_SEGMENT;
+    fn of(size: u16) -> Segment {
+        // SAFETY: a cmsghdr is plain data, for which all zeros is a value.
+        let mut header: libc::cmsghdr = unsafe { std::mem::zeroed() };
+        header.cmsg_level = libc::SOL_UDP;
+        header.cmsg_type = libc::UDP_SEGMENT;
         // SAFETY: CMSG_LEN only computes.
-        self.header.cmsg_len = unsafe { libc::CMSG_LEN(size_of::<u16>() as u32) } as _;
-        self.size = size;
+        header.cmsg_len = unsafe { libc::CMSG_LEN(size_of::<u16>() as u32) } as _;
+        Segment { header, size }
     }
 }
 

@@ -1,11 +1,10 @@
 //! From pods to peers: reads frames from the TUN device and gives them to the [`Outbox`], which sends their packets to the nodes that have
-//! the destinations. Sleeps only when the device's queue is empty, so that a lone packet waits for nothing.
-
-use std::os::fd::AsFd;
+//! the destinations. Sleeps only when the device's queue is empty, as [`Pace`] has it.
 
 use crate::ends::Ends;
 use crate::frames::Frames;
 use crate::outbox::Outbox;
+use crate::pace::Pace;
 use crate::turn::Turn;
 
 /// Carries packets until the tunnel ends or its device is deleted.
@@ -13,16 +12,15 @@ pub fn run(ends: &Ends) {
     let signal = &ends.shared.signal;
     let mut frames = Frames::default();
     let mut outbox = Outbox::default();
+    let mut pace = Pace::default();
     while !signal.is_ended() {
-        let Ok(count) = frames.read(&ends.queue) else { return signal.lose() };
+        let Ok(count) = frames.read(&ends.queue, pace.take()) else { return signal.lose() };
         if count > 0 {
             let table = ends.shared.table.load();
             ends.tally.crossings.add_batch();
             outbox.forward(&Turn::new(ends, &table), &mut frames, count);
         }
         // What the network says of its datagrams is read by the pump of the way in, which sleeps on the socket.
-        if !frames.is_full() && signal.wait(ends.queue.as_fd()) {
-            return signal.lose();
-        }
+        pace.took(count, frames.is_full());
     }
 }

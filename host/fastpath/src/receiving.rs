@@ -11,6 +11,13 @@ use crate::udp::{SLOT, Socket};
 
 /// Slots that one call fills while they come merged: eight of 64 KiB are as many bytes as a processor's cache holds.
 const FEW: usize = 8;
+/// Slots that are made ready when little came: each costs a little, which a lone datagram would wait for.
+const LEAST: usize = 4;
+
+/// How many slots the next call gets, after one that filled `count` of them.
+fn next_room(count: usize, is_merged: bool) -> usize {
+    (2 * count).clamp(LEAST, if is_merged { FEW } else { BATCH })
+}
 
 /// Room for what one call receives.
 #[derive(Debug)]
@@ -19,7 +26,6 @@ pub struct Datagrams {
     received: [Incoming; BATCH],
     count: usize,
     room: usize,
-    is_full: bool,
 }
 
 /// One or several datagrams of one sender.
@@ -46,16 +52,11 @@ impl Arrived {
 impl Default for Datagrams {
     fn default() -> Self {
         let bytes = vec![0; BATCH * SLOT].into_boxed_slice();
-        Datagrams { bytes, received: [Incoming::NOTHING; BATCH], count: 0, room: BATCH, is_full: false }
+        Datagrams { bytes, received: [Incoming::NOTHING; BATCH], count: 0, room: BATCH }
     }
 }
 
 impl Datagrams {
-    /// True when the last call found as much as there was room for: there may be more.
-    pub fn is_full(&self) -> bool {
-        self.is_full
-    }
-
     /// The buffer that places refer to.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -71,13 +72,23 @@ impl Datagrams {
 }
 
 impl Socket {
-    /// Receives what has arrived, as far as there is room. `WouldBlock` when nothing has.
+    /// Receives what has arrived, as far as there is room; sleeps while nothing has. `Interrupted` when a signal came meanwhile.
     pub fn receive(&self, into: &mut Datagrams) -> io::Result<()> {
-        (into.count, into.is_full) = (0, false);
+        into.count = 0;
         into.count = mmsg::receive(self.as_fd(), &mut into.bytes, SLOT, into.room, &mut into.received)?;
-        into.is_full = into.count == into.room;
         let is_merged = into.received[..into.count].iter().any(|received| received.size.is_some());
-        into.room = if is_merged { FEW } else { BATCH };
+        into.room = next_room(into.count, is_merged);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_follows_what_comes() {
+        assert_eq!([1, 2, 4, 16, 32].map(|count| next_room(count, false)), [4, 4, 8, 32, 32]);
+        assert_eq!([1, 4, 8].map(|count| next_room(count, true)), [4, 8, 8]);
     }
 }

@@ -4,8 +4,10 @@
 //! A packet is two slices, headers and data, which are not copied together.
 
 use std::io::{self, IoSlice};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
+
+use arrayvec::ArrayVec;
 
 use crate::mmsg::{self, BATCH, Outgoing};
 use crate::run::{self, run};
@@ -32,7 +34,7 @@ impl Socket {
     /// Sends packets, of which there are `count`, from the front in runs of at most `most`, and tells how many left. An error is about the first run, or about an
     /// earlier one that the network spoke of meanwhile.
     pub fn send<'a>(&self, count: usize, packet: impl Fn(usize) -> Packet<'a>, most: usize) -> io::Result<usize> {
-        let mut runs = Runs::default();
+        let mut runs = Runs::new();
         let mut at = 0;
         while at < count && runs.have_room() {
             let waiting = (at..count).map(&packet).map(|packet| (packet.target, packet.len()));
@@ -42,51 +44,47 @@ impl Socket {
         }
         if self.refuses_runs() {
             // As the kernel does it: what comes before the run leaves, and the run is refused when it is the first.
-            runs.count = runs.packets[..runs.count].iter().position(|packets| *packets > 1).unwrap_or(runs.count);
-            if runs.count == 0 && count > 0 {
+            let short = runs.packets.iter().position(|packets| *packets > 1).unwrap_or(runs.packets.len());
+            runs.runs.truncate(short);
+            if short == 0 && count > 0 {
                 return Err(io::Error::from_raw_os_error(libc::EIO));
             }
         }
-        let sent = mmsg::send(self.as_fd(), &runs.slices[..runs.used], &runs.runs[..runs.count])?;
+        let sent = mmsg::send(self.as_fd(), &runs.slices, &runs.runs)?;
         Ok(runs.packets[..sent].iter().sum())
     }
 }
 
 /// The runs of one system call.
 struct Runs<'a> {
-    slices: [IoSlice<'a>; SLICES],
-    used: usize,
-    runs: [Outgoing; BATCH],
+    slices: ArrayVec<IoSlice<'a>, SLICES>,
+    runs: ArrayVec<Outgoing, BATCH>,
     /// Packets of each.
-    packets: [usize; BATCH],
-    count: usize,
+    packets: ArrayVec<usize, BATCH>,
 }
 
 /// Four runs of the longest kind, or many short ones.
 const SLICES: usize = 4 * 2 * run::MOST;
 
-impl Default for Runs<'_> {
-    fn default() -> Self {
-        let nothing = Outgoing { to: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), first_slice: 0, slices: 0, size: None };
-        Runs { slices: [IoSlice::new(&[]); SLICES], used: 0, runs: [nothing; BATCH], packets: [0; BATCH], count: 0 }
-    }
-}
-
 impl<'a> Runs<'a> {
+    /// None yet; room for them is left as it is, since it is needed anew for every call.
+    #[inline]
+    fn new() -> Self {
+        Runs { slices: ArrayVec::new(), runs: ArrayVec::new(), packets: ArrayVec::new() }
+    }
+
     /// True when there is room for a run of any length.
     fn have_room(&self) -> bool {
-        self.count < BATCH && self.used + 2 * run::MOST <= SLICES
+        !self.runs.is_full() && self.slices.len() + 2 * run::MOST <= SLICES
     }
 
     fn add(&mut self, packets: impl ExactSizeIterator<Item = Packet<'a>>, first: Packet<'a>) {
-        let (count, first_slice) = (packets.len(), self.used);
+        let (count, first_slice) = (packets.len(), self.slices.len());
         for part in packets.flat_map(|packet| packet.parts).filter(|part| !part.is_empty()) {
-            self.slices[self.used] = IoSlice::new(part);
-            self.used += 1;
+            self.slices.push(IoSlice::new(part));
         }
         let size = (count > 1).then_some(first.len() as u16);
-        self.runs[self.count] = Outgoing { to: first.to, first_slice, slices: self.used - first_slice, size };
-        self.packets[self.count] = count;
-        self.count += 1;
+        self.runs.push(Outgoing { to: first.to, first_slice, slices: self.slices.len() - first_slice, size });
+        self.packets.push(count);
     }
 }

@@ -3,6 +3,7 @@
 //! A table never changes; the forwarder makes a new one and swaps it in. Peers (and with them counters) are taken over from the book.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -42,13 +43,14 @@ pub struct Target {
 pub struct Sender {
     /// The peer.
     pub peer: Arc<Peer>,
-    inner: Vec<IpNet>,
+    /// From the first address of each subnet to its last.
+    inner: Vec<RangeInclusive<IpAddr>>,
 }
 
 impl Sender {
     /// True when packets from `source` may come from this node.
     pub fn may_use(&self, source: IpAddr) -> bool {
-        self.inner.iter().any(|net| net.contains(&source))
+        self.inner.iter().any(|subnet| subnet.contains(&source))
     }
 }
 
@@ -133,7 +135,10 @@ impl Table {
 }
 
 fn senders(forwarding: &Forwarding, peers: &mut Peers) -> Vec<(IpAddr, Sender)> {
-    let sender = |(outer, inner): &(IpAddr, Vec<IpNet>)| (*outer, Sender { peer: peers.at(*outer), inner: inner.clone() });
+    let sender = |(outer, inner): &(IpAddr, Vec<IpNet>)| {
+        let inner = inner.iter().map(|subnet| subnet.network()..=subnet.broadcast()).collect();
+        (*outer, Sender { peer: peers.at(*outer), inner })
+    };
     let mut senders: Vec<(IpAddr, Sender)> = forwarding.senders.iter().map(sender).collect();
     senders.sort_by_key(|(address, _)| *address);
     senders.dedup_by(|later, earlier| {

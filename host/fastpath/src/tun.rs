@@ -7,39 +7,63 @@
 //! Since several queues may attach to one device, the kernel does not keep a second daemon out: the lock of the instance does.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::io::{ReadWriteFlags, preadv2, pwritev2};
 use twill_reconcile::ports::Refused;
 
 use crate::coalesce::Joins;
 use crate::offload::Offloads;
-use crate::{ioctl, vnet};
+use crate::{syscall, vnet};
 
 const DEVICE: &str = "/dev/net/tun";
 const PLAIN: i32 = libc::IFF_TUN | libc::IFF_NO_PI;
 const WANTED: i32 = PLAIN | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
 
-/// One queue of an open TUN device; reads and writes never block.
+/// One queue of an open TUN device; nothing on it sleeps but [`Queue::read_next`].
 #[derive(Debug)]
 pub struct Queue {
     file: File,
     joins: Joins,
+    sleep: Sleep,
 }
 
-/// Opens `count` queues of the device called `name`, making it if it is not there, with those of `offloads` that the kernel has.
-pub fn open(name: &str, count: usize, offloads: Offloads) -> Result<Vec<Queue>, Refused> {
+/// How a thread sleeps until there is a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sleep {
+    /// In the read; calls that are not to sleep say so (RWF_NOWAIT), which TUN devices know since Linux 5.11.
+    InRead,
+    /// In poll: no other call on the queue sleeps (O_NONBLOCK).
+    InPoll,
+}
+
+impl Sleep {
+    /// The one with fewer system calls that this kernel has. A descriptor that is attached to no device is asked: where RWF_NOWAIT is known it has another error.
+    pub fn best() -> Sleep {
+        let asked =
+            File::open(DEVICE).map(|detached| preadv2(detached, &mut [IoSliceMut::new(&mut [0])], NO_OFFSET, ReadWriteFlags::NOWAIT));
+        if matches!(asked, Ok(Err(rustix::io::Errno::OPNOTSUPP))) { Sleep::InPoll } else { Sleep::InRead }
+    }
+}
+
+/// TUN devices have no positions.
+const NO_OFFSET: u64 = u64::MAX;
+
+/// Opens `count` queues of the device called `name`, making it if it is not there, with those of `offloads` that the kernel has, to be slept on like that.
+pub fn open(name: &str, count: usize, offloads: Offloads, sleep: Sleep) -> Result<Vec<Queue>, Refused> {
     let refused = |cause| Refused { act: format!("open TUN device {name}"), cause };
     check_name(name).map_err(refused)?;
-    let first = match Queue::attach(name, WANTED) {
-        Err(Fault::At(_, Errno::EINVAL)) => replace_leftover(name).map_err(refused)?,
+    let first = match Queue::attach(name, WANTED, sleep) {
+        Err(Fault::At(_, Errno::EINVAL)) => replace_leftover(name, sleep).map_err(refused)?,
         other => other.map_err(|fault| refused(fault.words(name)))?,
     };
     let mut queues = vec![first];
     while queues.len() < count {
-        queues.push(Queue::attach(name, WANTED).map_err(|fault| refused(fault.words(name)))?);
+        queues.push(Queue::attach(name, WANTED, sleep).map_err(|fault| refused(fault.words(name)))?);
     }
     for queue in &mut queues {
         queue.set_up(offloads).map_err(|error| refused(error.to_string()))?;
@@ -51,13 +75,13 @@ pub fn open(name: &str, count: usize, offloads: Offloads) -> Result<Vec<Queue>, 
 /// Takes away a TUN device that nobody has open, such as one that an earlier daemon left. One that is not there is no error.
 pub fn remove(name: &str) -> Result<(), Refused> {
     let refused = |cause| Refused { act: format!("remove TUN device {name}"), cause };
-    match ioctl::driver(name) {
+    match syscall::driver(name) {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
         Err(error) => return Err(refused(error.to_string())),
         Ok(found) if found != tun_driver() => return Err(refused("it is not a TUN device".into())),
         Ok(_) => {}
     }
-    let attached = Queue::attach(name, WANTED).or_else(|_| Queue::attach(name, PLAIN));
+    let attached = Queue::attach(name, WANTED, Sleep::InPoll).or_else(|_| Queue::attach(name, PLAIN, Sleep::InPoll));
     attached.map_err(|fault| refused(fault.words(name)))?.release().map_err(|error| refused(error.to_string()))
 }
 
@@ -69,12 +93,31 @@ pub fn is_gone(error: &io::Error) -> bool {
 impl Queue {
     /// Reads one frame. `WouldBlock` when there is none.
     pub fn read(&self, frame: &mut [u8]) -> io::Result<usize> {
-        (&self.file).read(frame)
+        match self.sleep {
+            Sleep::InRead => Ok(preadv2(&self.file, &mut [IoSliceMut::new(frame)], NO_OFFSET, ReadWriteFlags::NOWAIT)?),
+            Sleep::InPoll => (&self.file).read(frame),
+        }
     }
 
-    /// Writes one frame, in pieces: the kernel takes its packet as received on the device.
+    /// Reads one frame, and sleeps while there is none. `Interrupted` when a signal came meanwhile.
+    pub fn read_next(&self, frame: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match (&self.file).read(frame) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
+                }
+                read => return read,
+            }
+        }
+    }
+
+    /// Writes one frame, in pieces: the kernel takes its packet as received on the device. `WouldBlock` when there is no room.
     pub fn write(&self, frame: &[IoSlice<'_>]) -> io::Result<()> {
-        (&self.file).write_vectored(frame).map(|_| ())
+        match self.sleep {
+            Sleep::InRead => pwritev2(&self.file, frame, NO_OFFSET, ReadWriteFlags::NOWAIT)?,
+            Sleep::InPoll => (&self.file).write_vectored(frame)?,
+        };
+        Ok(())
     }
 
     /// Which super-packets may be written to it.
@@ -84,7 +127,7 @@ impl Queue {
 
     /// The name that the device has now; an error once it was deleted.
     pub fn name(&self) -> io::Result<String> {
-        ioctl::name(&self.file)
+        syscall::name(&self.file)
     }
 
     /// Lets the device vanish with the last of its queues. One that was deleted already is no error.
@@ -95,20 +138,21 @@ impl Queue {
         }
     }
 
-    fn attach(name: &str, flags: i32) -> Result<Queue, Fault> {
-        let open = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(DEVICE);
+    fn attach(name: &str, flags: i32, sleep: Sleep) -> Result<Queue, Fault> {
+        let when_empty = if sleep == Sleep::InPoll { libc::O_NONBLOCK } else { 0 };
+        let open = OpenOptions::new().read(true).write(true).custom_flags(when_empty).open(DEVICE);
         let file = open.map_err(|error| Fault::Device(errno(&error)))?;
-        ioctl::attach(&file, name, flags).map_err(|error| Fault::At("TUNSETIFF", errno(&error)))?;
-        Ok(Queue { file, joins: Joins { tcp: false, udp: false } })
+        syscall::attach(&file, name, flags).map_err(|error| Fault::At("TUNSETIFF", errno(&error)))?;
+        Ok(Queue { file, joins: Joins { tcp: false, udp: false }, sleep })
     }
 
     /// Sets the header's size, and the offloads, whatever an earlier daemon left.
     fn set_up(&mut self, offloads: Offloads) -> io::Result<()> {
-        ioctl::set_header_size(&self.file, vnet::HEADER)?;
+        syscall::set_header_size(&self.file, vnet::HEADER)?;
         let wanted = Joins { tcp: offloads.tso, udp: offloads.uso };
         let mut refused = None;
         for joins in tries(wanted) {
-            match ioctl::set_offloads(&self.file, flags(joins)) {
+            match syscall::set_offloads(&self.file, flags(joins)) {
                 Ok(()) => {
                     self.joins = joins;
                     return Ok(());
@@ -120,7 +164,7 @@ impl Queue {
     }
 
     fn set_persistent(&self, persistent: bool) -> io::Result<()> {
-        ioctl::set_persistent(&self.file, persistent)
+        syscall::set_persistent(&self.file, persistent)
     }
 }
 
@@ -184,20 +228,20 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// The kernel will not attach to the interface with our flags: if it is a TUN device that an other program left, it is made anew.
-fn replace_leftover(name: &str) -> Result<Queue, String> {
-    if ioctl::driver(name).map_err(|error| error.to_string())? != tun_driver() {
+fn replace_leftover(name: &str, sleep: Sleep) -> Result<Queue, String> {
+    if syscall::driver(name).map_err(|error| error.to_string())? != tun_driver() {
         return Err(format!(
             "an interface {name} exists and is not a TUN device: remove it (ip link delete {name}), or choose another name"
         ));
     }
-    let leftover = Queue::attach(name, PLAIN).map_err(|fault| fault.words(name))?;
+    let leftover = Queue::attach(name, PLAIN, sleep).map_err(|fault| fault.words(name))?;
     leftover.release().map_err(|error| error.to_string())?;
     drop(leftover);
     tracing::info!(link = name, "deleted a leftover TUN device with other flags");
-    Queue::attach(name, WANTED).map_err(|fault| fault.words(name))
+    Queue::attach(name, WANTED, sleep).map_err(|fault| fault.words(name))
 }
 
-/// What `ioctl::driver` says of a TUN device; a TAP device has "tun" and "tap".
+/// What `syscall::driver` says of a TUN device; a TAP device has "tun" and "tap".
 fn tun_driver() -> (String, String) {
     ("tun".into(), "tun".into())
 }
@@ -213,7 +257,7 @@ mod tests {
     #[test]
     fn names_that_the_kernel_would_change_are_refused() {
         for bad in ["", "flannel%d", "a/b", "a:b", "name with space", "sixteen-bytes-xx"] {
-            let refused = open(bad, 1, Offloads::ALL).expect_err("a bad name");
+            let refused = open(bad, 1, Offloads::ALL, Sleep::InRead).expect_err("a bad name");
             assert!(refused.to_string().contains("is not the name of an interface"), "{refused}");
         }
     }

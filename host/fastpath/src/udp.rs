@@ -1,7 +1,7 @@
 //! The tunnel's UDP socket: bound to the underlay address and port, used both ways (see [`crate::sending`] and [`crate::receiving`]).
 //!
 //! The "don't fragment" flag is set on all that leaves (IP_MTU_DISCOVER = DO, and IPv6's alike), and what routers and the kernel say about it comes
-//! from the error queue (IP_RECVERR) as [`Report`]s. Nothing here blocks. A socket is of one address family; a tunnel over both has two a queue.
+//! from the error queue (IP_RECVERR) as [`Report`]s. Nothing here sleeps but receiving. A socket is of one address family; a tunnel over both has two a queue.
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
@@ -69,7 +69,7 @@ impl Socket {
     }
 
     fn try_bind(local: SocketAddr, shared: bool, offloads: Offloads) -> io::Result<Self> {
-        let socket = socket2::Socket::new(Domain::for_address(local), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+        let socket = socket2::Socket::new(Domain::for_address(local), Type::DGRAM.cloexec(), Some(Protocol::UDP))?;
         socket.set_reuse_port(shared)?;
         let is_v6 = local.is_ipv6();
         mmsg::forbid_fragments(socket.as_fd(), is_v6)?;
@@ -188,6 +188,7 @@ fn words(error: &io::Error, local: SocketAddr) -> String {
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::time::Duration;
 
     use nix::errno::Errno;
 
@@ -239,6 +240,7 @@ mod tests {
                 seen.extend(arrived.places().map(|place| place.of(datagrams.bytes()).to_vec()));
             }
         }
+        to.socket.set_read_timeout(Some(Duration::from_millis(1))).expect("a time limit");
         assert_eq!(to.receive(&mut datagrams).expect_err("empty").kind(), io::ErrorKind::WouldBlock);
         seen
     }

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use lab::netns::NetNs;
+use nix::sched::CpuSet;
+
+use crate::path::cores;
 
 /// Microseconds that half of the round trips stay under, and 99 of 100.
 #[derive(Debug, Clone, Copy)]
@@ -17,8 +20,9 @@ pub struct Echoed {
     pub p99_us: f64,
 }
 
-/// Sends a packet, waits for its echo, and so on, so many times.
-pub fn echo(from: &NetNs, to: &NetNs, address: Ipv4Addr, times: usize) -> Result<Echoed> {
+/// Sends a packet, waits for its echo, and so on, so many times; with the pods' threads on the cores of their nodes where those are given.
+pub fn echo(from: &NetNs, to: &NetNs, address: Ipv4Addr, times: usize, halves: Option<[CpuSet; 2]>) -> Result<Echoed> {
+    let enter = |node: usize| halves.map_or(Ok(()), |halves| cores::enter(&halves[node]));
     let server = to.inside(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
     server.set_read_timeout(Some(Duration::from_millis(50)))?;
     let client = from.inside(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
@@ -26,9 +30,10 @@ pub fn echo(from: &NetNs, to: &NetNs, address: Ipv4Addr, times: usize) -> Result
     client.set_read_timeout(Some(Duration::from_secs(2)))?;
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| answer(&server, &done));
-        let trips: Result<Vec<f64>> = (0..times as u64).map(|number| trip(&client, number)).collect();
+        let server = scope.spawn(|| enter(1).map(|()| answer(&server, &done)));
+        let trips: Result<Vec<f64>> = enter(0).and_then(|()| (0..times as u64).map(|number| trip(&client, number)).collect());
         done.store(true, Relaxed);
+        server.join().map_err(|_| anyhow!("the answering thread panicked"))??;
         let mut trips = trips?;
         ensure!(!trips.is_empty(), "no round trips were asked for");
         trips.sort_by(f64::total_cmp);

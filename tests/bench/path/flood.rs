@@ -1,5 +1,5 @@
-//! Packets of one size from pod to pod, as many as arrive: by senders that make a system call for each, or by one that gives the kernel runs of them and so is
-//! never the bottleneck. Each packet has its sender's number and a sequence number, which show what was overtaken within its flow.
+//! Packets of one size from pod to pod, as many as arrive: by plain senders, each of whose packets goes through the pod's kernel by itself, or by one that gives
+//! the kernel runs of them and so is never the bottleneck. Each packet has its sender's number and a sequence number, which show what was overtaken within its flow.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -21,8 +21,10 @@ const WARM_UP: Duration = Duration::from_millis(100);
 /// Who sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Senders {
-    /// So many threads with a socket each, a system call a packet; the receiver takes them one by one too.
-    Plain(usize),
+    /// One thread that hands over [`RUN`] packets a system call (sendmmsg).
+    Plain,
+    /// So many threads with a socket each, a system call a packet.
+    Singly(usize),
     /// One thread that sends runs (UDP_SEGMENT), to a receiver that takes runs (UDP_GRO).
     Runs,
 }
@@ -38,19 +40,21 @@ pub struct Flooded {
 
 /// Sends packets of `size` bytes, IP header and all.
 pub fn flood(from: &NetNs, to: &NetNs, address: Ipv4Addr, size: usize, senders: Senders, window: Duration) -> Result<Flooded> {
-    let (count, run, payload) = match senders {
-        Senders::Plain(count) => (count, 1, size - HEADERS),
-        Senders::Runs => (1, RUN.min(RUN_BYTES / (size - HEADERS)), size - HEADERS),
+    let payload = size - HEADERS;
+    let (count, at_once, are_runs) = match senders {
+        Senders::Plain => (1, RUN, false),
+        Senders::Singly(count) => (count, 1, false),
+        Senders::Runs => (1, RUN.min(RUN_BYTES / payload), true),
     };
     let receiver = to.inside(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
     receiver.set_read_timeout(Some(Duration::from_millis(50)))?;
     setsockopt(&receiver, sockopt::RcvBuf, &(4 << 20))?;
-    setsockopt(&receiver, sockopt::UdpGroSegment, &(run > 1))?;
+    setsockopt(&receiver, sockopt::UdpGroSegment, &are_runs)?;
     let target = SocketAddr::from((address, receiver.local_addr()?.port()));
     let socket = |_| -> Result<UdpSocket> {
         let socket = from.inside(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
         socket.connect(target)?;
-        setsockopt(&socket, sockopt::UdpGsoSegment, &if run > 1 { payload as i32 } else { 0 })?;
+        setsockopt(&socket, sockopt::UdpGsoSegment, &if are_runs { payload as i32 } else { 0 })?;
         Ok(socket)
     };
     let sockets: Vec<UdpSocket> = (0..count).map(socket).collect::<Result<_>>()?;
@@ -59,7 +63,7 @@ pub fn flood(from: &NetNs, to: &NetNs, address: Ipv4Addr, size: usize, senders: 
         scope.spawn(|| take(&receiver, payload, &arrived, &late, &done));
         for (flow, socket) in sockets.iter().enumerate() {
             let done = &done;
-            scope.spawn(move || send(socket, flow as u32, payload, run, done));
+            scope.spawn(move || send(socket, flow as u32, payload, at_once, are_runs, done));
         }
         thread::sleep(WARM_UP);
         let (start, before) = (Instant::now(), arrived.load(Relaxed));
@@ -73,8 +77,8 @@ pub fn flood(from: &NetNs, to: &NetNs, address: Ipv4Addr, size: usize, senders: 
 }
 
 /// Errors are of no matter: what does not leave does not arrive.
-fn send(socket: &UdpSocket, flow: u32, payload: usize, run: usize, done: &AtomicBool) {
-    let mut bytes = vec![0; payload * run];
+fn send(socket: &UdpSocket, flow: u32, payload: usize, at_once: usize, are_runs: bool, done: &AtomicBool) {
+    let mut bytes = vec![0; payload * at_once];
     bytes.chunks_exact_mut(payload).for_each(|packet| packet[..4].copy_from_slice(&flow.to_ne_bytes()));
     let mut next = 1u64;
     while !done.load(Relaxed) {
@@ -82,8 +86,27 @@ fn send(socket: &UdpSocket, flow: u32, payload: usize, run: usize, done: &Atomic
             packet[4..12].copy_from_slice(&next.to_ne_bytes());
             next += 1;
         }
-        let _ = socket.send(&bytes);
+        if are_runs || at_once == 1 {
+            let _ = socket.send(&bytes);
+        } else {
+            send_each(socket, &bytes, payload);
+        }
     }
+}
+
+/// One system call, a message for each packet.
+fn send_each(socket: &UdpSocket, bytes: &[u8], payload: usize) {
+    // SAFETY: both are plain data, for which all zeros is a value.
+    let (mut slices, mut headers): ([libc::iovec; RUN], [libc::mmsghdr; RUN]) = unsafe { std::mem::zeroed() };
+    let packets = bytes.chunks_exact(payload).take(RUN);
+    let count = packets.len();
+    for ((packet, slice), header) in packets.zip(&mut slices).zip(&mut headers) {
+        *slice = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
+        header.msg_hdr.msg_iov = slice;
+        header.msg_hdr.msg_iovlen = 1;
+    }
+    // SAFETY: each of the `count` headers points to a slice on this stack frame, and each slice to bytes that are borrowed for the call, which reads them.
+    unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count as u32, 0) };
 }
 
 /// Receives until `done` and the queue is empty.

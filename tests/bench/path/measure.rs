@@ -13,24 +13,30 @@ use crate::path::ways::{TWILL, VXLAN};
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Measure {
-    /// One TCP stream.
+    /// One TCP stream of iperf3.
     Tcp1,
-    /// Four TCP streams.
+    /// Four TCP streams of iperf3.
     Tcp4,
-    /// 64-byte packets of two ordinary senders.
+    /// Four TCP streams with a thread each at both ends.
+    Threads4,
+    /// 64-byte packets of a plain sender.
     Plain64,
     /// Of those, packets that came after a later one of their flow.
     Overtaken,
+    /// 64-byte packets of two senders that make a system call for each.
+    Singly64,
     /// 64-byte packets of one that sends runs.
     Runs64,
-    /// 1400-byte packets of two ordinary senders.
+    /// 1400-byte packets of a plain sender.
     Plain1400,
     /// 1400-byte packets of one that sends runs.
     Runs1400,
-    /// Median round trip.
+    /// Median round trip between nodes that have cores of their own.
     Trip50,
-    /// The slowest of a hundred.
+    /// The slowest of a hundred of those.
     Trip99,
+    /// Median round trip with both nodes on any core.
+    TripTogether,
     /// Processor time of the one TCP stream.
     Cpu,
     /// Resident memory.
@@ -39,16 +45,19 @@ pub enum Measure {
 
 impl Measure {
     /// All, in the order of tables.
-    pub const ALL: [Measure; 11] = [
+    pub const ALL: [Measure; 14] = [
         Measure::Tcp1,
         Measure::Tcp4,
+        Measure::Threads4,
         Measure::Plain64,
         Measure::Overtaken,
+        Measure::Singly64,
         Measure::Runs64,
         Measure::Plain1400,
         Measure::Runs1400,
         Measure::Trip50,
         Measure::Trip99,
+        Measure::TripTogether,
         Measure::Cpu,
         Measure::Memory,
     ];
@@ -58,13 +67,16 @@ impl Measure {
         match self {
             Measure::Tcp1 => "TCP, 1 stream",
             Measure::Tcp4 => "TCP, 4 streams",
-            Measure::Plain64 => "64-byte packets, plain senders",
+            Measure::Threads4 => "TCP, 4 streams, a thread each",
+            Measure::Plain64 => "64-byte packets, plain sender",
             Measure::Overtaken => "of these overtaken in their flow",
+            Measure::Singly64 => "64-byte packets, two senders",
             Measure::Runs64 => "64-byte packets, sent in runs",
-            Measure::Plain1400 => "1400-byte packets, plain senders",
+            Measure::Plain1400 => "1400-byte packets, plain sender",
             Measure::Runs1400 => "1400-byte packets, sent in runs",
             Measure::Trip50 => "round trip, median",
             Measure::Trip99 => "round trip, 99th percentile",
+            Measure::TripTogether => "round trip, nodes sharing cores",
             Measure::Cpu => "processor time, 1 stream",
             Measure::Memory => "memory of the daemon",
         }
@@ -73,10 +85,10 @@ impl Measure {
     /// Its unit.
     pub fn unit(self) -> &'static str {
         match self {
-            Measure::Tcp1 | Measure::Tcp4 => "Gbit/s",
-            Measure::Plain64 | Measure::Runs64 | Measure::Plain1400 | Measure::Runs1400 => "kpps",
+            Measure::Tcp1 | Measure::Tcp4 | Measure::Threads4 => "Gbit/s",
+            Measure::Plain64 | Measure::Singly64 | Measure::Runs64 | Measure::Plain1400 | Measure::Runs1400 => "kpps",
             Measure::Overtaken => "ppm",
-            Measure::Trip50 | Measure::Trip99 => "µs",
+            Measure::Trip50 | Measure::Trip99 | Measure::TripTogether => "µs",
             Measure::Cpu => "s/GB",
             Measure::Memory => "MB",
         }

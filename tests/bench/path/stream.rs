@@ -1,18 +1,23 @@
-//! TCP from pod to pod: bytes that arrive while a window of time is open, and the processor time of the whole machine meanwhile.
+//! TCP from pod to pod, by iperf3 and by threads of this process: bytes that arrive while a window of time is open, and for the latter the processor time of the
+//! whole machine meanwhile.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use lab::netns::NetNs;
+use lab::process::json;
+use lab::wait_until;
 
 /// Before the window opens, for TCP to find its speed.
 const WARM_UP: Duration = Duration::from_millis(200);
 /// What iperf3 writes at once.
 const CHUNK: usize = 128 << 10;
+const IPERF_PORT: &str = "5999";
 
 /// What a window saw.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +51,21 @@ pub fn stream(from: &NetNs, to: &NetNs, address: Ipv4Addr, streams: usize, windo
         done.store(true, Relaxed);
         Ok(Streamed { gbit_s: bytes * 8e-9 / seconds, cpu_s_gb: used? / (bytes * 1e-9) })
     })
+}
+
+/// Gigabits that arrive a second as iperf3 has it, with so many streams: one process and one thread at either end, whatever their number (3.12).
+pub fn iperf(from: &NetNs, to: &NetNs, address: Ipv4Addr, streams: usize, window: Duration) -> Result<f64> {
+    let mut server = to.command("iperf3")?.args(["-s", "-p", IPERF_PORT]).stdout(Stdio::null()).spawn().context("cannot start iperf3")?;
+    let (address, streams, seconds) = (address.to_string(), streams.to_string(), window.as_secs().max(1).to_string());
+    let words = ["-c", &address, "-p", IPERF_PORT, "-P", &streams, "-t", &seconds, "-J"];
+    // The server may not listen yet; that is said in the answer alone.
+    let bits = wait_until("iperf3", Duration::from_secs(5), || {
+        let answer = json(from.command("iperf3")?.args(words))?;
+        answer["end"]["sum_received"]["bits_per_second"].as_f64().with_context(|| format!("iperf3 tells no sum: {}", answer["error"]))
+    });
+    let _ = server.kill();
+    server.wait()?;
+    Ok(bits? / 1e9)
 }
 
 /// Ends, and with it the stream, once `done`; the receiver takes all until then.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::process::run;
+use lab::wait_until;
 use lab::world::ROOT;
-use lab::{Node, wait_until};
 
 use crate::path::pair::Pair;
 
@@ -39,15 +39,20 @@ impl Drop for Program {
 }
 
 impl Way {
+    /// The processes that carry its packets, node by node.
+    pub fn processes(&self, pair: &Pair) -> Result<[Vec<u32>; 2]> {
+        if self.name == TWILL {
+            return Ok([vec![pair.nodes[0].pid()?], vec![pair.nodes[1].pid()?]]);
+        }
+        // Of flanneld's the first is its etcd.
+        let own = &self.programs[self.programs.len() % 2..];
+        let of_node = |node: usize| own.iter().skip(node).step_by(2).map(|program| program.0.id()).collect();
+        Ok([of_node(0), of_node(1)])
+    }
+
     /// Resident memory of the larger of its processes in megabytes; none for the kernel's own ways.
     pub fn memory_mb(&self, pair: &Pair) -> Result<Option<f64>> {
-        let pids: Vec<u32> = match self.name {
-            TWILL => pair.nodes.iter().map(Node::pid).collect::<Result<_>>()?,
-            // Its etcd comes first, and could be anywhere.
-            FLANNELD => self.programs.iter().skip(1).map(|program| program.0.id()).collect(),
-            _ => self.programs.iter().map(|program| program.0.id()).collect(),
-        };
-        let sizes: Vec<u64> = pids.into_iter().map(resident_kb).collect::<Result<_>>()?;
+        let sizes: Vec<u64> = self.processes(pair)?.concat().into_iter().map(resident_kb).collect::<Result<_>>()?;
         Ok(sizes.into_iter().max().map(|kb| kb as f64 / 1000.0))
     }
 }

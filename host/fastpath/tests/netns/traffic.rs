@@ -10,7 +10,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 use twill_fastpath::{Settings, clock};
 use twill_reconcile::ports::Forwarder;
 
-use crate::lab::{eventually, hear, one_node_and_wire, packet, two_nodes};
+use crate::lab::{eventually, hear, one_node_and_wire, packet, stream, two_nodes};
 
 fn echo_once(from: &UdpSocket, at: &UdpSocket, to: &str, payload: &[u8]) {
     let mut buffer = vec![0; 65_536];
@@ -38,6 +38,33 @@ fn pods_reach_each_other_and_are_counted() {
         assert!(status.peers[0].heard_ms.is_some_and(|heard| clock::wall_ms().abs_diff(heard) < 60_000));
     }
     assert_eq!(a.tunnels.counters()[0].peers[0].peer, "192.0.2.2:8285");
+}
+
+#[test]
+fn a_kernel_whose_devices_know_no_wait_carries_the_same() {
+    let old = Settings { is_tun_old: true, ..Settings::default() };
+    let Some((a, b)) = two_nodes(old) else { return };
+    let (from, at) = (a.pod(0), b.pod(9000));
+    for length in [0, 1444, 20_000] {
+        echo_once(&from, &at, "10.5.2.2:9000", &vec![length as u8; length]);
+    }
+    stream(&a, &b, "10.5.2.2", 4 << 20);
+    for node in [&a, &b] {
+        let started = std::time::Instant::now();
+        node.close().expect("its pumps end");
+        assert!(started.elapsed() < std::time::Duration::from_secs(1), "pumps that sleep in poll are woken");
+    }
+}
+
+#[test]
+fn pumps_that_sleep_end_at_once() {
+    let Some((a, _b)) = two_nodes(Settings { queues: 2, ..Settings::default() }) else { return };
+    for _ in 0..50 {
+        let started = std::time::Instant::now();
+        a.close().expect("its pumps end");
+        assert!(started.elapsed() < std::time::Duration::from_secs(1), "closing took {:?}", started.elapsed());
+        a.open(a.link()).expect("open again");
+    }
 }
 
 #[test]

@@ -1,11 +1,15 @@
-//! The ioctls of TUN devices and network interfaces (linux/if_tun.h, linux/ethtool.h). One of the two modules of this crate with unsafe code; what it is given and
-//! gives back is safe.
+//! The ioctls of TUN devices and network interfaces (linux/if_tun.h, linux/ethtool.h), and the signal that wakes a thread from a system call. One of the two
+//! modules of this crate with unsafe code; what it is given and gives back is safe.
 
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
+use std::os::unix::thread::JoinHandleExt;
+use std::thread::JoinHandle;
 
 use nix::errno::Errno;
+use nix::sys::pthread::pthread_kill;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 /// Attaches a descriptor of /dev/net/tun to the device of that name with these IFF_* flags (TUNSETIFF).
 pub fn attach(tun: &impl AsRawFd, name: &str, flags: i32) -> io::Result<()> {
@@ -57,6 +61,21 @@ pub fn driver(name: &str) -> io::Result<(String, String)> {
     interface(&UdpSocket::bind("127.0.0.1:0")?, libc::SIOCETHTOOL as _, &mut request)?;
     let text = |bytes: &[u8; 32]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
     Ok((text(&info.driver), text(&info.bus)))
+}
+
+/// Lets SIGURG interrupt the system calls of this process (EINTR) instead of being ignored. Nothing sends it but [`interrupt`] and sockets that were asked to.
+pub fn make_interruptible() -> io::Result<()> {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing, which is safe at any moment; without SA_RESTART the call that sleeps ends.
+    unsafe { sigaction(Signal::SIGURG, &action) }?;
+    Ok(())
+}
+
+/// Wakes a thread from the system call that it sleeps in, if it does. One that has ended is left alone.
+pub fn interrupt<T>(thread: &JoinHandle<T>) {
+    // The thread was not joined, so that its id is still its own.
+    let _ = pthread_kill(thread.as_pthread_t(), Signal::SIGURG);
 }
 
 fn request(name: &str, flags: i32) -> libc::ifreq {

@@ -1,0 +1,97 @@
+//! How the pump of the way out takes frames from its queue, so that a lone packet waits for nothing and many cost few system calls.
+//!
+//! A pump that slept is woken by one frame. After a quiet wake-up, one that found a single frame in all, it sends that frame before it looks for more; else it
+//! takes along what has gathered. Then it goes on without sleeping until the queue is empty.
+
+/// What the next read of a batch does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// Sleeps until there is a frame, and takes just that one.
+    One,
+    /// Sleeps until there is a frame, and takes along what came with it.
+    Some,
+    /// Takes what is there, without sleeping.
+    Rest,
+}
+
+impl Take {
+    /// True when it sleeps while the queue is empty.
+    pub fn sleeps(self) -> bool {
+        self != Take::Rest
+    }
+}
+
+/// Where a pump is between two sleeps.
+#[derive(Debug)]
+pub struct Pace {
+    take: Take,
+    /// Frames since it slept.
+    frames: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace { take: Take::One, frames: 0 }
+    }
+}
+
+impl Pace {
+    /// What to do next.
+    pub fn take(&self) -> Take {
+        self.take
+    }
+
+    /// That gave so many frames; `is_more` when it ended for want of room, so that there may be more.
+    pub fn took(&mut self, frames: usize, is_more: bool) {
+        self.frames += frames;
+        let was_interrupted = self.take.sleeps() && frames == 0;
+        if was_interrupted {
+            return;
+        }
+        self.take = match self.take {
+            Take::One => Take::Rest,
+            _ if is_more => Take::Rest,
+            _ => {
+                let was_quiet = std::mem::take(&mut self.frames) <= 1;
+                if was_quiet { Take::One } else { Take::Some }
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn takes(reads: &[(usize, bool)]) -> Vec<Take> {
+        let mut pace = Pace::default();
+        let next = |&(frames, is_more): &(usize, bool)| {
+            pace.took(frames, is_more);
+            pace.take()
+        };
+        reads.iter().map(next).collect()
+    }
+
+    #[test]
+    fn a_lone_frame_is_sent_before_more_is_looked_for() {
+        assert_eq!(Pace::default().take(), Take::One);
+        assert_eq!(takes(&[(1, false), (0, false), (1, false), (0, false)]), [Take::Rest, Take::One, Take::Rest, Take::One]);
+    }
+
+    #[test]
+    fn frames_that_come_together_are_taken_together_from_the_next_wake_up_on() {
+        assert_eq!(takes(&[(1, false), (3, false)]), [Take::Rest, Take::Some]);
+        assert_eq!(takes(&[(1, false), (3, false), (5, false)])[2], Take::Some);
+        assert_eq!(takes(&[(1, false), (3, false), (1, false)])[2], Take::One, "quiet again");
+    }
+
+    #[test]
+    fn it_sleeps_only_when_the_queue_is_empty() {
+        assert_eq!(takes(&[(1, false), (32, true), (32, true), (0, false)]), [Take::Rest, Take::Rest, Take::Rest, Take::Some]);
+    }
+
+    #[test]
+    fn an_interrupted_sleep_changes_nothing() {
+        assert_eq!(takes(&[(0, false), (1, false), (0, false)]), [Take::One, Take::Rest, Take::One]);
+    }
+}
