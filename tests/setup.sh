@@ -141,7 +141,7 @@ case "${1:-build}" in
         schemathesis
         ;;
     # What twill is measured against; a bench leaves out, by name, what is missing.
-    bench) need ethtool=ethtool wireguard-go=wireguard-go wg=wireguard-tools nebula=nebula || say 'the bench leaves out what is missing' ;;
+    bench) need ethtool=ethtool iperf3=iperf3 wireguard-go=wireguard-go wg=wireguard-tools nebula=nebula || say 'the bench leaves out what is missing' ;;
     languages) languages ;;
     web) have npm || left_out 'npm is missing: the dashboard is not built, the daemon serves a page of one line instead' ;;
     grafana) grafana ;;

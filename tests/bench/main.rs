@@ -66,8 +66,8 @@ fn run() -> Result<ExitCode> {
         // Each in a world of its own, so that none sees another's leftovers.
         let role = format!("bench-{name}");
         // Only the machine's own root may say on which core a node receives.
-        let is_root = nix::unistd::geteuid().is_root() && name.starts_with("path");
-        let mut command = if is_root { world::again_as_root(&role)? } else { world::again(&role)? };
+        let mut command =
+            if name.starts_with("path") && world::is_own_root() { world::again_as_root(&role)? } else { world::again(&role)? };
         if quick {
             command.env(QUICK, "1");
         }

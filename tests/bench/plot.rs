@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::path::measure::{Figures, Measure, short};
 
 /// What is drawn: where more is better.
-const DRAWN: [Measure; 4] = [Measure::Tcp1, Measure::Tcp4, Measure::Plain64, Measure::Runs1400];
+const DRAWN: [Measure; 6] = [Measure::Tcp1, Measure::Tcp4, Measure::Threads4, Measure::Plain64, Measure::Singly64, Measure::Runs1400];
 const COLOURS: [&str; 6] = ["#d9480f", "#495057", "#adb5bd", "#1971c2", "#2f9e44", "#9c36b5"];
 const WIDTH: f64 = 860.0;
 /// Where bars begin, and how long a ratio of 1 is.

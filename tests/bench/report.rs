@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use lab::artifacts;
+use lab::process::run;
 
-use crate::path::measure::{Figures, Measure, short};
+use crate::path::measure::{Figures, Measure, NOT_MEASURED, short};
 use crate::plot;
 
 /// The report, and the picture that the README shows, in the folder of docs.
@@ -20,10 +22,17 @@ pub fn write() -> Result<()> {
     let all = Figures::load_all(&kept)?;
     let docs = docs();
     fs::create_dir_all(&docs).with_context(|| format!("cannot make {}", docs.display()))?;
-    fs::write(docs.join(REPORT), text(&all, &lab::machine::words()))?;
+    let machine = format!("{}, with {}", lab::machine::words(), iperf()?);
+    fs::write(docs.join(REPORT), text(&all, &machine))?;
     fs::write(docs.join(PICTURE), plot::draw(&all))?;
     println!("\nwritten: {} and {PICTURE} beside it", docs.join(REPORT).display());
     Ok(())
+}
+
+/// Its name and version, as it tells them.
+fn iperf() -> Result<String> {
+    let told = run(Command::new("iperf3").arg("--version"))?;
+    Ok(told.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
 }
 
 fn docs() -> PathBuf {
@@ -42,15 +51,16 @@ fn text(all: &[Figures], machine: &str) -> String {
     all.iter().for_each(|figures| table(figures, &mut text));
     text.push_str(
         "\n## What is measured\n\n\
-         * TCP: what iperf3 tells that arrived. With four streams it has one thread at either end all the same, which leaves cores to programs that carry packets; with a\n\
-           thread for each stream the kernel's own ways have all cores, and that row shows the difference.\n\
+         * TCP: what iperf3 tells that arrived. Before its version 3.16 it has one thread at either end for all streams, which leaves cores to programs that carry packets; with\n\
+           a thread for each stream the kernel's own ways have all cores, and that row shows the difference.\n\
          * Processor time: that of the whole machine, other programs and all, while a stream between two threads runs, after 0.2 s to warm up.\n\
          * Packets: those that arrive, whatever is sent; sizes are of IP packets. The plain sender is a thread that hands over 64 packets a system call (sendmmsg), each of\n\
-           which goes through the pod's kernel by itself; the two senders make a system call for each. A thread takes them one by one. Runs are cut at the last moment\n\
+           which goes through the pod's kernel by itself; the two senders make a system call for each. A thread takes them, up to 32 a system call. Runs are cut at the last moment\n\
            (UDP_SEGMENT) and received likewise (UDP_GRO), so that neither end is the bottleneck.\n\
          * Round trips: one small packet at a time, sent again when its echo has come. Each node keeps to its half of the cores and takes packets from the wire there, as\n\
            two machines do. Where nodes share cores both pods of a kernel's way come to stand on one core and wake nobody on another for a packet, as no two machines can;\n\
            that row is the last of them.\n\
+         * Bars stand where they were measured first: with iperf3 and one plain sender, whose kernel's ways stay on one core. Rows without a bar show what is harder.\n\
          * Memory: resident, of the larger daemon of the two.\n",
     );
     text
@@ -64,7 +74,9 @@ fn table(figures: &Figures, text: &mut String) {
     for measure in Measure::ALL {
         let cells: Vec<String> = ways.iter().map(|way| figures.median(measure, way).map_or("–".into(), short)).collect();
         let ratio = figures.ratio(measure).map_or(String::new(), |ratio| format!("{ratio:.2}"));
-        let bar = figures.verdict(measure).map_or(String::new(), |(bar, met)| format!("{bar}: {}", if met { "met" } else { "**missed**" }));
+        let bar = figures.verdict(measure).map_or(String::new(), |(bar, met)| {
+            format!("{bar}: {}", met.map_or(NOT_MEASURED, |met| if met { "met" } else { "**missed**" }))
+        });
         let _ = writeln!(text, "| {} | {} | {} | {ratio} | {bar} |", measure.label(), measure.unit(), cells.join(" | "));
     }
     for (way, why) in figures.left_out() {

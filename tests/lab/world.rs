@@ -60,6 +60,12 @@ fn flags() -> Result<&'static [&'static str]> {
     )
 }
 
+/// True for the machine's own root, outside of user namespaces, with the right to make namespaces: [`again_as_root`] then works.
+pub fn is_own_root() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    nix::unistd::geteuid().is_root() && map.split_whitespace().eq(["0", "0", "4294967295"]) && works(&[])
+}
+
 fn works(user: &[&str]) -> bool {
     let quiet = Command::new("unshare").args(user).args(ALWAYS).arg("true").stdout(Stdio::null()).stderr(Stdio::null()).status();
     quiet.is_ok_and(|status| status.success())

@@ -14,14 +14,14 @@ pub fn add(sum: u32, bytes: &[u8]) -> u32 {
     let mut odd = [0; 4];
     odd[..last.len()].copy_from_slice(last);
     let first = if blocks.is_empty() { 0 } else { add_blocks(blocks) };
-    let wide = words.iter().chain([&odd]).fold(first, |sum, word| sum + wide(word));
-    let folded = (wide & 0xffff) + (wide >> 16 & 0xffff) + (wide >> 32 & 0xffff) + (wide >> 48);
+    let total = words.iter().chain([&odd]).fold(first, |total, word| total + wide(word));
+    let folded = (total & 0xffff) + (total >> 16 & 0xffff) + (total >> 32 & 0xffff) + (total >> 48);
     sum + u32::from(u16::from_be(fold(folded as u32)))
 }
 
 const BLOCK: usize = 64;
 
-/// Sixteen sums side by side, which processors with wide registers add at once: a segment's data takes half the time. With at most 2^32 blocks none overflows.
+/// Sixteen sums side by side, which processors with wide registers add at once: a segment's data takes half the time. With less than 2^28 blocks none overflows.
 #[multiversion(targets("x86_64+avx2", "x86_64+avx512f+avx512bw+avx512vl"))]
 fn add_blocks(blocks: &[[u8; BLOCK]]) -> u64 {
     let mut sums = [0; BLOCK / 4];

@@ -34,7 +34,7 @@ pub struct Settings {
     pub offloads: Offloads,
     /// The underlay is taken to answer EIO to every run (UDP_SEGMENT), which this machine's may never do: for tests.
     pub underlay_refuses_runs: bool,
-    /// The kernel is taken to be older than 5.11, where TUN devices do not know RWF_NOWAIT: for tests.
+    /// The kernel is taken to be older than 6.4, where TUN devices do not know RWF_NOWAIT: for tests.
     pub is_tun_old: bool,
 }
 

@@ -41,6 +41,7 @@ impl Frames {
                 Ok(len) => {
                     self.places[self.count] = (used + vnet::HEADER.min(len), used + len);
                     (self.count, used) = (self.count + 1, used + len);
+                    self.is_full = take != Take::One;
                 }
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                     self.is_full = false;

@@ -10,7 +10,8 @@
 //! UDP_SEGMENT, datagrams that UDP_GRO gives at once are checked one by one and joined again for the TUN device. On the wire none of it is
 //! seen.
 //!
-//! Unsafe code is in two modules that wrap system calls, [`syscall`] and [`mmsg`], and nowhere else.
+//! Unsafe code is in two modules that wrap system calls, [`syscall`] and [`mmsg`], and nowhere else; [`checksum`] lets a macro of `multiversion` ask what the
+//! processor has.
 //!
 //! Not here: addresses, routes, MTU and state of the TUN device (the kernel room's), and every decision on who is a peer.
 

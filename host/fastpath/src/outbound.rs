@@ -1,6 +1,10 @@
 //! From pods to peers: reads frames from the TUN device and gives them to the [`Outbox`], which sends their packets to the nodes that have
 //! the destinations. Sleeps only when the device's queue is empty, as [`Pace`] has it.
 
+use std::thread;
+
+use nix::sys::prctl;
+
 use crate::ends::Ends;
 use crate::frames::Frames;
 use crate::outbox::Outbox;
@@ -10,6 +14,8 @@ use crate::turn::Turn;
 /// Carries packets until the tunnel ends or its device is deleted.
 pub fn run(ends: &Ends) {
     let signal = &ends.shared.signal;
+    // Else the kernel may add as much again to a rest. Where it does, that is all that comes of it.
+    let _ = prctl::set_timerslack(1);
     let mut frames = Frames::default();
     let mut outbox = Outbox::default();
     let mut pace = Pace::default();
@@ -20,7 +26,9 @@ pub fn run(ends: &Ends) {
             ends.tally.crossings.add_batch();
             outbox.forward(&Turn::new(ends, &table), &mut frames, count);
         }
-        // What the network says of its datagrams is read by the pump of the way in, which sleeps on the socket.
         pace.took(count, frames.is_full());
+        if let Some(moment) = pace.rest() {
+            thread::sleep(moment);
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::header::Packet as IpPacket;
 use crate::icmp::{self, Budget};
 use crate::icmp6;
 use crate::run::run;
-use crate::sending::Packet;
+use crate::sending::{Packet, Sent};
 use crate::turn::Turn;
 use crate::udp::Socket;
 use crate::verdict::{is_unreachable, steer};
@@ -202,7 +202,12 @@ impl Outbox {
         let mut at = 0;
         while at < self.cuts.len() {
             let fragment = |number: usize| Packet { target, to, parts: [&self.fragments[self.cuts[at + number].clone()], &[]] };
-            let sent = socket.send(self.cuts.len() - at, fragment, 1).unwrap_or(0);
+            let sent = socket.send(self.cuts.len() - at, fragment, 1);
+            if !matches!(sent, Ok(Sent { is_cut_short: false, .. })) {
+                // Perhaps that the path carries less than was known: the next packet is cut to that.
+                turn.ends.read_reports(turn.table, turn.now_ms);
+            }
+            let sent = sent.map_or(0, |sent| sent.packets);
             if sent == 0 {
                 turn.note_drops(1, DropReason::SendFailed, packet, Some(target));
                 break;
@@ -271,7 +276,10 @@ impl Batch<'_> {
             Packet { target: piece.target, to: self.turn.table.target(piece.target).to, parts: self.parts(piece) }
         };
         let most = if self.alone { 1 } else { socket.longest_run() };
-        let sent = socket.send(left.len(), packet, most)?;
+        let Sent { packets: sent, is_cut_short } = socket.send(left.len(), packet, most)?;
+        if is_cut_short {
+            self.turn.ends.read_reports(self.turn.table, self.turn.now_ms);
+        }
         for run in left[..sent].chunk_by(|one, next| one.target == next.target) {
             self.turn.count_sent(run[0].target, run.len(), run.iter().map(Piece::len).sum());
         }

@@ -2,8 +2,8 @@
 //! the underlay one that carries datagrams from the network to the TUN device (`inbound`).
 //!
 //! A pump drains its source in batches without sleeping, takes the table once a batch, and sleeps only when its source is empty. It takes
-//! no lock, allocates nothing and logs nothing per packet. It ends when told; the pump of the way out
-//! also when the device was deleted under it, upon which the tunnel is lost and whoever opens or closes it ends the others. It never spins.
+//! no lock, allocates nothing and logs nothing per packet. It ends when told; or when it
+//! finds that the device was deleted under it, which the pump of the way out does at once: then the tunnel is lost, and whoever opens or closes it ends the others.
 //!
 //! It sleeps in the very call that gives it packets, which costs a lone packet two system calls less on each host than asking first (poll). Such a sleep ends
 //! by a packet, an error or a signal: SIGURG, which does nothing otherwise.
@@ -51,6 +51,7 @@ impl Pumps {
     fn spawn(&mut self, name: String, ends: Ends, run: fn(&Ends)) -> Result<(), Refused> {
         let body = move || {
             let guard = LostOnPanic(&ends.shared.signal);
+            syscall::accept_interrupts();
             run(&ends);
             drop(guard);
         };
@@ -61,15 +62,15 @@ impl Pumps {
 }
 
 impl std::ops::Drop for Pumps {
-    /// Ends the threads and waits for them: they finish the batch at hand, which takes far less than a millisecond.
+    /// Ends the threads and waits for them: they finish the batch at hand, which takes far less than a millisecond, or a pause of some.
     fn drop(&mut self) {
         self.shared.signal.end();
+        while self.threads.iter().any(|thread| !thread.is_finished()) {
+            // One that was about to sleep misses it, and is told again.
+            self.threads.iter().for_each(syscall::interrupt);
+            thread::sleep(AGAIN);
+        }
         for thread in self.threads.drain(..) {
-            while !thread.is_finished() {
-                // One that was about to sleep misses it, and is told again.
-                syscall::interrupt(&thread);
-                thread::sleep(AGAIN);
-            }
             // A panic was reported by its thread, and made the tunnel a lost one.
             let _ = thread.join();
         }

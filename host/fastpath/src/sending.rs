@@ -24,6 +24,16 @@ pub struct Packet<'a> {
     pub parts: [&'a [u8]; 2],
 }
 
+/// What became of a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// How many packets left.
+    pub packets: usize,
+    /// An error ended it, of which the kernel says no more here (sendmmsg(2), "Bugs"): the network may have spoken of earlier datagrams, which then stands in the
+    /// error queue alone.
+    pub is_cut_short: bool,
+}
+
 impl Packet<'_> {
     fn len(&self) -> usize {
         self.parts[0].len() + self.parts[1].len()
@@ -31,9 +41,9 @@ impl Packet<'_> {
 }
 
 impl Socket {
-    /// Sends packets, of which there are `count`, from the front in runs of at most `most`, and tells how many left. An error is about the first run, or about an
-    /// earlier one that the network spoke of meanwhile.
-    pub fn send<'a>(&self, count: usize, packet: impl Fn(usize) -> Packet<'a>, most: usize) -> io::Result<usize> {
+    /// Sends packets, of which there are `count`, from the front in runs of at most `most`. An error is about the first run, or about an earlier one that the
+    /// network spoke of meanwhile.
+    pub fn send<'a>(&self, count: usize, packet: impl Fn(usize) -> Packet<'a>, most: usize) -> io::Result<Sent> {
         let mut runs = Runs::new();
         let mut at = 0;
         while at < count && runs.have_room() {
@@ -51,7 +61,7 @@ impl Socket {
             }
         }
         let sent = mmsg::send(self.as_fd(), &runs.slices, &runs.runs)?;
-        Ok(runs.packets[..sent].iter().sum())
+        Ok(Sent { packets: runs.packets[..sent].iter().sum(), is_cut_short: sent < runs.runs.len() })
     }
 }
 

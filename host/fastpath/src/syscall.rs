@@ -72,6 +72,14 @@ pub fn make_interruptible() -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the signal reach the calling thread, whatever its parents have blocked.
+pub fn accept_interrupts() {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGURG);
+    // It fails for signal sets alone that are none.
+    let _ = signals.thread_unblock();
+}
+
 /// Wakes a thread from the system call that it sleeps in, if it does. One that has ended is left alone.
 pub fn interrupt<T>(thread: &JoinHandle<T>) {
     // The thread was not joined, so that its id is still its own.

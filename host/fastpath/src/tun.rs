@@ -35,18 +35,19 @@ pub struct Queue {
 /// How a thread sleeps until there is a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sleep {
-    /// In the read; calls that are not to sleep say so (RWF_NOWAIT), which TUN devices know since Linux 5.11.
+    /// In the read; calls that are not to sleep say so (RWF_NOWAIT), which TUN devices know since Linux 6.4.
     InRead,
     /// In poll: no other call on the queue sleeps (O_NONBLOCK).
     InPoll,
 }
 
 impl Sleep {
-    /// The one with fewer system calls that this kernel has. A descriptor that is attached to no device is asked: where RWF_NOWAIT is known it has another error.
+    /// The one with fewer system calls that this kernel has. A descriptor that is attached to no device is asked: only where RWF_NOWAIT is known is its own state the
+    /// error.
     pub fn best() -> Sleep {
         let asked =
             File::open(DEVICE).map(|detached| preadv2(detached, &mut [IoSliceMut::new(&mut [0])], NO_OFFSET, ReadWriteFlags::NOWAIT));
-        if matches!(asked, Ok(Err(rustix::io::Errno::OPNOTSUPP))) { Sleep::InPoll } else { Sleep::InRead }
+        if matches!(asked, Ok(Err(rustix::io::Errno::BADFD))) { Sleep::InRead } else { Sleep::InPoll }
     }
 }
 
@@ -102,10 +103,11 @@ impl Queue {
     /// Reads one frame, and sleeps while there is none. `Interrupted` when a signal came meanwhile.
     pub fn read_next(&self, frame: &mut [u8]) -> io::Result<usize> {
         loop {
+            if self.sleep == Sleep::InPoll {
+                poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
+            }
             match (&self.file).read(frame) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return read,
             }
         }

@@ -229,7 +229,7 @@ mod tests {
     fn carry(from: &Socket, to: &Socket, all: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let mut sent = 0;
         while sent < all.len() {
-            sent += from.send(all.len() - sent, packets(&all[sent..], address(to)), from.longest_run()).expect("sent");
+            sent += from.send(all.len() - sent, packets(&all[sent..], address(to)), from.longest_run()).expect("sent").packets;
         }
         let (mut datagrams, mut seen) = (Datagrams::default(), Vec::new());
         while seen.len() < all.len() {

@@ -6,6 +6,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use lab::process::run;
+use lab::world;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -30,7 +31,7 @@ impl<'a> Apart<'a> {
     pub fn new(pair: &'a Pair, programs: [Vec<u32>; 2]) -> Result<Option<Apart<'a>>> {
         let all = sched_getaffinity(THIS_THREAD)?;
         let numbers = numbers(&all);
-        if numbers.len() < 2 || !is_own_root()? {
+        if numbers.len() < 2 || !world::is_own_root() {
             return Ok(None);
         }
         let (first, second) = numbers.split_at(numbers.len() / 2);
@@ -45,9 +46,8 @@ impl<'a> Apart<'a> {
     /// or sent.
     fn place(&self, node: usize, cores: &CpuSet, receiving: &CpuSet) -> Result<()> {
         self.programs[node].iter().try_for_each(|pid| keep_on(*pid, cores))?;
-        let mask = numbers(receiving).into_iter().fold(0u128, |mask, core| mask | 1 << core);
         // The file lies in the namespace's own sysfs.
-        let script = format!("mount -t sysfs sysfs /sys && echo {mask:x} >/sys/class/net/eth0/queues/rx-0/rps_cpus");
+        let script = format!("mount -t sysfs sysfs /sys && echo {} >/sys/class/net/eth0/queues/rx-0/rps_cpus", mask(&numbers(receiving)));
         let words = ["--mount", "sh", "-c", &script];
         run(self.pair.nodes[node].net().command("unshare")?.args(words)).context("cannot say where packets are received").map(drop)
     }
@@ -56,7 +56,9 @@ impl<'a> Apart<'a> {
 impl Drop for Apart<'_> {
     fn drop(&mut self) {
         for node in 0..2 {
-            let _ = self.place(node, &self.all, &CpuSet::new());
+            if let Err(error) = self.place(node, &self.all, &CpuSet::new()) {
+                eprintln!("bench: nodes stay apart, and figures to come are of no use: {error:#}");
+            }
         }
         let _ = enter(&self.all);
     }
@@ -64,6 +66,13 @@ impl Drop for Apart<'_> {
 
 fn numbers(cores: &CpuSet) -> Vec<usize> {
     (0..CpuSet::count()).filter(|core| cores.is_set(*core).unwrap_or(false)).collect()
+}
+
+/// As the kernel reads sets of cores (`bitmap_parse`): words of 32 bits, the highest first.
+fn mask(numbers: &[usize]) -> String {
+    let word = |at: usize| numbers.iter().filter(|core| **core / 32 == at).fold(0u32, |word, core| word | 1 << (core % 32));
+    let words = numbers.iter().max().map_or(0, |highest| highest / 32);
+    (0..=words).rev().map(|at| format!("{:08x}", word(at))).collect::<Vec<_>>().join(",")
 }
 
 fn set(numbers: &[usize]) -> Result<CpuSet> {
@@ -90,8 +99,14 @@ fn keep_on(pid: u32, set: &CpuSet) -> Result<()> {
     Ok(())
 }
 
-/// True outside of user namespaces: there the first id of all is root's own.
-fn is_own_root() -> Result<bool> {
-    let map = fs::read_to_string("/proc/self/uid_map")?;
-    Ok(map.split_whitespace().eq(["0", "0", "4294967295"]))
+#[cfg(test)]
+mod tests {
+    use super::mask;
+
+    #[test]
+    fn masks_are_words_the_highest_first() {
+        assert_eq!(mask(&[]), "00000000");
+        assert_eq!(mask(&[0, 5]), "00000021");
+        assert_eq!(mask(&[1, 32, 95]), "80000000,00000001,00000002");
+    }
 }

@@ -225,13 +225,15 @@ pub fn bytes(length: usize) -> Vec<u8> {
 
 /// Carries so many bytes by TCP from a pod of `a` to one of `b`, which must come out as they went in.
 pub fn stream(a: &Node, b: &Node, to: &'static str, length: usize) {
-    let listener = b.namespace.run(move || TcpListener::bind((to, 5000)).expect("an address of the pod"));
+    // A port of its own: a child of another test that was just forked may hold an earlier listener for a moment.
+    let listener = b.namespace.run(move || TcpListener::bind((to, 0)).expect("an address of the pod"));
+    let port = listener.local_addr().expect("its address").port();
     let receiver = thread::spawn(move || {
         let mut received = Vec::new();
         listener.accept().expect("a connection").0.read_to_end(&mut received).expect("received");
         received
     });
-    let mut pod = a.namespace.run(move || TcpStream::connect((to, 5000)).expect("connected"));
+    let mut pod = a.namespace.run(move || TcpStream::connect((to, port)).expect("connected"));
     let sent = bytes(length);
     pod.write_all(&sent).expect("sent");
     drop(pod);
