@@ -36,6 +36,7 @@ pub fn over_card() -> Result<bool> {
 #[derive(Debug, Clone, Copy)]
 struct Extent {
     rounds: usize,
+    iperf: Duration,
     stream: Duration,
     flood: Duration,
     trips: usize,
@@ -45,9 +46,9 @@ impl Extent {
     fn wanted() -> Extent {
         let ms = Duration::from_millis;
         if crate::is_quick() {
-            Extent { rounds: 3, stream: ms(300), flood: ms(200), trips: 300 }
+            Extent { rounds: 3, iperf: ms(1000), stream: ms(300), flood: ms(200), trips: 300 }
         } else {
-            Extent { rounds: 9, stream: ms(1000), flood: ms(500), trips: 2000 }
+            Extent { rounds: 7, iperf: ms(1000), stream: ms(500), flood: ms(500), trips: 2000 }
         }
     }
 }
@@ -71,8 +72,8 @@ fn over(wire: Wire) -> Result<bool> {
 
 fn measure(pair: &Pair, way: &Way, extent: Extent, figures: &mut Figures) -> Result<()> {
     let (from, to) = (pair.pods[0].net(), pair.pods[1].net());
-    figures.note(Measure::Tcp1, way.name, stream::iperf(from, to, way.to, 1, extent.stream)?);
-    figures.note(Measure::Tcp4, way.name, stream::iperf(from, to, way.to, 4, extent.stream)?);
+    figures.note(Measure::Tcp1, way.name, stream::iperf(from, to, way.to, 1, extent.iperf)?);
+    figures.note(Measure::Tcp4, way.name, stream::iperf(from, to, way.to, 4, extent.iperf)?);
     figures.note(Measure::Threads4, way.name, stream::stream(from, to, way.to, 4, extent.stream)?.gbit_s);
     figures.note(Measure::Cpu, way.name, stream::stream(from, to, way.to, 1, extent.stream)?.cpu_s_gb);
     let floods = [

@@ -1,4 +1,5 @@
-//! The ioctls of TUN devices and network interfaces (linux/if_tun.h, linux/ethtool.h), and the signal that wakes a thread from a system call. One of the two
+//! The ioctls of TUN devices and network interfaces (linux/if_tun.h, linux/ethtool.h), the signal that wakes a thread from a system call, and how a thread is
+//! scheduled. One of the two
 //! modules of this crate with unsafe code; what it is given and gives back is safe.
 
 use std::io;
@@ -6,6 +7,7 @@ use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::os::unix::thread::JoinHandleExt;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::pthread::pthread_kill;
@@ -86,6 +88,36 @@ pub fn interrupt<T>(thread: &JoinHandle<T>) {
     let _ = pthread_kill(thread.as_pthread_t(), Signal::SIGURG);
 }
 
+/// The head of `struct sched_attr` (linux/sched/types.h), as long as its first version.
+#[repr(C)]
+#[derive(Default)]
+struct Scheduling {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// Asks for turns of that length for the calling thread: of threads that want the same core the one with the shorter turn goes first when it wakes, and each gets
+/// its share all the same (EEVDF, Linux 6.12; earlier kernels take it and do nothing). Nice value and policy stay; a real-time thread is left alone.
+pub fn take_turns_of(length: Duration) -> io::Result<()> {
+    let mut scheduling = Scheduling::default();
+    let size = size_of::<Scheduling>() as u32;
+    // SAFETY: 0 is the calling thread; the kernel writes at most `size` bytes through the pointer, which is to so many.
+    Errno::result(unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut scheduling, size, 0) })?;
+    let is_ordinary = [libc::SCHED_OTHER, libc::SCHED_BATCH].contains(&(scheduling.policy as libc::c_int));
+    if is_ordinary {
+        scheduling.runtime = length.as_nanos() as u64;
+        // SAFETY: the kernel reads as many bytes through the pointer as the first field tells.
+        Errno::result(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const scheduling, 0) })?;
+    }
+    Ok(())
+}
+
 fn request(name: &str, flags: i32) -> libc::ifreq {
     // SAFETY: an ifreq is plain data, for which all zeros is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -106,4 +138,28 @@ fn number(on: &impl AsRawFd, call: libc::Ioctl, number: libc::c_ulong) -> io::Re
     // SAFETY: the descriptor is open; the calls made here take their argument by value.
     Errno::result(unsafe { libc::ioctl(on.as_raw_fd(), call, number) })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_turns_leave_the_nice_value_alone() {
+        let told = std::thread::spawn(|| {
+            // SAFETY: this thread alone is made nicer.
+            unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 3) };
+            take_turns_of(Duration::from_micros(100)).expect("ordinary threads may");
+            let mut now = Scheduling::default();
+            // SAFETY: as above.
+            unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut now, size_of::<Scheduling>(), 0) };
+            (now.nice, now.runtime)
+        });
+        let (nice, runtime) = told.join().expect("asked");
+        assert_eq!(nice, 3);
+        if runtime == 0 {
+            return println!("skipped: this kernel (before 6.12) has turns of one length for all");
+        }
+        assert_eq!(runtime, 100_000);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -95,6 +96,21 @@ fn packets_that_may_be_cut_arrive_whole() {
         assert!(buffer[..received] == payload[..], "{length} bytes came out otherwise");
     }
     assert_eq!(a.dropped("too-big"), 0);
+}
+
+#[test]
+fn an_underlay_that_shrinks_again_is_learned_of_from_what_was_cut_for_it() {
+    let Some((a, b)) = two_nodes(Settings::default()) else { return };
+    let (pod, at) = (listening(&a, "10.5.2.2:9000", libc::IP_PMTUDISC_DONT), b.pod(9000));
+    at.set_read_timeout(Some(Duration::from_millis(100))).expect("a time limit");
+    // Each size is known for half a minute: fragments of 1400 bytes are refused until it is learned that 1000 are the most.
+    for mtu in [1400, 1000] {
+        a.namespace.ip(&format!("link set under0 mtu {mtu}"));
+        eventually("packets are cut to what fits", || {
+            pod.send(&[7; 1444]).expect("sent");
+            at.recv(&mut [0; 2048]).is_ok_and(|length| length == 1444)
+        });
+    }
 }
 
 #[test]
