@@ -58,6 +58,11 @@ impl Frames {
         self.is_full
     }
 
+    /// How many bytes the last batch has, virtio-net headers and all.
+    pub fn used(&self) -> usize {
+        self.count.checked_sub(1).map_or(0, |last| self.places[last].1)
+    }
+
     /// The bytes that [`Frames::start`] and all pieces refer to.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::thread;
 use std::time::Duration;
 
+use crate::calm::Calm;
 use crate::clock;
 use crate::coalesce::{self, Coalescer, Group};
 use crate::drops::DropReason;
@@ -25,12 +26,14 @@ pub fn run(ends: &Ends) {
     let Some(socket) = ends.sockets.first() else { return };
     let mut datagrams = Datagrams::default();
     let mut coalescer = Coalescer::new(ends.queue.joins());
+    let mut calm = Calm::default();
     while !signal.is_ended() {
         match socket.receive(&mut datagrams) {
             Ok(()) => {
                 if deliver(ends, &datagrams, &mut coalescer, &ends.shared.table.load()).is_err() {
                     return signal.lose();
                 }
+                calm.carried(datagrams.count(), datagrams.used());
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // What the network says of datagrams that were sent, of which the kernel tells before it gives any that came.

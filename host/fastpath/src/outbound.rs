@@ -5,6 +5,7 @@ use std::thread;
 
 use nix::sys::prctl;
 
+use crate::calm::Calm;
 use crate::ends::Ends;
 use crate::frames::Frames;
 use crate::outbox::Outbox;
@@ -19,12 +20,14 @@ pub fn run(ends: &Ends) {
     let mut frames = Frames::default();
     let mut outbox = Outbox::default();
     let mut pace = Pace::default();
+    let mut calm = Calm::default();
     while !signal.is_ended() {
         let Ok(count) = frames.read(&ends.queue, pace.take()) else { return signal.lose() };
         if count > 0 {
             let table = ends.shared.table.load();
             ends.tally.crossings.add_batch();
             outbox.forward(&Turn::new(ends, &table), &mut frames, count);
+            calm.carried(count, frames.used());
         }
         pace.took(count, frames.is_full());
         if let Some(moment) = pace.rest() {

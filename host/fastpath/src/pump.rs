@@ -18,8 +18,6 @@ use crate::ends::{Ends, Shared};
 use crate::signal::Signal;
 use crate::{inbound, outbound, syscall};
 
-/// A pump is done with a batch within so much, and should not wait for a pod that computes; the shortest that the scheduler knows.
-const TURN: Duration = Duration::from_micros(100);
 /// Between two signals to a pump that is to end.
 const AGAIN: Duration = Duration::from_micros(200);
 
@@ -54,8 +52,6 @@ impl Pumps {
         let body = move || {
             let guard = LostOnPanic(&ends.shared.signal);
             syscall::accept_interrupts();
-            // Where it may not, it waits for its turn as others do.
-            let _ = syscall::take_turns_of(TURN);
             run(&ends);
             drop(guard);
         };

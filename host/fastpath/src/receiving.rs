@@ -57,6 +57,16 @@ impl Default for Datagrams {
 }
 
 impl Datagrams {
+    /// How many came, merged ones as one.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How many bytes they have.
+    pub fn used(&self) -> usize {
+        self.received[..self.count].iter().map(|received| received.len).sum()
+    }
+
     /// The buffer that places refer to.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

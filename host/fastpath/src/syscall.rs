@@ -102,6 +102,9 @@ struct Scheduling {
     period: u64,
 }
 
+/// What threads have that ask for nothing.
+pub const ORDINARY_TURN: Duration = Duration::ZERO;
+
 /// Asks for turns of that length for the calling thread: of threads that want the same core the one with the shorter turn goes first when it wakes, and each gets
 /// its share all the same (EEVDF, Linux 6.12; earlier kernels take it and do nothing). Nice value and policy stay; a real-time thread is left alone.
 pub fn take_turns_of(length: Duration) -> io::Result<()> {
