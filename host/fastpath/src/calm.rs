@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
+use crate::pace::SHORT;
 use crate::syscall;
 
 /// So many batches of one short packet in a row are calm.
-const IN_A_ROW: u32 = 64;
-/// What no single packet of an ordinary path exceeds, in bytes.
-const SHORT: usize = 2048;
+const IN_A_ROW: u32 = 256;
 /// A pump is done with a packet within so much, and should not wait for a pod that computes; the shortest that the scheduler knows.
 const TURN: Duration = Duration::from_micros(100);
 
@@ -43,7 +42,7 @@ mod tests {
     fn many_lone_short_packets_are_calm_and_one_of_another_kind_ends_it() {
         for other in [(2, 200), (1, 40_000)] {
             let mut calm = Calm::default();
-            let told: Vec<Option<bool>> = (0..100).map(|_| calm.note(1, 60)).collect();
+            let told: Vec<Option<bool>> = (0..2 * IN_A_ROW).map(|_| calm.note(1, 60)).collect();
             assert_eq!(told.iter().position(Option::is_some), Some(IN_A_ROW as usize - 1));
             assert_eq!(told.iter().flatten().collect::<Vec<_>>(), [&true]);
             assert_eq!((calm.note(other.0, other.1), calm.note(other.0, other.1)), (Some(false), None));
