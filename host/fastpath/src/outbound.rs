@@ -29,7 +29,7 @@ pub fn run(ends: &Ends) {
             outbox.forward(&Turn::new(ends, &table), &mut frames, count);
             calm.carried(count, frames.used());
         }
-        pace.took(count, frames.is_full());
+        pace.took(count, frames.used(), frames.is_full());
         if let Some(moment) = pace.rest() {
             thread::sleep(moment);
         }

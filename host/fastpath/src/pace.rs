@@ -1,13 +1,15 @@
 //! How the pump of the way out takes frames from its queue, so that a lone packet waits for nothing and many cost few system calls.
 //!
 //! A pump that slept is woken by one frame. After a quiet wake-up, one that found a single frame in all, it sends that frame before it looks for more; else it
-//! takes along what has gathered. Then it goes on without sleeping until the queue is empty. Where it found many it leaves the queue alone for a moment, so that
+//! takes along what has gathered. Then it goes on without sleeping until the queue is empty. Where it found many short ones it leaves the queue alone for a moment, so that
 //! the next ones come together, as network cards do it that interrupt the less the more arrives: a wake-up costs the sender and the pump as much as some frames.
 
 use std::time::Duration;
 
 /// Frames between two sleeps that are many: more than 160 000 a second keep a pump resting.
 const MANY: usize = 8;
+/// What no single packet of an ordinary path exceeds, in bytes. A super-packet is worth its wake-up.
+pub const SHORT: usize = 2048;
 /// How long it leaves its queue alone then. The kernel holds 500 frames, which at a million a second take ten times as long.
 const MOMENT: Duration = Duration::from_micros(50);
 
@@ -33,14 +35,15 @@ impl Take {
 #[derive(Debug)]
 pub struct Pace {
     take: Take,
-    /// Frames since it slept.
+    /// Frames since it slept, and their bytes.
     frames: usize,
+    bytes: usize,
     has_many: bool,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Pace { take: Take::One, frames: 0, has_many: false }
+        Pace { take: Take::One, frames: 0, bytes: 0, has_many: false }
     }
 }
 
@@ -55,9 +58,10 @@ impl Pace {
         self.has_many.then_some(MOMENT)
     }
 
-    /// That gave so many frames; `is_more` when it ended for want of room, so that there may be more.
-    pub fn took(&mut self, frames: usize, is_more: bool) {
+    /// That gave so many frames with so many bytes; `is_more` when it ended for want of room, so that there may be more.
+    pub fn took(&mut self, frames: usize, bytes: usize, is_more: bool) {
         self.frames += frames;
+        self.bytes += bytes;
         self.has_many = false;
         let was_interrupted = self.take.sleeps() && frames == 0;
         if was_interrupted {
@@ -67,8 +71,8 @@ impl Pace {
             Take::One => Take::Rest,
             _ if is_more => Take::Rest,
             _ => {
-                let frames = std::mem::take(&mut self.frames);
-                self.has_many = frames >= MANY;
+                let (frames, bytes) = (std::mem::take(&mut self.frames), std::mem::take(&mut self.bytes));
+                self.has_many = frames >= MANY && bytes <= frames * SHORT;
                 if frames <= 1 { Take::One } else { Take::Some }
             }
         };
@@ -82,7 +86,7 @@ mod tests {
     fn takes(reads: &[(usize, bool)]) -> Vec<Take> {
         let mut pace = Pace::default();
         let next = |&(frames, is_more): &(usize, bool)| {
-            pace.took(frames, is_more);
+            pace.took(frames, frames * 60, is_more);
             pace.take()
         };
         reads.iter().map(next).collect()
@@ -111,10 +115,12 @@ mod tests {
         let mut pace = Pace::default();
         let rests =
             [(1, false), (MANY - 2, false), (MANY, false), (2, false), (32, true), (0, false), (1, false)].map(|(frames, is_more)| {
-                pace.took(frames, is_more);
+                pace.took(frames, frames * 60, is_more);
                 pace.rest().is_some()
             });
         assert_eq!(rests, [false, false, true, false, false, true, false]);
+        pace.took(MANY, MANY * 40_000, false);
+        assert_eq!(pace.rest(), None, "super-packets");
     }
 
     #[test]
