@@ -30,7 +30,7 @@ pub fn run(ends: &Ends) {
             calm.carried(count, frames.used());
         }
         pace.took(count, frames.used(), frames.is_full());
-        if let Some(moment) = pace.rest() {
+        if let Some(moment) = pace.pause() {
             thread::sleep(moment);
         }
     }

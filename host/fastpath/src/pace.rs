@@ -21,13 +21,13 @@ pub enum Take {
     /// Sleeps until there is a frame, and takes along what came with it.
     Some,
     /// Takes what is there, without sleeping.
-    Rest,
+    Ready,
 }
 
 impl Take {
     /// True when it sleeps while the queue is empty.
     pub fn sleeps(self) -> bool {
-        self != Take::Rest
+        self != Take::Ready
     }
 }
 
@@ -54,7 +54,7 @@ impl Pace {
     }
 
     /// How long to leave the queue alone before that.
-    pub fn rest(&self) -> Option<Duration> {
+    pub fn pause(&self) -> Option<Duration> {
         self.has_many.then_some(MOMENT)
     }
 
@@ -68,8 +68,8 @@ impl Pace {
             return;
         }
         self.take = match self.take {
-            Take::One => Take::Rest,
-            _ if is_more => Take::Rest,
+            Take::One => Take::Ready,
+            _ if is_more => Take::Ready,
             _ => {
                 let (frames, bytes) = (std::mem::take(&mut self.frames), std::mem::take(&mut self.bytes));
                 self.has_many = frames >= MANY && bytes <= frames * SHORT;
@@ -95,19 +95,19 @@ mod tests {
     #[test]
     fn a_lone_frame_is_sent_before_more_is_looked_for() {
         assert_eq!(Pace::default().take(), Take::One);
-        assert_eq!(takes(&[(1, false), (0, false), (1, false), (0, false)]), [Take::Rest, Take::One, Take::Rest, Take::One]);
+        assert_eq!(takes(&[(1, false), (0, false), (1, false), (0, false)]), [Take::Ready, Take::One, Take::Ready, Take::One]);
     }
 
     #[test]
     fn frames_that_come_together_are_taken_together_from_the_next_wake_up_on() {
-        assert_eq!(takes(&[(1, false), (3, false)]), [Take::Rest, Take::Some]);
+        assert_eq!(takes(&[(1, false), (3, false)]), [Take::Ready, Take::Some]);
         assert_eq!(takes(&[(1, false), (3, false), (5, false)])[2], Take::Some);
         assert_eq!(takes(&[(1, false), (3, false), (1, false)])[2], Take::One, "quiet again");
     }
 
     #[test]
     fn it_sleeps_only_when_the_queue_is_empty() {
-        assert_eq!(takes(&[(1, false), (32, true), (32, true), (0, false)]), [Take::Rest, Take::Rest, Take::Rest, Take::Some]);
+        assert_eq!(takes(&[(1, false), (32, true), (32, true), (0, false)]), [Take::Ready, Take::Ready, Take::Ready, Take::Some]);
     }
 
     #[test]
@@ -116,15 +116,15 @@ mod tests {
         let rests =
             [(1, false), (MANY - 2, false), (MANY, false), (2, false), (32, true), (0, false), (1, false)].map(|(frames, is_more)| {
                 pace.took(frames, frames * 60, is_more);
-                pace.rest().is_some()
+                pace.pause().is_some()
             });
         assert_eq!(rests, [false, false, true, false, false, true, false]);
         pace.took(MANY, MANY * 40_000, false);
-        assert_eq!(pace.rest(), None, "super-packets");
+        assert_eq!(pace.pause(), None, "super-packets");
     }
 
     #[test]
     fn an_interrupted_sleep_changes_nothing() {
-        assert_eq!(takes(&[(0, false), (1, false), (0, false)]), [Take::One, Take::Rest, Take::One]);
+        assert_eq!(takes(&[(0, false), (1, false), (0, false)]), [Take::One, Take::Ready, Take::One]);
     }
 }
