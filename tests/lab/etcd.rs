@@ -349,7 +349,17 @@ impl Etcd {
 
     /// What `etcdctl lease timetolive` tells behind a word.
     fn seconds(&self, key: &str, word: &str) -> Result<u32> {
-        let told = self.ctl(&["lease", "timetolive", &self.lease_of(key)?])?;
+        let mut lease = self.lease_of(key)?;
+        let told = loop {
+            match self.ctl(&["lease", "timetolive", &lease]) {
+                Ok(told) => break told,
+                // Renewed between the two questions, by another etcd lease.
+                Err(error) => {
+                    let now = self.lease_of(key)?;
+                    ensure!(std::mem::replace(&mut lease, now.clone()) != now, "{error:#}");
+                }
+            }
+        };
         let seconds = told.split(word).nth(1).and_then(|rest| rest.split('s').next());
         Ok(seconds.with_context(|| told.clone())?.parse()?)
     }
