@@ -356,7 +356,7 @@ impl Etcd {
                 // Renewed between the two questions, by another etcd lease.
                 Err(error) => {
                     let now = self.lease_of(key)?;
-                    ensure!(std::mem::replace(&mut lease, now.clone()) != now, "{error:#}");
+                    ensure!(std::mem::replace(&mut lease, now.clone()) != now, "{key} still has this lease: {error:#}");
                 }
             }
         };
