@@ -351,14 +351,13 @@ impl Etcd {
     fn seconds(&self, key: &str, word: &str) -> Result<u32> {
         let mut lease = self.lease_of(key)?;
         let told = loop {
-            match self.ctl(&["lease", "timetolive", &lease]) {
-                Ok(told) => break told,
-                // Renewed between the two questions, by another etcd lease.
-                Err(error) => {
-                    let now = self.lease_of(key)?;
-                    ensure!(std::mem::replace(&mut lease, now.clone()) != now, "{key} still has this lease: {error:#}");
-                }
+            let told = self.ctl(&["lease", "timetolive", &lease])?;
+            if !told.contains("already expired") {
+                break told;
             }
+            // Renewed between the two questions, by another etcd lease.
+            let now = self.lease_of(key)?;
+            ensure!(std::mem::replace(&mut lease, now.clone()) != now, "{key} still has an etcd lease that ended: {told}");
         };
         let seconds = told.split(word).nth(1).and_then(|rest| rest.split('s').next());
         Ok(seconds.with_context(|| told.clone())?.parse()?)
