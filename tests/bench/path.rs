@@ -46,7 +46,7 @@ impl Extent {
     fn wanted() -> Extent {
         let ms = Duration::from_millis;
         if crate::is_quick() {
-            Extent { rounds: 3, iperf: ms(1000), stream: ms(300), flood: ms(200), trips: 300 }
+            Extent { rounds: 3, iperf: ms(1000), stream: ms(300), flood: ms(200), trips: 1000 }
         } else {
             Extent { rounds: 7, iperf: ms(1000), stream: ms(500), flood: ms(500), trips: 2000 }
         }

@@ -24,6 +24,8 @@ pub struct Shared {
     pub valid_until: Arc<AtomicU64>,
     /// How they are ended.
     pub signal: Signal,
+    /// Cores are kept from falling asleep between lone packets that follow each other closely.
+    pub keeps_awake: bool,
 }
 
 /// What one pump works on.

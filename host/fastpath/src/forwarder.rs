@@ -32,6 +32,8 @@ pub struct Settings {
     pub queues: usize,
     /// The offloads to try.
     pub offloads: Offloads,
+    /// Cores are kept from falling asleep between lone packets that follow each other closely (see [`crate::awake`]).
+    pub keeps_awake: bool,
     /// The underlay is taken to answer EIO to every run (UDP_SEGMENT), which this machine's may never do: for tests.
     pub underlay_refuses_runs: bool,
     /// The kernel is taken to be older than 6.4, where TUN devices do not know RWF_NOWAIT: for tests.
@@ -40,7 +42,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { queues: 1, offloads: Offloads::ALL, underlay_refuses_runs: false, is_tun_old: false }
+        Settings { queues: 1, offloads: Offloads::ALL, keeps_awake: true, underlay_refuses_runs: false, is_tun_old: false }
     }
 }
 
@@ -173,6 +175,7 @@ impl Tunnels {
             table: Arc::clone(&tunnel.table),
             valid_until: Arc::clone(&self.valid_until),
             signal: Signal::new(Arc::clone(&self.changed)),
+            keeps_awake: self.settings.keeps_awake,
         }))
     }
 

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::thread;
 use std::time::Duration;
 
+use crate::awake::Awake;
 use crate::calm::Calm;
 use crate::clock;
 use crate::coalesce::{self, Coalescer, Group};
@@ -27,6 +28,7 @@ pub fn run(ends: &Ends) {
     let mut datagrams = Datagrams::default();
     let mut coalescer = Coalescer::new(ends.queue.joins());
     let mut calm = Calm::default();
+    let mut awake = Awake::new(ends.shared.keeps_awake);
     while !signal.is_ended() {
         match socket.receive(&mut datagrams) {
             Ok(()) => {
@@ -34,6 +36,7 @@ pub fn run(ends: &Ends) {
                     return signal.lose();
                 }
                 calm.carried(datagrams.count(), datagrams.used());
+                awake.carried(datagrams.count(), datagrams.used());
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // What the network says of datagrams that were sent, of which the kernel tells before it gives any that came.

@@ -17,6 +17,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod awake;
 pub mod calm;
 pub mod checksum;
 pub mod clock;

@@ -121,6 +121,14 @@ pub fn take_turns_of(length: Duration) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives the calling thread only what no other thread wants of its core, from now on (SCHED_IDLE, sched(7)).
+pub fn take_what_is_left() -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 is the calling thread; the kernel reads one sched_param through the pointer.
+    Errno::result(unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) })?;
+    Ok(())
+}
+
 fn request(name: &str, flags: i32) -> libc::ifreq {
     // SAFETY: an ifreq is plain data, for which all zeros is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
