@@ -1,7 +1,7 @@
 //! What carries packets from pod to pod, and how fast: twill's UDP path beside the kernel's VXLAN, plain routing and other programs, over two kinds of wire.
 //!
-//! All ways stand at the same time between the same two pods, and each round measures each of them once, so that what disturbs the machine disturbs all alike. What
-//! counts is the median of the rounds' ratios.
+//! All ways stand at the same time between the same two pods, and each round measures each of them once, part by part, so that what disturbs the machine disturbs
+//! all alike. What counts is the median of the rounds' ratios.
 
 mod cores;
 mod echo;
@@ -60,9 +60,11 @@ fn over(wire: Wire) -> Result<bool> {
     let mut figures = Figures::new(wire, extent.rounds);
     left_out.into_iter().for_each(|(name, why)| figures.leave_out(name, why));
     for round in 0..extent.rounds {
-        for at in 0..ways.len() {
-            // Another order each round, so that no way always follows the same one.
-            measure(&pair, &ways[(at + round) % ways.len()], extent, &mut figures)?;
+        for part in PARTS {
+            for at in 0..ways.len() {
+                // Another order each round, so that no way always follows the same one.
+                part(&pair, &ways[(at + round) % ways.len()], extent, &mut figures)?;
+            }
         }
     }
     print!("{figures}");
@@ -70,32 +72,63 @@ fn over(wire: Wire) -> Result<bool> {
     Ok(figures.all_met())
 }
 
-fn measure(pair: &Pair, way: &Way, extent: Extent, figures: &mut Figures) -> Result<()> {
-    let (from, to) = (pair.pods[0].net(), pair.pods[1].net());
+/// Measures something of a way, and notes it.
+type Part = fn(&Pair, &Way, Extent, &mut Figures) -> Result<()>;
+
+/// One after the other in each round, each for all ways, so that a few seconds lie between figures that are compared: a virtual machine's cores may be beside each
+/// other now and far apart in the next minute.
+const PARTS: [Part; 7] = [one_stream, four_streams, streams_of_threads, short_packets, long_packets, trips, memory];
+
+fn one_stream(pair: &Pair, way: &Way, extent: Extent, figures: &mut Figures) -> Result<()> {
+    let (from, to) = pair.pods_net();
     figures.note(Measure::Tcp1, way.name, stream::iperf(from, to, way.to, 1, extent.iperf)?);
+    Ok(())
+}
+
+fn four_streams(pair: &Pair, way: &Way, extent: Extent, figures: &mut Figures) -> Result<()> {
+    let (from, to) = pair.pods_net();
     figures.note(Measure::Tcp4, way.name, stream::iperf(from, to, way.to, 4, extent.iperf)?);
+    Ok(())
+}
+
+fn streams_of_threads(pair: &Pair, way: &Way, extent: Extent, figures: &mut Figures) -> Result<()> {
+    let (from, to) = pair.pods_net();
     figures.note(Measure::Threads4, way.name, stream::stream(from, to, way.to, 4, extent.stream)?.gbit_s);
     figures.note(Measure::Cpu, way.name, stream::stream(from, to, way.to, 1, extent.stream)?.cpu_s_gb);
-    let floods = [
-        (Measure::Plain64, 64, Senders::Plain),
-        (Measure::Singly64, 64, Senders::Singly(2)),
-        (Measure::Runs64, 64, Senders::Runs),
-        (Measure::Plain1400, 1400, Senders::Plain),
-        (Measure::Runs1400, 1400, Senders::Runs),
-    ];
-    for (measure, size, senders) in floods {
-        let flooded = flood::flood(from, to, way.to, size, senders, extent.flood)?;
-        figures.note(measure, way.name, flooded.kpps);
-        if measure == Measure::Plain64 {
-            figures.note(Measure::Overtaken, way.name, flooded.overtaken);
-        }
-    }
+    Ok(())
+}
+
+fn short_packets(pair: &Pair, way: &Way, extent: Extent, figures: &mut Figures) -> Result<()> {
+    let (from, to) = pair.pods_net();
+    let flood = |senders| flood::flood(from, to, way.to, 64, senders, extent.flood);
+    let plain = flood(Senders::Plain)?;
+    figures.note(Measure::Plain64, way.name, plain.kpps);
+    figures.note(Measure::Overtaken, way.name, plain.overtaken);
+    figures.note(Measure::Singly64, way.name, flood(Senders::Singly(2))?.kpps);
+    figures.note(Measure::Runs64, way.name, flood(Senders::Runs)?.kpps);
+    Ok(())
+}
+
+fn long_packets(pair: &Pair, way: &Way, extent: Extent, figures: &mut Figures) -> Result<()> {
+    let (from, to) = pair.pods_net();
+    let flood = |senders| flood::flood(from, to, way.to, 1400, senders, extent.flood);
+    figures.note(Measure::Plain1400, way.name, flood(Senders::Plain)?.kpps);
+    figures.note(Measure::Runs1400, way.name, flood(Senders::Runs)?.kpps);
+    Ok(())
+}
+
+fn trips(pair: &Pair, way: &Way, extent: Extent, figures: &mut Figures) -> Result<()> {
+    let (from, to) = pair.pods_net();
     figures.note(Measure::TripTogether, way.name, echo::echo(from, to, way.to, extent.trips, None)?.p50_us);
     if let Some(apart) = Apart::new(pair, way.processes(pair)?)? {
         let trips = echo::echo(from, to, way.to, extent.trips, Some(apart.halves))?;
         figures.note(Measure::Trip50, way.name, trips.p50_us);
         figures.note(Measure::Trip99, way.name, trips.p99_us);
     }
+    Ok(())
+}
+
+fn memory(pair: &Pair, way: &Way, _: Extent, figures: &mut Figures) -> Result<()> {
     if let Some(memory) = way.memory_mb(pair)? {
         figures.note(Measure::Memory, way.name, memory);
     }

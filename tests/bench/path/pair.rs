@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 use lab::cluster::{READY, address};
+use lab::netns::NetNs;
 use lab::process::run;
 use lab::{Lab, Launch, Node, Pod};
 
@@ -46,6 +47,11 @@ impl Pair {
         let pods = [pod(&nodes[0])?, pod(&nodes[1])?];
         pods[0].reaches(&pods[1], READY)?;
         Ok(Pair { nodes, pods, _lab: lab })
+    }
+
+    /// The networks of the pod that sends and of the one that receives.
+    pub fn pods_net(&self) -> (&NetNs, &NetNs) {
+        (self.pods[0].net(), self.pods[1].net())
     }
 
     /// Gives both pods an address in a subnet for the way of that number, whose packets may have so many bytes. Gives the second pod's.
