@@ -13,7 +13,7 @@ mod ways;
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use lab::artifacts;
 
 use crate::path::cores::Apart;
@@ -54,6 +54,7 @@ impl Extent {
 }
 
 fn over(wire: Wire) -> Result<bool> {
+    ensure!(ways::is_installed("iperf3"), "iperf3 is not installed, by which bars are judged (tests/setup.sh bench installs it)");
     let extent = Extent::wanted();
     let pair = Pair::new(wire)?;
     let (ways, left_out) = ways::set_up(&pair)?;

@@ -43,7 +43,7 @@ fn text(all: &[Figures], machine: &str) -> String {
     let mut text = String::from(
         "# Speed\n\n\
          Written by `make bench`; change it there (tests/bench). Two nodes and a pod on each are namespaces of one machine, joined by a wire, and all ways stand between the\n\
-         same two pods at the same time. Each round measures each way once, and what is judged is the median of the rounds' ratios: absolute figures move from hour to\n\
+         same two pods at the same time. Each round measures each way once, part by part, and what is judged is the median of the rounds' ratios: absolute figures move from hour to\n\
          hour and from machine to machine, ratios less so. Sender, both nodes and receiver share the cores, so a way that costs less processor time is a faster one here.\n\
          What limits twill and why stands in [fast-path.md](fast-path.md).\n\n",
     );

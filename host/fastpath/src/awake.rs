@@ -1,20 +1,22 @@
-//! Keeps the core of a pump from falling asleep while lone packets follow each other closely, as questions and answers do.
+//! Keeps a core from falling asleep while lone packets follow each other closely, as questions and answers do.
 //!
 //! A core with nothing to do is halted, and the interrupt of the next packet has to wake it first, on either side of every round trip: some microseconds on bare
 //! metal, 10 to 20 in a virtual machine. Hypervisors and their guests therefore look around for a moment before they halt
-//! (Documentation/virt/guest-halt-polling.rst). This does so for the pump of the way in, with a thread beside it that spins in the class that gets only what
-//! nobody else wants (SCHED_IDLE): whoever wakes takes the core from it at once, and the scheduler counts that core as a free one. It begins when it is worth
-//! while, and rests as soon as no packet comes.
+//! (Documentation/virt/guest-halt-polling.rst). Here a thread of the node does so on the core of the pump that receives: it spins there in the class that takes
+//! nothing from others of its control group (SCHED_IDLE), and leaves the core, for up to a second, when it finds that others, of whatever group, have work for it:
+//! between groups that class means nothing, and each gets its share. It begins when packets make it worth while, and rests as soon as none comes.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::pace::SHORT;
+use crate::calm::is_lone;
 use crate::syscall;
 
 /// Packets that come within so much of each other follow closely: some round trips between two pods.
@@ -23,100 +25,114 @@ const CLOSELY: Duration = Duration::from_micros(200);
 const MANY: u32 = 64;
 /// Between two looks at the clock: turns of some 10 ns each.
 const TURNS: usize = 16;
+/// Between two looks at the clock no more than that goes by unless somebody else has the core.
+const LOOK: Duration = Duration::from_micros(5);
+/// Of such a while at least a seventh is left to it: lone packets need a core for half of the time, as they are elsewhere for the other half.
+const WHILE: Duration = Duration::from_millis(100);
+/// How long the core is left to them: twice as long each time they come back soon.
+const AWAY: Range<Duration> = Duration::from_millis(10)..Duration::from_secs(1);
+/// A core that nobody else wanted for so long is a free one after all.
+const FREE: Duration = Duration::from_millis(150);
+/// The calling thread.
+const THIS_THREAD: Pid = Pid::from_raw(0);
 
-/// What the pump saw last, and the thread that keeps its core awake, once there was cause for one.
-#[derive(Debug)]
-pub struct Awake {
-    row: Row,
-    start: Instant,
-    keeper: Option<Keeper>,
-    /// It may begin.
-    is_wanted: bool,
+/// True where this process has several cores and no limit of processor time, which would count the keeper's: std counts fewer cores then (cgroups) than it may use.
+pub fn has_cores_to_spare() -> bool {
+    let counted = thread::available_parallelism().map_or(1, |count| count.get());
+    let set = sched_getaffinity(THIS_THREAD).unwrap_or_default();
+    are_to_spare(counted, (0..CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or(false)).count())
 }
 
-impl Awake {
-    /// Nothing seen yet. Where it is not wanted nothing comes of it either.
-    pub fn new(is_wanted: bool) -> Self {
-        Awake { row: Row::default(), start: Instant::now(), keeper: None, is_wanted }
-    }
-
-    /// Notes a batch of so many packets with so many bytes in all, which the calling thread has just carried.
-    pub fn carried(&mut self, packets: usize, bytes: usize) {
-        if !self.is_wanted {
-            return;
-        }
-        if packets != 1 || bytes > SHORT {
-            return self.row.end();
-        }
-        let now = self.start.elapsed();
-        if self.row.is_long_with(now) {
-            self.keeper.get_or_insert_with(|| Keeper::start(self.start)).tell(now);
-        }
-    }
+fn are_to_spare(counted: usize, usable: usize) -> bool {
+    counted > 1 && counted == usable
 }
 
-/// How many lone packets followed each other closely.
+/// What a pump that receives saw last.
 #[derive(Debug, Default)]
-struct Row {
+pub struct Row {
     last: Duration,
     len: u32,
+    streams: u32,
 }
 
 impl Row {
+    /// Notes a batch of so many packets with so many bytes in all, which the calling thread has just carried; the keeper is told when they make it worth while.
+    pub fn carried(&mut self, packets: usize, bytes: usize, keeper: &Keeper) {
+        let told = &keeper.told;
+        // Lone packets on the way in may be a stream's acknowledgments.
+        let streams = told.streams.load(Relaxed);
+        let is_quiet = std::mem::replace(&mut self.streams, streams) == streams;
+        if !is_quiet || !is_lone(packets, bytes) {
+            self.len = 0;
+            return;
+        }
+        let now = told.start.elapsed();
+        if self.is_long_with(now) {
+            keeper.tell(now, sched_getcpu());
+        }
+    }
+
     /// Adds a packet. One that is late halves the row only, since now and then something else takes the core.
     fn is_long_with(&mut self, now: Duration) -> bool {
         let is_close = now - std::mem::replace(&mut self.last, now) < CLOSELY;
         self.len = if is_close { (self.len + 1).min(MANY) } else { self.len / 2 };
         self.len == MANY
     }
-
-    fn end(&mut self) {
-        self.len = 0;
-    }
 }
 
-/// The thread that spins. It ends with this.
+/// The thread that spins, one a node. It ends after this was dropped.
 #[derive(Debug)]
-struct Keeper {
+pub struct Keeper {
     told: Arc<Told>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
-/// What it is told, and whether it listens.
+/// What the thread is told, and whether it listens. Nothing hangs on any of it being seen at once.
 #[derive(Debug)]
 struct Told {
     start: Instant,
     /// When the last packet came, in nanoseconds since the start.
     last: AtomicU64,
-    /// Where the pump was then.
+    /// Where its pump was then.
     core: AtomicUsize,
+    /// Counts batches of streams.
+    streams: AtomicU32,
     is_resting: AtomicBool,
+    /// It rests until then at least, in nanoseconds since the start.
+    away_until: AtomicU64,
     is_ended: AtomicBool,
 }
 
 impl Keeper {
-    /// Starts it, or nothing where there are too many threads: then cores sleep as ever.
-    fn start(start: Instant) -> Keeper {
-        let told = Told { start, last: 0.into(), core: 0.into(), is_resting: true.into(), is_ended: false.into() };
-        let told = Arc::new(told);
+    /// Starts it, to rest at first. Where the system has no thread for it, or will not let it give way to all others, cores sleep as ever.
+    pub fn start() -> Keeper {
+        let told = Arc::new(Told::new());
         let body = Arc::clone(&told);
-        let thread = thread::Builder::new().name("awake".into()).spawn(move || body.keep_awake());
-        Keeper { told, thread: thread.ok() }
+        // It is not waited for in the end: on a busy core it may be long until it sees that, and it holds nothing but what it is told.
+        let started = thread::Builder::new().name("keep awake".into()).spawn(move || body.keep_awake());
+        Keeper { told, thread: started.ok().map(|handle| handle.thread().clone()) }
     }
 
-    /// Another packet came at that moment, on the core of the calling thread.
-    fn tell(&self, now: Duration) {
-        self.told.last.store(now.as_nanos() as u64, Relaxed);
-        self.told.core.store(sched_getcpu().unwrap_or(0), Relaxed);
-        if self.told.is_resting.load(Relaxed) && self.told.is_resting.swap(false, Relaxed) {
+    /// A batch with a super-packet went out: no time to keep cores from what else they would take over.
+    pub fn note_stream(&self) {
+        self.told.streams.fetch_add(1, Relaxed);
+    }
+
+    /// Another packet came at that moment, to a pump on that core. While the packets of one pump keep it busy those of others are none of its business.
+    fn tell(&self, now: Duration, core: Result<usize, Errno>) {
+        let (told, Ok(core)) = (&self.told, core) else { return };
+        if told.is_fresh(now) && told.core.load(Relaxed) != core || now < nanos(&told.away_until) {
+            return;
+        }
+        told.core.store(core, Relaxed);
+        told.last.store(now.as_nanos() as u64, Relaxed);
+        if told.is_resting.load(Relaxed) && told.is_resting.swap(false, Relaxed) {
             self.wake();
         }
     }
 
     fn wake(&self) {
-        if let Some(thread) = &self.thread {
-            thread.thread().unpark();
-        }
+        self.thread.as_ref().into_iter().for_each(Thread::unpark);
     }
 }
 
@@ -124,44 +140,102 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         self.told.is_ended.store(true, Relaxed);
         self.wake();
-        // It cannot panic, and looks at that in each of its turns.
-        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
 impl Told {
+    fn new() -> Told {
+        Told {
+            start: Instant::now(),
+            last: 0.into(),
+            core: 0.into(),
+            streams: 0.into(),
+            is_resting: true.into(),
+            away_until: 0.into(),
+            is_ended: false.into(),
+        }
+    }
+
+    fn is_fresh(&self, now: Duration) -> bool {
+        now.saturating_sub(nanos(&self.last)) < CLOSELY
+    }
+
     fn keep_awake(&self) {
         // At any other priority it would take time from those who work.
         if syscall::take_what_is_left().is_err() {
             return;
         }
-        let mut core = None;
+        let (mut away, mut left) = (AWAY.start, Left::default());
         while !self.is_ended.load(Relaxed) {
-            if self.is_quiet() {
-                self.is_resting.store(true, Relaxed);
-                while self.is_resting.load(Relaxed) && !self.is_ended.load(Relaxed) {
-                    thread::park();
-                }
+            if self.is_resting.load(Relaxed) {
+                thread::park();
+                continue;
             }
-            let wanted = self.core.load(Relaxed);
-            if core.replace(wanted) != Some(wanted) {
-                go_to(wanted);
+            let begun = self.start.elapsed();
+            if let Some(wanted) = self.spin(&mut left) {
+                self.away_until.store((wanted + away).as_nanos() as u64, Relaxed);
+                away = next_away(away, wanted - begun);
             }
-            (0..TURNS).for_each(|_| std::hint::spin_loop());
+            self.is_resting.store(true, Relaxed);
         }
     }
 
-    fn is_quiet(&self) -> bool {
-        let last = Duration::from_nanos(self.last.load(Relaxed));
-        self.start.elapsed().saturating_sub(last) > CLOSELY
+    /// Until no packet comes, or others have work for the core; tells when that was found.
+    fn spin(&self, left: &mut Left) -> Option<Duration> {
+        let core = self.core.load(Relaxed);
+        let is_there = go_to(core).is_ok();
+        let mut looked = self.start.elapsed();
+        while is_there && self.core.load(Relaxed) == core && !self.is_ended.load(Relaxed) {
+            (0..TURNS).for_each(|_| std::hint::spin_loop());
+            let now = self.start.elapsed();
+            if left.is_little(now, now - std::mem::replace(&mut looked, now)) {
+                return Some(now);
+            }
+            if !self.is_fresh(now) {
+                return None;
+            }
+        }
+        None
     }
 }
 
-/// Where the thread may not go there it stays where it is.
-fn go_to(core: usize) {
-    const THIS_THREAD: Pid = Pid::from_raw(0);
+/// How much of the core was left to it lately.
+#[derive(Debug, Default)]
+struct Left {
+    since: Duration,
+    own: Duration,
+}
+
+impl Left {
+    /// Notes that from one look at the clock to the next so much time went by. True when others had nearly all of a while.
+    fn is_little(&mut self, now: Duration, gap: Duration) -> bool {
+        if gap < LOOK {
+            self.own += gap;
+        }
+        let time = now.saturating_sub(self.since);
+        if time < WHILE {
+            return false;
+        }
+        // Of a longer time it has not spun for all, since no packets came.
+        let is_little = time < WHILE * 2 && self.own < WHILE / 7;
+        *self = Left { since: now, own: Duration::ZERO };
+        is_little
+    }
+}
+
+/// How long to stay away next time, after having stayed away so long and then had the core for `had`.
+fn next_away(away: Duration, had: Duration) -> Duration {
+    if had > FREE { AWAY.start } else { (away * 2).min(AWAY.end) }
+}
+
+fn nanos(since_start: &AtomicU64) -> Duration {
+    Duration::from_nanos(since_start.load(Relaxed))
+}
+
+fn go_to(core: usize) -> Result<(), Errno> {
     let mut cores = CpuSet::new();
-    let _ = cores.set(core).and_then(|()| sched_setaffinity(THIS_THREAD, &cores));
+    cores.set(core)?;
+    sched_setaffinity(THIS_THREAD, &cores)
 }
 
 #[cfg(test)]
@@ -173,6 +247,18 @@ mod tests {
         (1..=packets).find(|_| row.is_long_with(row.last + gap))
     }
 
+    fn without_thread() -> Keeper {
+        Keeper { told: Arc::new(Told::new()), thread: None }
+    }
+
+    fn until(what: &str, is: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !is() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{what}");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     #[test]
     fn only_packets_that_follow_closely_are_worth_it() {
         assert_eq!(long_after(&mut Row::default(), 10_000, CLOSELY), None);
@@ -180,36 +266,89 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_late_does_not_end_a_row_and_a_batch_does() {
+    fn one_that_is_late_halves_a_row() {
         let mut row = Row::default();
         long_after(&mut row, MANY, CLOSELY / 2);
         assert!(!row.is_long_with(row.last + CLOSELY));
         assert_eq!(long_after(&mut row, MANY, CLOSELY / 2), Some(MANY / 2));
-        row.end();
-        assert_eq!(long_after(&mut row, 10_000, CLOSELY / 2), Some(MANY));
     }
 
     #[test]
-    fn it_begins_with_packets_and_rests_without_them() {
-        let mut awake = Awake::new(true);
-        let begun = Instant::now();
-        // A test machine may be slow at times, so that rows are halved; in the end there is one that is long.
-        while awake.keeper.is_none() && begun.elapsed() < Duration::from_secs(20) {
-            awake.carried(1, 60);
+    fn batches_long_packets_and_streams_end_a_row() {
+        let keeper = without_thread();
+        let ends: [fn(&mut Row, &Keeper); 3] = [
+            |row, keeper| row.carried(2, 120, keeper),
+            |row, keeper| row.carried(1, 60_000, keeper),
+            |row, keeper| {
+                keeper.note_stream();
+                row.carried(1, 60, keeper);
+            },
+        ];
+        for end in ends {
+            let mut row = Row { last: keeper.told.start.elapsed(), len: MANY - 1, streams: keeper.told.streams.load(Relaxed) };
+            end(&mut row, &keeper);
+            assert_eq!(row.len, 0);
         }
-        let told = Arc::clone(&awake.keeper.as_ref().expect("closely enough").told);
-        while !told.is_resting.load(Relaxed) && begun.elapsed() < Duration::from_secs(40) {
-            thread::yield_now();
-        }
-        assert!(told.is_resting.load(Relaxed), "no packet comes any more");
-        drop(awake);
-        assert_eq!(Arc::strong_count(&told), 1, "its thread has ended");
     }
 
     #[test]
-    fn where_it_is_not_wanted_nothing_spins() {
-        let mut awake = Awake::new(false);
-        (0..10 * MANY).for_each(|_| awake.carried(1, 60));
-        assert!(awake.keeper.is_none());
+    fn it_goes_where_packets_come_and_rests_without_them() {
+        let keeper = Keeper::start();
+        let core = sched_getcpu().expect("a core");
+        keeper.tell(keeper.told.start.elapsed(), Ok(core));
+        until("no packet comes any more", || keeper.told.is_resting.load(Relaxed));
+        let told = Arc::clone(&keeper.told);
+        drop(keeper);
+        until("its thread ends", || Arc::strong_count(&told) == 1);
+    }
+
+    #[test]
+    fn it_stays_with_one_pump_and_away_from_who_works() {
+        let keeper = without_thread();
+        let second = Duration::from_secs(1);
+        keeper.tell(second, Ok(0));
+        keeper.tell(second + CLOSELY / 2, Ok(1));
+        assert_eq!(keeper.told.core.load(Relaxed), 0, "another pump");
+        keeper.tell(second + CLOSELY * 2, Ok(1));
+        assert_eq!(keeper.told.core.load(Relaxed), 1, "the first has no packets any more");
+        keeper.told.away_until.store((second * 3).as_nanos() as u64, Relaxed);
+        keeper.tell(second * 2, Ok(0));
+        assert_eq!(nanos(&keeper.told.last), second + CLOSELY * 2, "somebody works there");
+    }
+
+    #[test]
+    fn a_core_of_which_little_is_left_is_others() {
+        let look = |left: &mut Left, now: &mut Duration, gap: Duration| {
+            *now += gap;
+            left.is_little(*now, gap)
+        };
+        // Of every 70 µs lone packets leave 35, and with one who computes beside them 4.
+        for (own, is_little) in [(17, false), (2, true)] {
+            let (mut left, mut now) = (Left::default(), Duration::ZERO);
+            let mut trip = || {
+                let spun: Vec<bool> = (0..own).map(|_| look(&mut left, &mut now, Duration::from_micros(2))).collect();
+                spun.contains(&true) | look(&mut left, &mut now, Duration::from_micros(70 - 2 * own))
+            };
+            assert_eq!((0..10_000).any(|_| trip()), is_little, "{own}");
+        }
+        let mut left = Left::default();
+        assert!(!left.is_little(WHILE * 50, WHILE * 50), "no packets for long");
+    }
+
+    #[test]
+    fn it_stays_away_the_longer_the_more_is_done() {
+        let next = |away: &Duration| Some(next_away(*away, Duration::ZERO));
+        let times: Vec<Duration> = std::iter::successors(Some(AWAY.start), next).take(9).collect();
+        assert_eq!(times[..3], [10, 20, 40].map(Duration::from_millis));
+        assert_eq!(times[8], AWAY.end);
+        assert_eq!(next_away(AWAY.end, FREE * 2), AWAY.start, "a core with little to do");
+    }
+
+    #[test]
+    fn cores_are_to_spare_where_there_are_some_and_no_limit() {
+        assert!(are_to_spare(2, 2));
+        assert!(!are_to_spare(1, 1), "one core");
+        assert!(!are_to_spare(1, 8), "a limit below one core");
+        assert!(!are_to_spare(3, 8), "a limit of three and a half");
     }
 }

@@ -11,6 +11,11 @@ const IN_A_ROW: u32 = 256;
 /// A pump is done with a packet within so much, and should not wait for a pod that computes; the shortest that the scheduler knows.
 const TURN: Duration = Duration::from_micros(100);
 
+/// True for a batch of one packet that is no super-packet, by the number of packets and their bytes.
+pub fn is_lone(packets: usize, bytes: usize) -> bool {
+    packets == 1 && bytes <= SHORT
+}
+
 /// What a pump saw last.
 #[derive(Debug, Default)]
 pub struct Calm {
@@ -21,7 +26,7 @@ impl Calm {
     /// Notes a batch of so many packets, and super-packets, with so many bytes in all. Tells what it is from now on when that changes.
     fn note(&mut self, packets: usize, bytes: usize) -> Option<bool> {
         let was_calm = self.in_a_row >= IN_A_ROW;
-        self.in_a_row = if packets == 1 && bytes <= SHORT { (self.in_a_row + 1).min(IN_A_ROW) } else { 0 };
+        self.in_a_row = if is_lone(packets, bytes) { (self.in_a_row + 1).min(IN_A_ROW) } else { 0 };
         let is_calm = self.in_a_row >= IN_A_ROW;
         (is_calm != was_calm).then_some(is_calm)
     }

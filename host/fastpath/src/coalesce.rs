@@ -72,12 +72,14 @@ pub struct Coalescer {
     /// The latest group of each flow that was seen last, by a hash of the flow.
     open: [Option<(u64, u32)>; FLOWS],
     turn: usize,
+    /// The slot of the last packet whose flow could be told.
+    latest: usize,
 }
 
 impl Coalescer {
     /// An empty one.
     pub fn new(joins: Joins) -> Self {
-        Coalescer { joins, members: Vec::new(), groups: Vec::new(), open: [None; FLOWS], turn: 0 }
+        Coalescer { joins, members: Vec::new(), groups: Vec::new(), open: [None; FLOWS], turn: 0, latest: 0 }
     }
 
     /// Forgets all packets.
@@ -115,16 +117,18 @@ impl Coalescer {
                 return;
             }
         };
-        let hash = shape.flow_hash(packet);
-        match self.find(buffer, packet, &shape, hash) {
-            Some(slot) => {
-                let latest = self.open[slot].map_or(0, |(_, group)| group);
-                if !self.join(buffer, latest, place, origin, &shape) {
+        match self.find(buffer, packet, &shape) {
+            Ok(slot) => {
+                self.latest = slot;
+                if let Some((hash, group)) = self.open[slot]
+                    && !self.join(buffer, group, place, origin, &shape)
+                {
                     self.open[slot] = Some((hash, self.begin(place, origin, Some(shape))));
                 }
             }
-            None => {
+            Err(hash) => {
                 self.open[self.turn] = Some((hash, self.begin(place, origin, Some(shape))));
+                self.latest = self.turn;
                 self.turn = (self.turn + 1) % FLOWS;
             }
         }
@@ -137,13 +141,17 @@ impl Coalescer {
         }
     }
 
-    /// The slot of the packet's flow, if it is among those seen last.
-    fn find(&self, buffer: &[u8], packet: &[u8], shape: &Shape, hash: u64) -> Option<usize> {
+    /// The slot of the packet's flow, which mostly is that of the packet before; or the flow's hash, when it is not among those seen last.
+    fn find(&self, buffer: &[u8], packet: &[u8], shape: &Shape) -> Result<usize, u64> {
         let is_flow = |group: u32| {
             let group = &self.groups[group as usize];
             group.shape.is_some_and(|other| other.is_same_flow(group.first.of(buffer), shape, packet))
         };
-        self.open.iter().position(|open| open.is_some_and(|(other, group)| other == hash && is_flow(group)))
+        if self.open[self.latest].is_some_and(|(_, group)| is_flow(group)) {
+            return Ok(self.latest);
+        }
+        let hash = shape.flow_hash(packet);
+        self.open.iter().position(|open| open.is_some_and(|(other, group)| other == hash && is_flow(group))).ok_or(hash)
     }
 
     fn begin(&mut self, place: Place, origin: u32, shape: Option<Shape>) -> u32 {

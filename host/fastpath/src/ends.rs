@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 
+use crate::awake::Keeper;
 use crate::counters::Tally;
 use crate::drops::DropReason;
 use crate::mmsg::BATCH;
@@ -24,8 +25,8 @@ pub struct Shared {
     pub valid_until: Arc<AtomicU64>,
     /// How they are ended.
     pub signal: Signal,
-    /// Cores are kept from falling asleep between lone packets that follow each other closely.
-    pub keeps_awake: bool,
+    /// Keeps a core awake while lone packets follow each other closely, where that is wanted.
+    pub keeper: Option<Arc<Keeper>>,
 }
 
 /// What one pump works on.

@@ -14,6 +14,7 @@ use twill_model::item::{Link, LinkKind, LinkName};
 use twill_model::status::{PeerTraffic, Traffic, TunnelStatus};
 use twill_reconcile::ports::{Forwarder, Forwarding, Refused};
 
+use crate::awake::Keeper;
 use crate::counters::{Crossed, Lane, Tally};
 use crate::drops::{DropReason, Offender};
 use crate::ends::{Ends, Shared};
@@ -58,6 +59,7 @@ pub struct Tunnels {
     tunnels: Mutex<BTreeMap<LinkName, Tunnel>>,
     valid_until: Arc<AtomicU64>,
     changed: Arc<Notify>,
+    keeper: Option<Arc<Keeper>>,
 }
 
 /// One tunnel. Table, peers and counters outlive its device.
@@ -86,7 +88,13 @@ impl Tunnels {
     /// No tunnels yet, and no limit of time to sending.
     pub fn new(settings: Settings) -> Self {
         let settings = Settings { queues: settings.queues.max(1), ..settings };
-        Tunnels { settings, tunnels: Mutex::default(), valid_until: Arc::new(AtomicU64::new(u64::MAX)), changed: Arc::default() }
+        Tunnels {
+            settings,
+            tunnels: Mutex::default(),
+            valid_until: Arc::new(AtomicU64::new(u64::MAX)),
+            changed: Arc::default(),
+            keeper: settings.keeps_awake.then(|| Arc::new(Keeper::start())),
+        }
     }
 
     /// Waits until a tunnel is lost, such as when its device was deleted: `holds` is then false for it. A loss that came before the call is
@@ -175,7 +183,7 @@ impl Tunnels {
             table: Arc::clone(&tunnel.table),
             valid_until: Arc::clone(&self.valid_until),
             signal: Signal::new(Arc::clone(&self.changed)),
-            keeps_awake: self.settings.keeps_awake,
+            keeper: self.keeper.clone(),
         }))
     }
 

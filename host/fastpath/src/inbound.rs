@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::thread;
 use std::time::Duration;
 
-use crate::awake::Awake;
+use crate::awake::Row;
 use crate::calm::Calm;
 use crate::clock;
 use crate::coalesce::{self, Coalescer, Group};
@@ -18,17 +18,18 @@ use crate::table::Table;
 use crate::tun;
 use crate::verdict::{admit, of_stranger};
 
-/// After an error of the socket that says nothing.
+/// After a second error of the socket in a row that says nothing.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Carries packets until the tunnel ends.
+/// Carries packets until the tunnel ends or its device is deleted.
 pub fn run(ends: &Ends) {
     let signal = &ends.shared.signal;
     let Some(socket) = ends.sockets.first() else { return };
     let mut datagrams = Datagrams::default();
     let mut coalescer = Coalescer::new(ends.queue.joins());
     let mut calm = Calm::default();
-    let mut awake = Awake::new(ends.shared.keeps_awake);
+    let mut row = Row::default();
+    let mut failed_in_silence = false;
     while !signal.is_ended() {
         match socket.receive(&mut datagrams) {
             Ok(()) => {
@@ -36,12 +37,17 @@ pub fn run(ends: &Ends) {
                     return signal.lose();
                 }
                 calm.carried(datagrams.count(), datagrams.used());
-                awake.carried(datagrams.count(), datagrams.used());
+                if let Some(keeper) = &ends.shared.keeper {
+                    row.carried(datagrams.count(), datagrams.used(), keeper);
+                }
+                failed_in_silence = false;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // What the network says of datagrams that were sent, of which the kernel tells before it gives any that came.
             Err(_) => {
-                if !ends.read_reports(&ends.shared.table.load(), clock::boot_ms()) {
+                // Once may be the pump out's doing, which reads those reports as well.
+                let is_silent = !ends.read_reports(&ends.shared.table.load(), clock::boot_ms());
+                if std::mem::replace(&mut failed_in_silence, is_silent) && is_silent {
                     thread::sleep(PAUSE);
                 }
             }

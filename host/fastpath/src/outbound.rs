@@ -9,7 +9,7 @@ use crate::calm::Calm;
 use crate::ends::Ends;
 use crate::frames::Frames;
 use crate::outbox::Outbox;
-use crate::pace::Pace;
+use crate::pace::{Pace, SHORT};
 use crate::turn::Turn;
 
 /// Carries packets until the tunnel ends or its device is deleted.
@@ -28,6 +28,9 @@ pub fn run(ends: &Ends) {
             ends.tally.crossings.add_batch();
             outbox.forward(&Turn::new(ends, &table), &mut frames, count);
             calm.carried(count, frames.used());
+            if let Some(keeper) = ends.shared.keeper.as_ref().filter(|_| frames.used() > count * SHORT) {
+                keeper.note_stream();
+            }
         }
         pace.took(count, frames.used(), frames.is_full());
         if let Some(moment) = pace.pause() {

@@ -57,9 +57,9 @@ impl Default for Datagrams {
 }
 
 impl Datagrams {
-    /// How many came, merged ones as one.
+    /// How many datagrams came.
     pub fn count(&self) -> usize {
-        self.count
+        self.received[..self.count].iter().map(|received| received.size.map_or(1, |size| received.len.div_ceil(size).max(1))).sum()
     }
 
     /// How many bytes they have.

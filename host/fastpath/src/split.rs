@@ -7,13 +7,14 @@
 use std::ops::Range;
 
 use crate::checksum;
-use crate::header::{IPV4_HEADER, IPV6_HEADER, seal_ipv4};
+use crate::header::{IPV4_HEADER, IPV6_HEADER};
 use crate::transport::{Protocol, for_header, put, word};
 use crate::vnet::{Gso, VnetHeader};
 
-const FIN: u8 = 0x01;
-const PSH: u8 = 0x08;
-const CWR: u8 = 0x80;
+/// Flags in the word of the TCP header that also has its length.
+const FIN: u16 = 0x01;
+const PSH: u16 = 0x08;
+const CWR: u16 = 0x80;
 
 /// A super-packet whose header fits its content.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +27,35 @@ pub struct SuperPacket<'a> {
     data: usize,
     /// Data bytes of each segment but the last.
     size: usize,
+    shared: Shared,
+}
+
+/// Sums over the words that the headers of all segments have in common: a segment adds those of its own, so that what was just written need not be read again.
+#[derive(Debug, Clone, Copy)]
+struct Shared {
+    /// Of the IPv4 header: all but length, identification and checksum. Zero for IPv6, which has none.
+    ip: u32,
+    /// Of the transport and pseudo header: all but length, sequence number, and the word with the flags.
+    transport: u32,
+}
+
+impl Shared {
+    fn of(packet: &[u8], protocol: Protocol, start: usize, data: usize) -> Self {
+        let (ip, transport) = packet[..data].split_at(start);
+        let ip = if packet[0] >> 4 == 4 { sum_without(ip, &[2, 4, 10]) } else { 0 };
+        let own: &[usize] = match protocol {
+            Protocol::Tcp => &[4, 6, 12],
+            Protocol::Udp => &[4],
+        };
+        // The checksum's place holds the sum over the pseudo header of the whole, of which only the length differs.
+        let whole = (packet.len() - start) as u16;
+        Shared { ip, transport: checksum::add_word(sum_without(transport, own), !whole) }
+    }
+}
+
+/// The sum over a header without the words at those places (RFC 1624: the complement takes a word away).
+fn sum_without(header: &[u8], places: &[usize]) -> u32 {
+    places.iter().fold(checksum::add(0, header), |sum, &place| checksum::add_word(sum, !word(header, place)))
 }
 
 impl<'a> SuperPacket<'a> {
@@ -47,7 +77,8 @@ impl<'a> SuperPacket<'a> {
             && header.needs_checksum()
             && usize::from(header.checksum_offset) == protocol.checksum_offset();
         let data = start + protocol.header_len(packet, start)?;
-        (fits && size > 0 && data < packet.len()).then_some(SuperPacket { packet, protocol, start, data, size })
+        let makes_sense = fits && size > 0 && data < packet.len();
+        makes_sense.then(|| SuperPacket { packet, protocol, start, data, size, shared: Shared::of(packet, protocol, start, data) })
     }
 
     /// Number of segments; at least one.
@@ -67,47 +98,52 @@ impl<'a> SuperPacket<'a> {
         let at = heads.len();
         heads.extend_from_slice(&self.packet[..self.data]);
         let head = &mut heads[at..];
-        self.number_ip(head, number, data.len());
-        match self.protocol {
-            Protocol::Tcp => self.number_tcp(head, number, &data),
-            Protocol::Udp => put(head, self.start + 4, (head.len() - self.start + data.len()) as u16),
-        }
-        self.seal(head, &self.packet[data.clone()]);
+        self.finish_ip(head, number, data.len());
+        self.finish_transport(head, &data);
         data
     }
 
-    fn number_ip(&self, head: &mut [u8], number: usize, data_len: usize) {
+    fn finish_ip(&self, head: &mut [u8], number: usize, data_len: usize) {
         let total = head.len() + data_len;
         if head[0] >> 4 == 6 {
             return put(head, 4, (total - IPV6_HEADER) as u16);
         }
-        put(head, 2, total as u16);
-        put(head, 4, word(head, 4).wrapping_add(number as u16));
-        seal_ipv4(&mut head[..self.start]);
+        let (total, id) = (total as u16, word(self.packet, 4).wrapping_add(number as u16));
+        put(head, 2, total);
+        put(head, 4, id);
+        put(head, 10, checksum::finish(checksum::add_word(checksum::add_word(self.shared.ip, total), id)));
     }
 
-    fn number_tcp(&self, head: &mut [u8], number: usize, data: &Range<usize>) {
-        let sequence: &mut [u8] = &mut head[self.start + 4..self.start + 8];
-        let first = u32::from_be_bytes([sequence[0], sequence[1], sequence[2], sequence[3]]);
-        sequence.copy_from_slice(&first.wrapping_add((data.start - self.data) as u32).to_be_bytes());
-        let flags = &mut head[self.start + 13];
+    fn finish_transport(&self, head: &mut [u8], data: &Range<usize>) {
+        let len = (head.len() - self.start + data.len()) as u16;
+        let own = match self.protocol {
+            Protocol::Tcp => self.number_tcp(head, data),
+            Protocol::Udp => {
+                put(head, self.start + 4, len);
+                len.into()
+            }
+        };
+        let sum = checksum::add_word(self.shared.transport + own, len);
+        let sum = checksum::finish(checksum::add(sum, &self.packet[data.clone()]));
+        let place = self.protocol.checksum_offset();
+        put(head, self.start + place, for_header(sum, place));
+    }
+
+    /// Gives the sum of what it writes.
+    fn number_tcp(&self, head: &mut [u8], data: &Range<usize>) -> u32 {
+        let first = u32::from(word(self.packet, self.start + 4)) << 16 | u32::from(word(self.packet, self.start + 6));
+        let sequence = first.wrapping_add((data.start - self.data) as u32);
+        let mut flags = word(self.packet, self.start + 12);
         if data.end < self.packet.len() {
-            *flags &= !(FIN | PSH);
+            flags &= !(FIN | PSH);
         }
         // "Congestion window reduced" is said once, in the first segment (RFC 3168, section 6.1.2).
-        if number > 0 {
-            *flags &= !CWR;
+        if data.start > self.data {
+            flags &= !CWR;
         }
-    }
-
-    /// The checksum's place holds the sum over the pseudo header of the whole, of which only the length differs (RFC 1624).
-    fn seal(&self, head: &mut [u8], data: &[u8]) {
-        let place = self.start + self.protocol.checksum_offset();
-        let (whole, own) = (self.packet.len() - self.start, head.len() - self.start + data.len());
-        let sum = u32::from(word(self.packet, place)) + u32::from(!(whole as u16)) + own as u32;
-        put(head, place, 0);
-        let sum = checksum::add(checksum::add(sum, &head[self.start..]), data);
-        put(head, place, for_header(checksum::finish(sum), self.protocol.checksum_offset()));
+        let words = [(sequence >> 16) as u16, sequence as u16, flags];
+        [4, 6, 12].into_iter().zip(words).for_each(|(place, word)| put(head, self.start + place, word));
+        words.into_iter().fold(0, checksum::add_word)
     }
 }
 
@@ -149,9 +185,10 @@ mod tests {
 
     #[test]
     fn flags_stand_where_the_stream_has_them() {
-        let whole = Sketch { flags: 0x10 | FIN | PSH | CWR | 0x40, ..Sketch::tcp(u32::MAX - 150, &[5; 250]) };
+        let [fin, psh, cwr] = [FIN, PSH, CWR].map(|flag| flag as u8);
+        let whole = Sketch { flags: 0x10 | fin | psh | cwr | 0x40, ..Sketch::tcp(u32::MAX - 150, &[5; 250]) };
         let flags: Vec<u8> = split(&whole, 100).iter().map(|segment| segment.flags).collect();
-        assert_eq!(flags, [0x50 | CWR, 0x50, 0x50 | FIN | PSH]);
+        assert_eq!(flags, [0x50 | cwr, 0x50, 0x50 | fin | psh]);
     }
 
     #[test]

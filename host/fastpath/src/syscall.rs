@@ -121,7 +121,7 @@ pub fn take_turns_of(length: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the calling thread only what no other thread wants of its core, from now on (SCHED_IDLE, sched(7)).
+/// Gives the calling thread only what no other thread of its control group wants of its core, from now on (SCHED_IDLE, sched(7)).
 pub fn take_what_is_left() -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: 0 is the calling thread; the kernel reads one sched_param through the pointer.
@@ -154,6 +154,14 @@ fn number(on: &impl AsRawFd, call: libc::Ioctl, number: libc::c_ulong) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_is_a_class_of_its_own() {
+        // SAFETY: 0 is the calling thread.
+        let class = || unsafe { libc::sched_getscheduler(0) };
+        let told = std::thread::spawn(move || take_what_is_left().map(|()| class()).expect("every thread may give way"));
+        assert_eq!((told.join().expect("asked"), class()), (libc::SCHED_IDLE, libc::SCHED_OTHER));
+    }
 
     #[test]
     fn short_turns_leave_the_nice_value_alone() {

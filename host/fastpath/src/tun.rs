@@ -265,6 +265,17 @@ mod tests {
     }
 
     #[test]
+    fn new_kernels_are_slept_on_in_the_read() {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
+        let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
+        let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        if File::open(DEVICE).is_err() {
+            return println!("skipped: {DEVICE} may not be opened");
+        }
+        assert_eq!(Sleep::best(), if version < (6, 4) { Sleep::InPoll } else { Sleep::InRead }, "{release}");
+    }
+
+    #[test]
     fn offloads_are_asked_for_down_to_none() {
         let all = Joins { tcp: true, udp: true };
         assert_eq!(tries(all).map(flags), [0x6f, 0x0f, 0], "what Linux 6.2 has, what 5.4 has, and none");

@@ -15,6 +15,8 @@ use lab::wait_until;
 
 /// Before the window opens, for TCP to find its speed.
 const WARM_UP: Duration = Duration::from_millis(200);
+/// How long a way may take to carry anything at all.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What iperf3 writes at once.
 const CHUNK: usize = 128 << 10;
 const IPERF_PORT: &str = "5999";
@@ -33,7 +35,9 @@ pub fn stream(from: &NetNs, to: &NetNs, address: Ipv4Addr, streams: usize, windo
     let listener = to.inside(|| Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
     let target = SocketAddr::from((address, listener.local_addr()?.port()));
     let connect = |_| -> Result<(TcpStream, TcpStream)> {
-        let out = from.inside(|| TcpStream::connect_timeout(&target, Duration::from_secs(5)).context("cannot connect"))?;
+        let out = from.inside(|| TcpStream::connect_timeout(&target, PATIENCE).context("cannot connect"))?;
+        // A way that carries nothing any more must not keep the threads from ending.
+        out.set_write_timeout(Some(PATIENCE))?;
         Ok((out, listener.accept()?.0))
     };
     let pairs: Vec<(TcpStream, TcpStream)> = (0..streams).map(connect).collect::<Result<_>>()?;
@@ -59,7 +63,7 @@ pub fn iperf(from: &NetNs, to: &NetNs, address: Ipv4Addr, streams: usize, window
     let (address, streams, seconds) = (address.to_string(), streams.to_string(), window.as_secs().max(1).to_string());
     let words = ["-c", &address, "-p", IPERF_PORT, "-P", &streams, "-t", &seconds, "-J"];
     // The server may not listen yet; that is said in the answer alone.
-    let bits = wait_until("iperf3", Duration::from_secs(5), || {
+    let bits = wait_until("iperf3", PATIENCE, || {
         let answer = json(from.command("iperf3")?.args(words))?;
         answer["end"]["sum_received"]["bits_per_second"].as_f64().with_context(|| format!("iperf3 tells no sum: {}", answer["error"]))
     });

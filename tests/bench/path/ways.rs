@@ -96,7 +96,8 @@ pub fn set_up(pair: &Pair) -> Result<(Vec<Way>, Vec<LeftOut>)> {
     Ok((ways, left_out))
 }
 
-fn is_installed(program: &str) -> bool {
+/// True when this user's shell would find it.
+pub fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }

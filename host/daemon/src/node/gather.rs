@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::Pid;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
-use twill_fastpath::{Tunnels, queues_for};
+use twill_fastpath::{Tunnels, has_cores_to_spare, queues_for};
 use twill_http::{Access, Tls, bind_unix};
 use twill_kernel::Netlink;
 use twill_kernel::lock::InstanceLock;
@@ -85,29 +83,9 @@ async fn listen(settings: &RunSettings) -> Result<Option<Port>, Exit> {
 fn fast_path_settings(settings: &RunSettings) -> twill_fastpath::Settings {
     let cores = std::thread::available_parallelism().map_or(1, |count| count.get());
     let queues = settings.udp_queues.map_or_else(|| queues_for(cores), usize::from);
-    let keeps_awake = settings.udp_keep_awake && has_cores_to_spare(cores, cores_that_it_may_use());
-    twill_fastpath::Settings { offloads: settings.udp_offload, queues, keeps_awake, ..twill_fastpath::Settings::default() }
-}
-
-/// Several, and no limit of processor time to heed, which is what lowers the number that std counts (cgroups).
-fn has_cores_to_spare(counted: usize, usable: usize) -> bool {
-    counted > 1 && counted == usable
-}
-
-fn cores_that_it_may_use() -> usize {
-    let set = sched_getaffinity(Pid::this()).unwrap_or_default();
-    (0..CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or(false)).count()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::has_cores_to_spare;
-
-    #[test]
-    fn cores_are_to_spare_where_there_are_some_and_no_limit() {
-        assert!(has_cores_to_spare(2, 2));
-        assert!(!has_cores_to_spare(1, 1), "one core");
-        assert!(!has_cores_to_spare(1, 8), "a limit below one core");
-        assert!(!has_cores_to_spare(3, 8), "a limit of three and a half");
+    let keeps_awake = settings.udp_keep_awake && has_cores_to_spare();
+    if settings.udp_keep_awake && !keeps_awake {
+        tracing::info!("--udp-keep-awake has no effect: there is one core, or a limit of processor time");
     }
+    twill_fastpath::Settings { offloads: settings.udp_offload, queues, keeps_awake, ..twill_fastpath::Settings::default() }
 }

@@ -40,6 +40,17 @@ fn known_mtu(pod: &UdpSocket) -> i32 {
 }
 
 #[test]
+fn errors_between_pods_pass_like_any_packet() {
+    let Some((a, b)) = two_nodes(Settings::default()) else { return };
+    let (pod, _b) = (a.pod(0), b);
+    pod.connect("10.5.2.2:9").expect("connected");
+    pod.send(b"to a port that nobody listens on").expect("sent");
+    // The other pod's answer is an ICMP error with the head of that packet inside.
+    let told = pod.recv(&mut [0; 64]).expect_err("an error arrives");
+    assert_eq!(told.kind(), std::io::ErrorKind::ConnectionRefused, "{told}");
+}
+
+#[test]
 fn net_unreachable_reaches_the_pod() {
     let Some((a, _b)) = two_nodes(Settings::default()) else { return };
     let pod = listening(&a, "10.5.9.9:9000", libc::IP_PMTUDISC_DO);

@@ -42,7 +42,7 @@ fn a_deleted_device_is_told_of_and_opened_again() {
 }
 
 #[test]
-fn pumps_of_a_deleted_device_end() {
+fn the_pump_that_reads_a_deleted_device_ends_and_the_others_when_told() {
     let Some((a, _b)) = wired(Settings::default()) else { return };
     let mut link = a.link();
     link.on.0 = "doomed0".into();

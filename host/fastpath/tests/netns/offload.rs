@@ -312,8 +312,17 @@ fn each_datagram_of_a_run_is_checked_by_itself() {
 
 #[test]
 fn flows_of_small_packets_keep_their_order() {
+    flows_keep_their_order(with(ON));
+}
+
+#[test]
+fn flows_of_small_packets_keep_their_order_over_several_queues() {
+    flows_keep_their_order(Settings { queues: 3, ..with(ON) });
+}
+
+fn flows_keep_their_order(settings: Settings) {
     const FLOWS: usize = 24;
-    let Some((a, b)) = wired(with(ON)) else { return };
+    let Some((a, b)) = wired(settings) else { return };
     a.start(&[2]);
     b.start(&[1]);
     let at = b.pod(9000);
