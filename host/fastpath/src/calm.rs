@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::pace::SHORT;
+use crate::pace::are_short;
 use crate::syscall;
 
 /// So many batches of one short packet in a row are calm.
@@ -13,7 +13,7 @@ const TURN: Duration = Duration::from_micros(100);
 
 /// True for a batch of one packet that is no super-packet, by the number of packets and their bytes.
 pub fn is_lone(packets: usize, bytes: usize) -> bool {
-    packets == 1 && bytes <= SHORT
+    packets == 1 && are_short(packets, bytes)
 }
 
 /// What a pump saw last.

@@ -1,6 +1,6 @@
 //! The tunnels of this node: what the reconciler opens, fills and closes.
 //!
-//! [`Tunnels`] is the only door to the fast path. Its acts are short (some ioctls, a bind, the end of two threads) and done in place; the
+//! [`Tunnels`] is the only door to the fast path. Its acts are short (some ioctls, a bind, the end of some threads) and done in place; the
 //! lock is taken by the control plane alone, never by a pump.
 
 use std::collections::{BTreeMap, HashMap};
@@ -33,7 +33,7 @@ pub struct Settings {
     pub queues: usize,
     /// The offloads to try.
     pub offloads: Offloads,
-    /// Cores are kept from falling asleep between lone packets that follow each other closely (see [`crate::awake`]).
+    /// A core is kept from falling asleep between lone packets that follow each other closely (see [`crate::awake`]).
     pub keeps_awake: bool,
     /// The underlay is taken to answer EIO to every run (UDP_SEGMENT), which this machine's may never do: for tests.
     pub underlay_refuses_runs: bool,
@@ -146,7 +146,7 @@ impl Tunnels {
             Some(queues) => queues,
             None => self.open_device(&link.on)?,
         };
-        let pumps = tunnel.start(self.shared(tunnel)?, &link.on, &queues, &sockets)?;
+        let pumps = tunnel.start(self.shared(tunnel), &link.on, &queues, &sockets)?;
         tracing::info!(link = %link.on, ?local, "tunnel opened");
         tunnel.running = Some(Running { pumps, queues, sockets, local });
         self.tell_of_missing(&link.on, tunnel);
@@ -178,13 +178,13 @@ impl Tunnels {
         (0..queues).map(of_queue).collect()
     }
 
-    fn shared(&self, tunnel: &Tunnel) -> Result<Arc<Shared>, Refused> {
-        Ok(Arc::new(Shared {
+    fn shared(&self, tunnel: &Tunnel) -> Arc<Shared> {
+        Arc::new(Shared {
             table: Arc::clone(&tunnel.table),
             valid_until: Arc::clone(&self.valid_until),
             signal: Signal::new(Arc::clone(&self.changed)),
             keeper: self.keeper.clone(),
-        }))
+        })
     }
 
     fn close_now(&self, link: &LinkName) -> Result<(), Refused> {

@@ -9,7 +9,7 @@ use crate::calm::Calm;
 use crate::ends::Ends;
 use crate::frames::Frames;
 use crate::outbox::Outbox;
-use crate::pace::{Pace, SHORT};
+use crate::pace::{Pace, are_short};
 use crate::turn::Turn;
 
 /// Carries packets until the tunnel ends or its device is deleted.
@@ -28,7 +28,7 @@ pub fn run(ends: &Ends) {
             ends.tally.crossings.add_batch();
             outbox.forward(&Turn::new(ends, &table), &mut frames, count);
             calm.carried(count, frames.used());
-            if let Some(keeper) = ends.shared.keeper.as_ref().filter(|_| frames.used() > count * SHORT) {
+            if let Some(keeper) = ends.shared.keeper.as_ref().filter(|_| !are_short(count, frames.used())) {
                 keeper.note_stream();
             }
         }

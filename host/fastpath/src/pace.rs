@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Frames between two sleeps that are many: more than 160 000 a second keep a pump resting.
 const MANY: usize = 8;
 /// What no single packet of an ordinary path exceeds, in bytes. A super-packet is worth its wake-up.
-pub const SHORT: usize = 2048;
+const SHORT: usize = 2048;
 /// How long it leaves its queue alone then. The kernel holds 500 frames, which at a million a second take ten times as long.
 const MOMENT: Duration = Duration::from_micros(50);
 
@@ -29,6 +29,11 @@ impl Take {
     pub fn sleeps(self) -> bool {
         self != Take::Ready
     }
+}
+
+/// True when so many packets have so many bytes that most of them are no super-packets.
+pub fn are_short(packets: usize, bytes: usize) -> bool {
+    bytes <= packets * SHORT
 }
 
 /// Where a pump is between two sleeps.
@@ -72,7 +77,7 @@ impl Pace {
             _ if is_more => Take::Ready,
             _ => {
                 let (frames, bytes) = (std::mem::take(&mut self.frames), std::mem::take(&mut self.bytes));
-                self.has_many = frames >= MANY && bytes <= frames * SHORT;
+                self.has_many = frames >= MANY && are_short(frames, bytes);
                 if frames <= 1 { Take::One } else { Take::Some }
             }
         };

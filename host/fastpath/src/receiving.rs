@@ -39,10 +39,14 @@ pub struct Arrived {
 }
 
 impl Arrived {
-    /// The place of each, in order. An empty datagram is one all the same.
+    /// How many: an empty datagram is one all the same.
+    fn count(self) -> usize {
+        self.len.div_ceil(self.size).max(1)
+    }
+
+    /// The place of each, in order.
     pub fn places(self) -> impl Iterator<Item = Place> {
-        let count = self.len.div_ceil(self.size).max(1);
-        (0..count).map(move |number| {
+        (0..self.count()).map(move |number| {
             let at = number * self.size;
             Place { start: (self.begin + at) as u32, len: self.size.min(self.len - at) as u32 }
         })
@@ -59,7 +63,7 @@ impl Default for Datagrams {
 impl Datagrams {
     /// How many datagrams came.
     pub fn count(&self) -> usize {
-        self.received[..self.count].iter().map(|received| received.size.map_or(1, |size| received.len.div_ceil(size).max(1))).sum()
+        self.arrived().map(Arrived::count).sum()
     }
 
     /// How many bytes they have.

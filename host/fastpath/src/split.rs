@@ -27,19 +27,19 @@ pub struct SuperPacket<'a> {
     data: usize,
     /// Data bytes of each segment but the last.
     size: usize,
-    shared: Shared,
+    common: CommonSums,
 }
 
 /// Sums over the words that the headers of all segments have in common: a segment adds those of its own, so that what was just written need not be read again.
 #[derive(Debug, Clone, Copy)]
-struct Shared {
+struct CommonSums {
     /// Of the IPv4 header: all but length, identification and checksum. Zero for IPv6, which has none.
     ip: u32,
     /// Of the transport and pseudo header: all but length, sequence number, and the word with the flags.
     transport: u32,
 }
 
-impl Shared {
+impl CommonSums {
     fn of(packet: &[u8], protocol: Protocol, start: usize, data: usize) -> Self {
         let (ip, transport) = packet[..data].split_at(start);
         let ip = if packet[0] >> 4 == 4 { sum_without(ip, &[2, 4, 10]) } else { 0 };
@@ -49,7 +49,7 @@ impl Shared {
         };
         // The checksum's place holds the sum over the pseudo header of the whole, of which only the length differs.
         let whole = (packet.len() - start) as u16;
-        Shared { ip, transport: checksum::add_word(sum_without(transport, own), !whole) }
+        CommonSums { ip, transport: checksum::add_word(sum_without(transport, own), !whole) }
     }
 }
 
@@ -59,7 +59,7 @@ fn sum_without(header: &[u8], places: &[usize]) -> u32 {
 }
 
 impl<'a> SuperPacket<'a> {
-    /// Reads one; Nothing of `packet` is taken for checked. None when the virtio-net header makes no sense for it.
+    /// Reads one. Nothing of `packet` is taken for checked. None when the virtio-net header makes no sense for it.
     pub fn parse(header: &VnetHeader, packet: &'a [u8]) -> Option<Self> {
         let (protocol, version) = match header.gso()? {
             Gso::Tcp4 => (Protocol::Tcp, Some(4)),
@@ -78,7 +78,7 @@ impl<'a> SuperPacket<'a> {
             && usize::from(header.checksum_offset) == protocol.checksum_offset();
         let data = start + protocol.header_len(packet, start)?;
         let makes_sense = fits && size > 0 && data < packet.len();
-        makes_sense.then(|| SuperPacket { packet, protocol, start, data, size, shared: Shared::of(packet, protocol, start, data) })
+        makes_sense.then(|| SuperPacket { packet, protocol, start, data, size, common: CommonSums::of(packet, protocol, start, data) })
     }
 
     /// Number of segments; at least one.
@@ -111,7 +111,7 @@ impl<'a> SuperPacket<'a> {
         let (total, id) = (total as u16, word(self.packet, 4).wrapping_add(number as u16));
         put(head, 2, total);
         put(head, 4, id);
-        put(head, 10, checksum::finish(checksum::add_word(checksum::add_word(self.shared.ip, total), id)));
+        put(head, 10, checksum::finish(checksum::add_word(checksum::add_word(self.common.ip, total), id)));
     }
 
     fn finish_transport(&self, head: &mut [u8], data: &Range<usize>) {
@@ -123,7 +123,7 @@ impl<'a> SuperPacket<'a> {
                 len.into()
             }
         };
-        let sum = checksum::add_word(self.shared.transport + own, len);
+        let sum = checksum::add_word(self.common.transport + own, len);
         let sum = checksum::finish(checksum::add(sum, &self.packet[data.clone()]));
         let place = self.protocol.checksum_offset();
         put(head, self.start + place, for_header(sum, place));

@@ -272,7 +272,8 @@ mod tests {
         if File::open(DEVICE).is_err() {
             return println!("skipped: {DEVICE} may not be opened");
         }
-        assert_eq!(Sleep::best(), if version < (6, 4) { Sleep::InPoll } else { Sleep::InRead }, "{release}");
+        // An older one may have been given it since.
+        assert!(version < (6, 4) || Sleep::best() == Sleep::InRead, "{release}");
     }
 
     #[test]

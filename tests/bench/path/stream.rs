@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use lab::netns::NetNs;
 use lab::process::json;
 use lab::wait_until;
@@ -53,6 +53,7 @@ pub fn stream(from: &NetNs, to: &NetNs, address: Ipv4Addr, streams: usize, windo
         let (seconds, bytes) = (start.elapsed().as_secs_f64(), (arrived.load(Relaxed) - bytes) as f64);
         let used = cpu_seconds().and_then(|now| Ok(now - cpu?));
         done.store(true, Relaxed);
+        ensure!(bytes > 0.0, "nothing arrived");
         Ok(Streamed { gbit_s: bytes * 8e-9 / seconds, cpu_s_gb: used? / (bytes * 1e-9) })
     })
 }

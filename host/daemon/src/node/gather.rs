@@ -85,7 +85,7 @@ fn fast_path_settings(settings: &RunSettings) -> twill_fastpath::Settings {
     let queues = settings.udp_queues.map_or_else(|| queues_for(cores), usize::from);
     let keeps_awake = settings.udp_keep_awake && has_cores_to_spare();
     if settings.udp_keep_awake && !keeps_awake {
-        tracing::info!("--udp-keep-awake has no effect: there is one core, or a limit of processor time");
+        tracing::debug!("--udp-keep-awake has no effect: there is one core, or a limit of processor time");
     }
     twill_fastpath::Settings { offloads: settings.udp_offload, queues, keeps_awake, ..twill_fastpath::Settings::default() }
 }

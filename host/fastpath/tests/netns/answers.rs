@@ -41,8 +41,8 @@ fn known_mtu(pod: &UdpSocket) -> i32 {
 
 #[test]
 fn errors_between_pods_pass_like_any_packet() {
-    let Some((a, b)) = two_nodes(Settings::default()) else { return };
-    let (pod, _b) = (a.pod(0), b);
+    let Some((a, _b)) = two_nodes(Settings::default()) else { return };
+    let pod = a.pod(0);
     pod.connect("10.5.2.2:9").expect("connected");
     pod.send(b"to a port that nobody listens on").expect("sent");
     // The other pod's answer is an ICMP error with the head of that packet inside.
