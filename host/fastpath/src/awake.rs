@@ -187,9 +187,12 @@ impl Told {
     /// Until no packet comes, or others have work for the core; tells when that was found.
     fn spin(&self, left: &mut Left) -> Option<Duration> {
         let core = self.core.load(Relaxed);
-        let is_there = go_to(core).is_ok();
         let mut looked = self.start.elapsed();
-        while is_there && self.core.load(Relaxed) == core && !self.is_ended.load(Relaxed) {
+        if go_to(core).is_err() {
+            // A core that it may not use is one to stay away from as well.
+            return Some(looked);
+        }
+        while self.core.load(Relaxed) == core && !self.is_ended.load(Relaxed) {
             (0..TURNS).for_each(|_| std::hint::spin_loop());
             let now = self.start.elapsed();
             if left.is_little(now, now - std::mem::replace(&mut looked, now)) {
