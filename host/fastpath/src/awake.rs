@@ -4,11 +4,11 @@
 //! metal, 10 to 20 in a virtual machine. Hypervisors and their guests therefore look around for a moment before they halt
 //! (Documentation/virt/guest-halt-polling.rst). Here a thread of the node does so on the core of the pump that receives: it spins there in the class that takes
 //! no turn from others of its control group (SCHED_IDLE). Between groups that class means nothing, and each gets its share: so it leaves the core, for up to a
-//! second, when it finds that others had most of it. It begins when packets make it worth while, and rests as soon as none comes.
+//! second, when it finds that it got less than a seventh of it in 100 ms. It begins when packets make it worth while, and rests as soon as none comes.
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
+use crate::bulk::Stamp;
 use crate::calm::is_lone;
 use crate::syscall;
 
@@ -27,8 +28,12 @@ const MANY: u32 = 64;
 const TURNS: usize = 16;
 /// Between two looks at the clock no more than that goes by unless somebody else has the core.
 const LOOK: Duration = Duration::from_micros(5);
-/// Of such a while it has a seventh at least where lone packets alone need the core (a quarter to a third, measured), and half of that beside one who computes.
+/// What it got of the core is looked at in such whiles.
 const WHILE: Duration = Duration::from_millis(100);
+/// With less than so much of a while others want the core. Measured: a quarter to a third where lone packets alone need it, a fifteenth beside one who computes.
+const LEAST: Duration = Duration::from_millis(14);
+/// A rest that is longer is one for want of packets. A pump that has to wait for the core beside others makes shorter ones, which count as theirs.
+const LONG_REST: Duration = Duration::from_millis(25);
 /// How long the core is left to them: twice as long each time they come back soon.
 const AWAY: Range<Duration> = Duration::from_millis(10)..Duration::from_secs(1);
 /// A core that nobody else wanted for so long is a free one.
@@ -36,7 +41,7 @@ const FREE: Duration = Duration::from_secs(1);
 /// The calling thread.
 const THIS_THREAD: Pid = Pid::from_raw(0);
 
-/// True where this process has several cores and no limit of processor time, which would count the keeper's: std counts fewer cores then (cgroups) than it may use.
+/// True where this process has several cores and no limit of processor time, which would count the spinner's: std counts fewer cores then (cgroups) than it may use.
 pub fn has_cores_to_spare() -> bool {
     let counted = thread::available_parallelism().map_or(1, |count| count.get());
     let set = sched_getaffinity(THIS_THREAD).unwrap_or_default();
@@ -52,23 +57,22 @@ fn are_to_spare(counted: usize, usable: usize) -> bool {
 pub struct Row {
     last: Duration,
     len: u32,
-    streams: u32,
+    bulk_ms: u64,
 }
 
 impl Row {
-    /// Notes a batch of so many packets with so many bytes in all, which the calling thread has just carried; the keeper is told when they make it worth while.
-    pub fn carried(&mut self, packets: usize, bytes: usize, keeper: &Keeper) {
-        let told = &keeper.told;
-        // Lone packets on the way in may be a stream's acknowledgments.
-        let streams = told.streams.load(Relaxed);
-        let is_quiet = std::mem::replace(&mut self.streams, streams) == streams;
+    /// Notes a batch of so many packets with so many bytes in all, which the calling thread has just carried; the spinner is told when they make it worth while.
+    /// Beside bulk that goes out they may be its acknowledgments, and a core that is never idle takes over no thread that waits at another.
+    pub fn carried(&mut self, packets: usize, bytes: usize, bulk_out: &Stamp, spinner: &Spinner) {
+        let bulk_ms = bulk_out.last_ms();
+        let is_quiet = std::mem::replace(&mut self.bulk_ms, bulk_ms) == bulk_ms;
         if !is_quiet || !is_lone(packets, bytes) {
             self.len = 0;
             return;
         }
-        let now = told.start.elapsed();
+        let now = spinner.told.start.elapsed();
         if self.is_long_with(now) {
-            keeper.tell(now, sched_getcpu());
+            spinner.tell(now, sched_getcpu());
         }
     }
 
@@ -82,7 +86,7 @@ impl Row {
 
 /// The thread that spins, one a node. It ends after this was dropped.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct Spinner {
     told: Arc<Told>,
     thread: Option<Thread>,
 }
@@ -95,27 +99,20 @@ struct Told {
     last: AtomicU64,
     /// Where its pump was then.
     core: AtomicUsize,
-    /// Counts batches of streams.
-    streams: AtomicU32,
     is_resting: AtomicBool,
     /// It rests until then at least, in nanoseconds since the start.
     away_until: AtomicU64,
     is_ended: AtomicBool,
 }
 
-impl Keeper {
+impl Spinner {
     /// Starts it, to rest at first. Where the system has no thread for it, or will not let it give way to all others, cores sleep as ever.
-    pub fn start() -> Keeper {
+    pub fn start() -> Spinner {
         let told = Arc::new(Told::new());
         let body = Arc::clone(&told);
         // It is not waited for in the end: on a busy core it may be long until it sees that, and it holds nothing but what it is told.
         let started = thread::Builder::new().name("keep awake".into()).spawn(move || body.keep_awake());
-        Keeper { told, thread: started.ok().map(|handle| handle.thread().clone()) }
-    }
-
-    /// A batch that is mostly super-packets went out: no time to keep cores from what else they would take over.
-    pub fn note_stream(&self) {
-        self.told.streams.fetch_add(1, Relaxed);
+        Spinner { told, thread: started.ok().map(|handle| handle.thread().clone()) }
     }
 
     /// Another packet came at that moment, to a pump on that core. While the packets of one pump keep it busy those of others are none of its business.
@@ -136,7 +133,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Spinner {
     fn drop(&mut self) {
         self.told.is_ended.store(true, Relaxed);
         self.wake();
@@ -149,7 +146,6 @@ impl Told {
             start: Instant::now(),
             last: 0.into(),
             core: 0.into(),
-            streams: 0.into(),
             is_resting: true.into(),
             away_until: 0.into(),
             is_ended: false.into(),
@@ -166,7 +162,7 @@ impl Told {
             return;
         }
         let anywhere = sched_getaffinity(THIS_THREAD);
-        let (mut away, mut back, mut left) = (AWAY.start, Duration::ZERO, Left::default());
+        let (mut away, mut back, mut share) = (AWAY.start, Duration::ZERO, Share::default());
         while !self.is_ended.load(Relaxed) {
             if self.is_resting.load(Relaxed) {
                 // Else it would have to win the core where it was last, before it can go to another.
@@ -174,10 +170,9 @@ impl Told {
                 thread::park();
                 continue;
             }
-            if let Some(wanted) = self.spin(&mut left) {
+            if let Some(wanted) = self.spin(&mut share) {
                 away = next_away(away, wanted.saturating_sub(back));
                 back = wanted + away;
-                left = Left { since: back, own: Duration::ZERO };
                 self.away_until.store(back.as_nanos() as u64, Relaxed);
             }
             self.is_resting.store(true, Relaxed);
@@ -185,17 +180,17 @@ impl Told {
     }
 
     /// Until no packet comes, or others have work for the core; tells when that was found.
-    fn spin(&self, left: &mut Left) -> Option<Duration> {
-        let core = self.core.load(Relaxed);
-        let mut looked = self.start.elapsed();
+    fn spin(&self, share: &mut Share) -> Option<Duration> {
+        let (core, begun) = (self.core.load(Relaxed), self.start.elapsed());
+        share.come_back(begun);
         if go_to(core).is_err() {
             // A core that it may not use is one to stay away from as well.
-            return Some(looked);
+            return Some(begun);
         }
         while self.core.load(Relaxed) == core && !self.is_ended.load(Relaxed) {
             (0..TURNS).for_each(|_| std::hint::spin_loop());
             let now = self.start.elapsed();
-            if left.is_little(now, now - std::mem::replace(&mut looked, now)) {
+            if share.is_little_at(now) {
                 return Some(now);
             }
             if !self.is_fresh(now) {
@@ -206,27 +201,34 @@ impl Told {
     }
 }
 
-/// How much of the core it had lately.
+/// How much of the core it got in the current while.
 #[derive(Debug, Default)]
-struct Left {
+struct Share {
     since: Duration,
+    /// When it last looked at the clock.
+    looked: Duration,
     own: Duration,
 }
 
-impl Left {
-    /// Notes that from one look at the clock to the next so much time went by. True when it had little of a while, with its rests: those of a pump that waits for
-    /// the core beside others look the same as those of one to which few packets come.
-    fn is_little(&mut self, now: Duration, gap: Duration) -> bool {
+impl Share {
+    /// It spins again, from that moment on: after a long rest in a new while.
+    fn come_back(&mut self, now: Duration) {
+        if now.saturating_sub(self.looked) > LONG_REST {
+            *self = Share { since: now, looked: now, own: Duration::ZERO };
+        }
+    }
+
+    /// Looks at the clock. True when a while is over in which it got little.
+    fn is_little_at(&mut self, now: Duration) -> bool {
+        let gap = now.saturating_sub(std::mem::replace(&mut self.looked, now));
         if gap < LOOK {
             self.own += gap;
         }
-        let time = now.saturating_sub(self.since);
-        if time < WHILE {
+        if now.saturating_sub(self.since) < WHILE {
             return false;
         }
-        // After a long rest it begins anew.
-        let is_little = gap > WHILE || time < WHILE * 2 && self.own < WHILE / 7;
-        *self = Left { since: now, own: Duration::ZERO };
+        let is_little = self.own < LEAST;
+        *self = Share { since: now, looked: now, own: Duration::ZERO };
         is_little
     }
 }
@@ -255,8 +257,8 @@ mod tests {
         (1..=packets).find(|_| row.is_long_with(row.last + gap))
     }
 
-    fn without_thread() -> Keeper {
-        Keeper { told: Arc::new(Told::new()), thread: None }
+    fn without_thread() -> Spinner {
+        Spinner { told: Arc::new(Told::new()), thread: None }
     }
 
     fn until(what: &str, is: impl Fn() -> bool) {
@@ -283,55 +285,51 @@ mod tests {
 
     #[test]
     fn batches_long_packets_and_streams_end_a_row() {
-        let keeper = without_thread();
-        let ends: [fn(&mut Row, &Keeper); 3] = [
-            |row, keeper| row.carried(2, 120, keeper),
-            |row, keeper| row.carried(1, 60_000, keeper),
-            |row, keeper| {
-                keeper.note_stream();
-                row.carried(1, 60, keeper);
-            },
-        ];
-        for end in ends {
-            let mut row = Row { last: keeper.told.start.elapsed(), len: MANY - 1, streams: keeper.told.streams.load(Relaxed) };
-            end(&mut row, &keeper);
-            assert_eq!(row.len, 0);
-        }
+        let spinner = without_thread();
+        let len_after = |packets, bytes, bulk_out| {
+            let out = Stamp::default();
+            let mut row = Row { last: spinner.told.start.elapsed(), len: MANY - 1, bulk_ms: out.last_ms() };
+            out.note(bulk_out, || 1_000);
+            row.carried(packets, bytes, &out, &spinner);
+            row.len
+        };
+        assert_ne!(len_after(1, 60, 0), 0, "a lone packet");
+        assert_eq!([len_after(2, 120, 0), len_after(1, 60_000, 0), len_after(1, 60, 60_000)], [0; 3]);
     }
 
     #[test]
     fn it_begins_with_packets_and_rests_without_them() {
-        let keeper = Keeper::start();
+        let spinner = Spinner::start();
         let core = sched_getcpu().expect("a core");
-        keeper.tell(keeper.told.start.elapsed(), Ok(core));
-        until("no packet comes any more", || keeper.told.is_resting.load(Relaxed));
-        let told = Arc::clone(&keeper.told);
-        drop(keeper);
+        spinner.tell(spinner.told.start.elapsed(), Ok(core));
+        until("no packet comes any more", || spinner.told.is_resting.load(Relaxed));
+        let told = Arc::clone(&spinner.told);
+        drop(spinner);
         until("its thread ends", || Arc::strong_count(&told) == 1);
     }
 
     #[test]
     fn it_stays_with_one_pump_and_away_from_who_works() {
-        let keeper = without_thread();
+        let spinner = without_thread();
         let second = Duration::from_secs(1);
-        keeper.tell(second, Ok(0));
-        keeper.tell(second + CLOSELY / 2, Ok(1));
-        assert_eq!(keeper.told.core.load(Relaxed), 0, "another pump");
-        keeper.tell(second + CLOSELY * 2, Ok(1));
-        assert_eq!(keeper.told.core.load(Relaxed), 1, "the first has no packets any more");
-        keeper.told.away_until.store((second * 3).as_nanos() as u64, Relaxed);
-        keeper.tell(second * 2, Ok(0));
-        assert_eq!(nanos(&keeper.told.last), second + CLOSELY * 2, "somebody works there");
+        spinner.tell(second, Ok(0));
+        spinner.tell(second + CLOSELY / 2, Ok(1));
+        assert_eq!(spinner.told.core.load(Relaxed), 0, "another pump");
+        spinner.tell(second + CLOSELY * 2, Ok(1));
+        assert_eq!(spinner.told.core.load(Relaxed), 1, "the first has no packets any more");
+        spinner.told.away_until.store((second * 3).as_nanos() as u64, Relaxed);
+        spinner.tell(second * 2, Ok(0));
+        assert_eq!(nanos(&spinner.told.last), second + CLOSELY * 2, "somebody works there");
     }
 
     #[test]
     fn a_core_of_which_little_is_left_is_others() {
         // Of every 70 µs it has 20, or beside one who computes 4.
         for (looks, is_little) in [(10, false), (2, true)] {
-            let (mut left, mut now) = (Left::default(), Duration::ZERO);
+            let (mut share, mut now) = (Share::default(), Duration::ZERO);
             let mut look = |gap: Duration| {
                 now += gap;
-                left.is_little(now, gap)
+                share.is_little_at(now)
             };
             let mut trip = || {
                 let own: Vec<bool> = (0..looks).map(|_| look(Duration::from_micros(2))).collect();
@@ -339,9 +337,34 @@ mod tests {
             };
             assert_eq!((0..10_000).any(|_| trip()), is_little, "{looks}");
         }
-        let (now, look) = (WHILE * 50, Duration::from_micros(2));
-        assert!(!Left::default().is_little(now, look), "it rested");
-        assert!(Left::default().is_little(now, WHILE * 5), "not a turn in all that time");
+    }
+
+    #[test]
+    fn rests_for_want_of_packets_are_nobodys_time() {
+        for (rest, is_others) in
+            [(LONG_REST * 2, false), (WHILE, false), (WHILE * 3 / 2, false), (WHILE * 50, false), (LONG_REST / 2, true)]
+        {
+            let (mut share, mut now) = (Share::default(), Duration::ZERO);
+            // It spins for half a millisecond, and rests.
+            let mut turn = || {
+                share.come_back(now);
+                let is_little = (0..250).any(|_| {
+                    now += Duration::from_micros(2);
+                    share.is_little_at(now)
+                });
+                now += rest;
+                is_little
+            };
+            assert_eq!((0..100).any(|_| turn()), is_others, "{rest:?}");
+        }
+    }
+
+    #[test]
+    fn a_core_on_which_it_gets_no_turn_is_others() {
+        let mut share = Share::default();
+        share.come_back(WHILE);
+        assert!(!share.is_little_at(WHILE + WHILE / 2));
+        assert!(share.is_little_at(WHILE * 5), "not a turn in all that time");
     }
 
     #[test]

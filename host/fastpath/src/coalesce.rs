@@ -54,6 +54,13 @@ pub struct Group {
     tail: u32,
 }
 
+impl Group {
+    /// One of its packets as a group of its own.
+    pub fn alone(&self, place: Place) -> Group {
+        Group { first: place, count: 1, bytes: place.len as usize, shape: None, ..*self }
+    }
+}
+
 /// Which protocols are joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Joins {

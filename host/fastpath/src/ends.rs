@@ -1,12 +1,13 @@
 //! What a pump works on: its queue and sockets, what it counts, and what all pumps of the tunnel go by.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Once};
 
 use arc_swap::ArcSwap;
 
-use crate::awake::Keeper;
+use crate::awake::Spinner;
+use crate::bulk::Bulk;
 use crate::counters::Tally;
 use crate::drops::DropReason;
 use crate::mmsg::BATCH;
@@ -26,7 +27,26 @@ pub struct Shared {
     /// How they are ended.
     pub signal: Signal,
     /// Keeps a core awake while lone packets follow each other closely, where that is wanted.
-    pub keeper: Option<Arc<Keeper>>,
+    pub spinner: Option<Arc<Spinner>>,
+    /// Whether bulk flows.
+    pub bulk: Bulk,
+    /// What the kernel or the underlay turned out to refuse, each said once.
+    pub refusals: Refusals,
+}
+
+/// What is said once for a tunnel, however many pumps find it.
+#[derive(Debug)]
+pub struct Refusals {
+    /// Of the underlay: runs of datagrams (UDP_SEGMENT).
+    pub runs: Once,
+    /// Of the TUN device: a super-packet that was joined here.
+    pub joined: Once,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Refusals { runs: Once::new(), joined: Once::new() }
+    }
 }
 
 /// What one pump works on.

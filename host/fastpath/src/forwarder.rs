@@ -14,10 +14,11 @@ use twill_model::item::{Link, LinkKind, LinkName};
 use twill_model::status::{PeerTraffic, Traffic, TunnelStatus};
 use twill_reconcile::ports::{Forwarder, Forwarding, Refused};
 
-use crate::awake::Keeper;
+use crate::awake::Spinner;
+use crate::bulk::Bulk;
 use crate::counters::{Crossed, Lane, Tally};
 use crate::drops::{DropReason, Offender};
-use crate::ends::{Ends, Shared};
+use crate::ends::{Ends, Refusals, Shared};
 use crate::offload::{Offloading, Offloads};
 use crate::peer::Peers;
 use crate::pump::Pumps;
@@ -33,17 +34,27 @@ pub struct Settings {
     pub queues: usize,
     /// The offloads to try.
     pub offloads: Offloads,
-    /// A core is kept from falling asleep between lone packets that follow each other closely (see [`crate::awake`]).
+    /// A core is kept from falling asleep between lone packets that follow each other closely (see [`crate::awake`]); a daemon asks
+    /// [`has_cores_to_spare`](crate::has_cores_to_spare) first.
     pub keeps_awake: bool,
     /// The underlay is taken to answer EIO to every run (UDP_SEGMENT), which this machine's may never do: for tests.
     pub underlay_refuses_runs: bool,
+    /// The TUN device is taken to answer EINVAL to every super-packet that was joined, as Linux 6.6.44 does to some: for tests.
+    pub device_refuses_joined: bool,
     /// The kernel is taken to be older than 6.4, where TUN devices do not know RWF_NOWAIT: for tests.
     pub is_tun_old: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { queues: 1, offloads: Offloads::ALL, keeps_awake: true, underlay_refuses_runs: false, is_tun_old: false }
+        Settings {
+            queues: 1,
+            offloads: Offloads::ALL,
+            keeps_awake: true,
+            underlay_refuses_runs: false,
+            device_refuses_joined: false,
+            is_tun_old: false,
+        }
     }
 }
 
@@ -59,7 +70,7 @@ pub struct Tunnels {
     tunnels: Mutex<BTreeMap<LinkName, Tunnel>>,
     valid_until: Arc<AtomicU64>,
     changed: Arc<Notify>,
-    keeper: Option<Arc<Keeper>>,
+    spinner: Option<Arc<Spinner>>,
 }
 
 /// One tunnel. Table, peers and counters outlive its device.
@@ -69,7 +80,7 @@ struct Tunnel {
     peers: Peers,
     /// One a queue.
     outbound: Vec<Arc<Tally>>,
-    /// Two a queue: of its socket for IPv4, and of that for IPv6.
+    /// Two a queue, one for each family that the underlay has, IPv4 first.
     inbound: Vec<[Arc<Tally>; 2]>,
     running: Option<Running>,
 }
@@ -93,7 +104,7 @@ impl Tunnels {
             tunnels: Mutex::default(),
             valid_until: Arc::new(AtomicU64::new(u64::MAX)),
             changed: Arc::default(),
-            keeper: settings.keeps_awake.then(|| Arc::new(Keeper::start())),
+            spinner: settings.keeps_awake.then(|| Arc::new(Spinner::start())),
         }
     }
 
@@ -154,9 +165,10 @@ impl Tunnels {
     }
 
     fn open_device(&self, link: &LinkName) -> Result<Vec<Arc<Queue>>, Refused> {
-        let Settings { queues, offloads, is_tun_old, .. } = self.settings;
+        let Settings { queues, offloads, is_tun_old, device_refuses_joined, .. } = self.settings;
         let sleep = if is_tun_old { Sleep::InPoll } else { Sleep::best() };
-        Ok(tun::open(&link.0, queues, offloads, sleep)?.into_iter().map(Arc::new).collect())
+        let queues = tun::open(&link.0, queues, offloads, sleep)?.into_iter();
+        Ok(queues.map(|queue| Arc::new(if device_refuses_joined { queue.refusing_joined() } else { queue })).collect())
     }
 
     /// Says once, on opening, which of the offloads asked for the kernel has not.
@@ -183,7 +195,9 @@ impl Tunnels {
             table: Arc::clone(&tunnel.table),
             valid_until: Arc::clone(&self.valid_until),
             signal: Signal::new(Arc::clone(&self.changed)),
-            keeper: self.keeper.clone(),
+            spinner: self.spinner.clone(),
+            bulk: Bulk::default(),
+            refusals: Refusals::default(),
         })
     }
 

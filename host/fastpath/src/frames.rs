@@ -7,7 +7,7 @@ use std::io;
 use crate::mmsg::BATCH;
 use crate::pace::Take;
 use crate::split::SuperPacket;
-use crate::tun::Queue;
+use crate::tun::{self, Queue};
 use crate::udp::SLOT;
 use crate::vnet::{self, VnetHeader};
 
@@ -20,11 +20,12 @@ pub struct Frames {
     places: [(usize, usize); BATCH],
     count: usize,
     is_full: bool,
+    lost: usize,
 }
 
 impl Default for Frames {
     fn default() -> Self {
-        Frames { bytes: vec![0; ROOM].into_boxed_slice(), places: [(0, 0); BATCH], count: 0, is_full: false }
+        Frames { bytes: vec![0; ROOM].into_boxed_slice(), places: [(0, 0); BATCH], count: 0, is_full: false, lost: 0 }
     }
 }
 
@@ -47,10 +48,18 @@ impl Frames {
                     self.is_full = false;
                     break;
                 }
+                Err(error) if tun::is_frame_lost(&error) => self.lost += 1,
+                // What was read goes on first: the next read says it again.
+                Err(_) if self.count > 0 => break,
                 Err(error) => return Err(error),
             }
         }
         Ok(self.count)
+    }
+
+    /// How many frames were lost on reading since this was last asked.
+    pub fn take_lost(&mut self) -> usize {
+        std::mem::take(&mut self.lost)
     }
 
     /// True when the last batch ended for want of room: there may be more.

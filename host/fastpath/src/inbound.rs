@@ -2,13 +2,14 @@
 //! the TUN device. Each packet is checked by itself before it is joined with others.
 
 use std::io::{self, IoSlice};
+use std::iter;
 use std::thread;
 use std::time::Duration;
 
 use crate::awake::Row;
 use crate::calm::Calm;
 use crate::clock;
-use crate::coalesce::{self, Coalescer, Group};
+use crate::coalesce::{self, Coalescer, Group, Place};
 use crate::drops::DropReason;
 use crate::ends::Ends;
 use crate::head::{LONGEST_HEAD, write_head};
@@ -23,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Carries packets until the tunnel ends or its device is deleted.
 pub fn run(ends: &Ends) {
-    let signal = &ends.shared.signal;
+    let (signal, bulk) = (&ends.shared.signal, &ends.shared.bulk);
     let Some(socket) = ends.sockets.first() else { return };
     let mut datagrams = Datagrams::default();
     let mut coalescer = Coalescer::new(ends.queue.joins());
@@ -37,8 +38,9 @@ pub fn run(ends: &Ends) {
                     return signal.lose();
                 }
                 calm.carried(datagrams.count(), datagrams.used());
-                if let Some(keeper) = &ends.shared.keeper {
-                    row.carried(datagrams.count(), datagrams.used(), keeper);
+                bulk.into.note(datagrams.used(), clock::boot_ms);
+                if let Some(spinner) = &ends.shared.spinner {
+                    row.carried(datagrams.count(), datagrams.used(), &bulk.out, spinner);
                 }
                 failed_in_silence = false;
             }
@@ -76,18 +78,39 @@ fn deliver(ends: &Ends, datagrams: &Datagrams, coalescer: &mut Coalescer, table:
     }
     let wall_ms = clock::wall_ms();
     for group in coalescer.groups() {
-        let written = write(ends, datagrams.bytes(), coalescer, group);
-        settle(ends, table, datagrams.bytes(), group, written, wall_ms)?;
+        let written = write(ends, datagrams.bytes(), group, coalescer.members(group));
+        if group.count > 1 && is_refused(&written) {
+            tell_of_refused(ends);
+            for place in coalescer.members(group) {
+                let alone = group.alone(place);
+                let written = write(ends, datagrams.bytes(), &alone, iter::once(place));
+                settle(ends, table, datagrams.bytes(), &alone, written, wall_ms)?;
+            }
+        } else {
+            settle(ends, table, datagrams.bytes(), group, written, wall_ms)?;
+        }
     }
     Ok(())
 }
 
-fn write(ends: &Ends, buffer: &[u8], coalescer: &Coalescer, group: &Group) -> io::Result<()> {
+/// Some kernels take super-packets from their own programs and not from a TUN device: Linux 6.6.44 and its like all whose last segment is shorter
+/// (virtio_net_hdr_to_skb, "net: drop bad gso csum_start and offset in virtio_net_hdr", mended since).
+fn is_refused(written: &io::Result<()>) -> bool {
+    written.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL))
+}
+
+fn tell_of_refused(ends: &Ends) {
+    ends.shared.refusals.joined.call_once(|| {
+        tracing::warn!("the kernel refuses a super-packet that was joined (TUN: EINVAL): its packets are written one by one, and so are others that it refuses, which is slower; a newer kernel may mend that");
+    });
+}
+
+fn write(ends: &Ends, buffer: &[u8], group: &Group, members: impl Iterator<Item = Place>) -> io::Result<()> {
     let mut head = [0; LONGEST_HEAD];
     let (head_len, data) = write_head(buffer, group, &mut head);
     let mut slices = [IoSlice::new(&[]); 1 + coalesce::MOST];
     slices[0] = IoSlice::new(&head[..head_len]);
-    for (slice, place) in slices[1..].iter_mut().zip(coalescer.members(group)) {
+    for (slice, place) in slices[1..].iter_mut().zip(members) {
         *slice = IoSlice::new(&place.of(buffer)[data..]);
     }
     ends.queue.write(&slices[..=group.count])

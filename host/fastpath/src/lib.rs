@@ -18,6 +18,7 @@
 #![deny(unsafe_code)]
 
 pub mod awake;
+pub mod bulk;
 pub mod calm;
 pub mod checksum;
 pub mod clock;

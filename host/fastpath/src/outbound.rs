@@ -6,34 +6,39 @@ use std::thread;
 use nix::sys::prctl;
 
 use crate::calm::Calm;
+use crate::drops::DropReason;
 use crate::ends::Ends;
 use crate::frames::Frames;
 use crate::outbox::Outbox;
-use crate::pace::{Pace, are_short};
+use crate::pace::Pace;
 use crate::turn::Turn;
 
 /// Carries packets until the tunnel ends or its device is deleted.
 pub fn run(ends: &Ends) {
-    let signal = &ends.shared.signal;
+    let (signal, bulk) = (&ends.shared.signal, &ends.shared.bulk);
     // Else the kernel may add as much again to a rest. Where it does, that is all that comes of it.
     let _ = prctl::set_timerslack(1);
     let mut frames = Frames::default();
     let mut outbox = Outbox::default();
     let mut pace = Pace::default();
     let mut calm = Calm::default();
+    let mut is_amid_bulk = false;
     while !signal.is_ended() {
         let Ok(count) = frames.read(&ends.queue, pace.take()) else { return signal.lose() };
+        for _ in 0..frames.take_lost() {
+            ends.tally.note_drop(DropReason::Offload, None, None);
+        }
         if count > 0 {
             let table = ends.shared.table.load();
             ends.tally.crossings.add_batch();
-            outbox.forward(&Turn::new(ends, &table), &mut frames, count);
+            let turn = Turn::new(ends, &table);
+            outbox.forward(&turn, &mut frames, count);
             calm.carried(count, frames.used());
-            if let Some(keeper) = ends.shared.keeper.as_ref().filter(|_| !are_short(count, frames.used())) {
-                keeper.note_stream();
-            }
+            bulk.out.note(frames.used(), || turn.now_ms);
+            is_amid_bulk = bulk.into.is_fresh(turn.now_ms);
         }
         pace.took(count, frames.used(), frames.is_full());
-        if let Some(moment) = pace.pause() {
+        if let Some(moment) = pace.pause(is_amid_bulk) {
             thread::sleep(moment);
         }
     }

@@ -140,7 +140,7 @@ impl Outbox {
     fn settle(&mut self, batch: &mut Batch<'_>, socket: &Socket, error: &io::Error) {
         let turn = batch.turn;
         if is_full(error) {
-            return batch.drop_front(batch.reached_by(socket).len(), DropReason::SocketFull);
+            return batch.drop_front(batch.reached_by(socket).len(), refusal(error));
         }
         turn.ends.read_reports(turn.table, turn.now_ms);
         if !batch.alone {
@@ -152,8 +152,7 @@ impl Outbox {
         let piece = &batch.waiting[batch.at];
         // One that the path does not carry, as was just learned, is cut in the next turn of the loop.
         if piece.len() <= turn.limit(piece.target) {
-            let reason = if error.raw_os_error() == Some(libc::EMSGSIZE) { DropReason::TooBig } else { DropReason::SendFailed };
-            batch.drop_front(1, reason);
+            batch.drop_front(1, refusal(error));
         }
     }
 
@@ -203,15 +202,18 @@ impl Outbox {
         while at < self.cuts.len() {
             let fragment = |number: usize| Packet { target, to, parts: [&self.fragments[self.cuts[at + number].clone()], &[]] };
             let sent = socket.send(self.cuts.len() - at, fragment, 1);
-            if !matches!(sent, Ok(Sent { is_cut_short: false, .. })) {
+            let says_more = sent.as_ref().map_or_else(|error| !is_full(error), |sent| sent.is_cut_short);
+            if says_more {
                 // Perhaps that the path carries less than was known: the next packet is cut to that.
                 turn.ends.read_reports(turn.table, turn.now_ms);
             }
-            let sent = sent.map_or(0, |sent| sent.packets);
-            if sent == 0 {
-                turn.note_drops(1, DropReason::SendFailed, packet, Some(target));
-                break;
-            }
+            let sent = match sent {
+                Ok(sent) => sent.packets,
+                Err(error) => {
+                    turn.note_drops(1, refusal(&error), packet, Some(target));
+                    break;
+                }
+            };
             turn.count_sent(target, sent, self.cuts[at..at + sent].iter().map(Range::len).sum());
             at += sent;
         }
@@ -299,10 +301,13 @@ impl Batch<'_> {
     fn stop_segmenting_after(&self, socket: &Socket, error: &io::Error) {
         let front = self.waiting[self.at..].iter().map(|piece| (piece.target, piece.len()));
         if cannot_segment(error, run(front, socket.longest_run())) && socket.stop_segmenting() {
-            tracing::warn!(
-                peer = %self.turn.table.target(self.waiting[self.at].target).to,
-                "the underlay cannot segment UDP datagrams (UDP_SEGMENT: EIO): each packet is sent by itself from now on, which is slower"
-            );
+            // Each socket finds that by itself.
+            self.turn.ends.shared.refusals.runs.call_once(|| {
+                tracing::warn!(
+                    peer = %self.turn.table.target(self.waiting[self.at].target).to,
+                    "the underlay cannot segment UDP datagrams (UDP_SEGMENT: EIO): each packet is sent by itself from now on, which is slower"
+                );
+            });
         }
     }
 }
@@ -310,6 +315,15 @@ impl Batch<'_> {
 /// EIO for a run means that the device (before Linux 6.11) or the path (IPsec) cannot have checksums computed late (udp_send_skb).
 fn cannot_segment(error: &io::Error, run: usize) -> bool {
     run > 1 && error.raw_os_error() == Some(libc::EIO)
+}
+
+/// Why packets that the kernel did not take are dropped.
+fn refusal(error: &io::Error) -> DropReason {
+    match error.raw_os_error() {
+        _ if is_full(error) => DropReason::SocketFull,
+        Some(libc::EMSGSIZE) => DropReason::TooBig,
+        _ => DropReason::SendFailed,
+    }
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -18,7 +18,8 @@ use twill_reconcile::ports::Refused;
 
 use crate::coalesce::Joins;
 use crate::offload::Offloads;
-use crate::{syscall, vnet};
+use crate::syscall;
+use crate::vnet::{self, VnetHeader};
 
 const DEVICE: &str = "/dev/net/tun";
 const PLAIN: i32 = libc::IFF_TUN | libc::IFF_NO_PI;
@@ -30,6 +31,7 @@ pub struct Queue {
     file: File,
     joins: Joins,
     sleep: Sleep,
+    refuses_joined: bool,
 }
 
 /// How a thread sleeps until there is a frame.
@@ -91,6 +93,11 @@ pub fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADFD | libc::EBADF | libc::ENODEV))
 }
 
+/// True for errors of reading that are about one frame, which is gone: the kernel cannot describe it (`tun_put_user`), or has no memory for that.
+pub fn is_frame_lost(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOMEM | libc::ENOBUFS))
+}
+
 impl Queue {
     /// Reads one frame. `WouldBlock` when there is none.
     pub fn read(&self, frame: &mut [u8]) -> io::Result<usize> {
@@ -113,8 +120,17 @@ impl Queue {
         }
     }
 
+    /// The same on a kernel that refuses each super-packet that is written to it: for tests.
+    pub fn refusing_joined(self) -> Self {
+        Queue { refuses_joined: true, ..self }
+    }
+
     /// Writes one frame, in pieces: the kernel takes its packet as received on the device. `WouldBlock` when there is no room.
     pub fn write(&self, frame: &[IoSlice<'_>]) -> io::Result<()> {
+        if self.refuses_joined && frame.first().and_then(|head| VnetHeader::parse(head)).is_some_and(|(header, _)| header.is_super_packet())
+        {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
         match self.sleep {
             Sleep::InRead => pwritev2(&self.file, frame, NO_OFFSET, ReadWriteFlags::NOWAIT)?,
             Sleep::InPoll => (&self.file).write_vectored(frame)?,
@@ -145,7 +161,7 @@ impl Queue {
         let open = OpenOptions::new().read(true).write(true).custom_flags(when_empty).open(DEVICE);
         let file = open.map_err(|error| Fault::Device(errno(&error)))?;
         syscall::attach(&file, name, flags).map_err(|error| Fault::At("TUNSETIFF", errno(&error)))?;
-        Ok(Queue { file, joins: Joins { tcp: false, udp: false }, sleep })
+        Ok(Queue { file, joins: Joins { tcp: false, udp: false }, sleep, refuses_joined: false })
     }
 
     /// Sets the header's size, and the offloads, whatever an earlier daemon left.
