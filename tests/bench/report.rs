@@ -43,7 +43,8 @@ fn text(all: &[Figures], machine: &str) -> String {
     let mut text = String::from(
         "# Speed\n\n\
          Written by `make bench`; change it there (tests/bench). Two nodes and a pod on each are namespaces of one machine, joined by a wire, and all ways stand between the\n\
-         same two pods at the same time. Each round measures each way once, part by part, and what is judged is the median of the rounds' ratios: absolute figures move from hour to\n\
+         same two pods at the same time. Each round measures each way, part by part, streams of twill and VXLAN three times in turn, and what is judged is the\n\
+         median of the ratios of figures taken one after the other (half of the ratios lie between the two numbers behind it): absolute figures move from hour to\n\
          hour and from machine to machine, ratios less so. Sender, both nodes and receiver share the cores, so a way that costs less processor time is a faster one here.\n\
          What limits twill and why stands in [fast-path.md](fast-path.md).\n\n",
     );
@@ -69,11 +70,11 @@ fn text(all: &[Figures], machine: &str) -> String {
 fn table(figures: &Figures, text: &mut String) {
     let ways = figures.ways();
     let _ = writeln!(text, "\n## Over {}\n\nMedians of {} rounds.\n", figures.wire(), figures.rounds());
-    let _ = writeln!(text, "| | | {} | twill / VXLAN | bar |", ways.join(" | "));
+    let _ = writeln!(text, "| | | {} | twill / VXLAN (half of the ratios) | bar |", ways.join(" | "));
     let _ = writeln!(text, "|---|---|{}---|---|", "---|".repeat(ways.len()));
     for measure in Measure::ALL {
         let cells: Vec<String> = ways.iter().map(|way| figures.median(measure, way).map_or("–".into(), short)).collect();
-        let ratio = figures.ratio(measure).map_or(String::new(), |ratio| format!("{ratio:.2}"));
+        let ratio = figures.ratio_in_words(measure);
         let bar = figures.verdict(measure).map_or(String::new(), |(bar, met)| {
             format!("{bar}: {}", met.map_or(NOT_MEASURED, |met| if met { "met" } else { "**missed**" }))
         });

@@ -3,6 +3,8 @@
 //! [`serve_tcp`], [`serve_tls`] and [`serve_unix`] serve one [`Api`] until a token is cancelled. All that is shown comes from one immutable
 //! [`Snapshot`]; this room computes nothing about the network and changes nothing by itself: what an operator asks for goes through
 //! [`Control`], and who may ask for what is decided in one place, `access`.
+//!
+//! The way of a GET: `serve` → `guard` → `routes` → `resources` → `encoded`, which holds each part of the newest snapshot as JSON. The daemon's `show` makes snapshots.
 
 mod access;
 mod ask;

@@ -1,4 +1,4 @@
-//! What can be read: each address a few lines over one immutable snapshot.
+//! What can be read: most addresses are a few lines over one immutable snapshot; events, streams and the bundle have more behind them.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -136,7 +136,7 @@ pub async fn plugin(State(api): State<Api>, Path(name): Path<String>) -> Result<
 }
 
 /// The data path's counters, a tunnel each.
-#[utoipa::path(get, path = "/tunnels", tag = "node", responses((status = 200, description = "All tunnels", body = Vec<TunnelStatus>), Problems))]
+#[utoipa::path(get, path = "/tunnels", tag = "node", responses((status = 200, description = "All tunnels; counters are some seconds old at most while packets flow, and a minute when next to none do", body = Vec<TunnelStatus>), Problems))]
 pub async fn tunnels(State(api): State<Api>) -> Response {
     part(&api, Part::Tunnels)
 }

@@ -1,7 +1,8 @@
 //! Reconciling: from leases to desired state, from there to the steps that make the kernel so.
 //!
 //! One way through: [`plan`] asks the backends, a peer at a time · [`policy`] refuses what a plan may not hold · [`union`] puts one item in
-//! each place · [`diff`] compares with the kernel and orders the steps · [`run`] carries them out. Start-up, a new lease, a lost route and a
+//! each place · [`diff`] compares with the kernel and orders the steps. [`pass`] does all that once and carries the steps out, with the forwarding tables of the UDP
+//! path swapped between those that make ways and those that take them away; [`run`] decides when. Start-up, a new lease, a lost route and a
 //! new plugin are all the same pass through it; there is no second path for repair. The world is reached by the traits in [`ports`].
 
 pub(crate) mod answers;

@@ -1,5 +1,6 @@
 //! Round trips of one small packet at a time from pod to pod.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -10,6 +11,9 @@ use lab::netns::NetNs;
 use nix::sched::CpuSet;
 
 use crate::path::cores;
+
+/// Of so many packets one may be lost; a way that loses more has no round trips to speak of.
+const MOST_LOST: usize = 200;
 
 /// Microseconds that half of the round trips stay under, and 99 of 100.
 #[derive(Debug, Clone, Copy)]
@@ -31,31 +35,40 @@ pub fn echo(from: &NetNs, to: &NetNs, address: Ipv4Addr, times: usize, halves: O
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let server = scope.spawn(|| enter(1).map(|()| answer(&server, &done)));
-        let trips: Result<Vec<f64>> = enter(0).and_then(|()| (0..times as u64).map(|number| trip(&client, number)).collect());
+        let mut lost = 0;
+        let trips: Result<Vec<f64>> = enter(0).and_then(|()| (0..times as u64).map(|number| trip(&client, number, &mut lost)).collect());
         done.store(true, Relaxed);
         server.join().map_err(|_| anyhow!("the answering thread panicked"))??;
         let mut trips = trips?;
         ensure!(!trips.is_empty(), "no round trips were asked for");
+        ensure!(lost * MOST_LOST <= times, "{lost} of {times} packets or their echoes were lost on the way to {address}");
         trips.sort_by(f64::total_cmp);
         Ok(Echoed { p50_us: trips[trips.len() / 2], p99_us: trips[trips.len() * 99 / 100] })
     })
 }
 
 /// Microseconds until the echo. A packet that is lost, as any may be, is followed by one more, whose time then counts.
-fn trip(client: &UdpSocket, number: u64) -> Result<f64> {
-    try_trip(client, 2 * number).or_else(|_| try_trip(client, 2 * number + 1)).context("no echo, twice")
+fn trip(client: &UdpSocket, number: u64, lost: &mut usize) -> Result<f64> {
+    if let Some(time) = try_trip(client, 2 * number)? {
+        return Ok(time);
+    }
+    *lost += 1;
+    try_trip(client, 2 * number + 1)?.context("no echo, twice")
 }
 
-/// Echoes of earlier ones may come late.
-fn try_trip(client: &UdpSocket, number: u64) -> Result<f64> {
+/// None when no echo comes. Echoes of earlier packets may come late.
+fn try_trip(client: &UdpSocket, number: u64) -> Result<Option<f64>> {
     let (start, mut heard) = (Instant::now(), [0; 8]);
     client.send(&number.to_ne_bytes())?;
     loop {
-        let len = client.recv(&mut heard)?;
+        let len = match client.recv(&mut heard) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(None),
+            received => received?,
+        };
         let echoed = u64::from_ne_bytes(heard);
         ensure!(len == heard.len() && echoed <= number, "an echo of another packet");
         if echoed == number {
-            return Ok(start.elapsed().as_secs_f64() * 1e6);
+            return Ok(Some(start.elapsed().as_secs_f64() * 1e6));
         }
     }
 }

@@ -125,7 +125,7 @@ fn take(socket: &UdpSocket, payload: usize, arrived: &AtomicU64, late: &AtomicU6
                 if number <= latest[flow] {
                     late.fetch_add(1, Relaxed);
                 }
-                latest[flow] = number;
+                latest[flow] = latest[flow].max(number);
             }
             arrived.fetch_add((len / payload) as u64, Relaxed);
         }

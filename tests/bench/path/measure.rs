@@ -177,10 +177,29 @@ impl Figures {
         self.values.get(&(measure, way.into())).and_then(|values| median(values))
     }
 
-    /// The median of the rounds' ratios of twill to VXLAN.
+    /// The median of the ratios of twill to VXLAN, turn by turn.
     pub fn ratio(&self, measure: Measure) -> Option<f64> {
+        median(&self.ratios(measure)?)
+    }
+
+    /// All of them, the smallest first; none where one cannot be said.
+    fn ratios(&self, measure: Measure) -> Option<Vec<f64>> {
         let of = |way: &str| self.values.get(&(measure, way.to_owned()));
-        median(&of(TWILL)?.iter().zip(of(VXLAN)?).map(|(ours, theirs)| ours / theirs).collect::<Vec<_>>()).filter(|ratio| ratio.is_finite())
+        let mut ratios: Vec<f64> = of(TWILL)?.iter().zip(of(VXLAN)?).map(|(ours, theirs)| ours / theirs).collect();
+        ratios.sort_by(f64::total_cmp);
+        (!ratios.is_empty() && ratios.iter().all(|ratio| ratio.is_finite())).then_some(ratios)
+    }
+
+    /// Between which of these ratios half of them lie.
+    pub fn spread(&self, measure: Measure) -> Option<[f64; 2]> {
+        let ratios = self.ratios(measure)?;
+        Some([0.25, 0.75].map(|part| ratios[((ratios.len() - 1) as f64 * part).round() as usize]))
+    }
+
+    /// The median of the ratios and where half of them lie, as "0.83 (0.76 to 0.90)"; empty where there is none.
+    pub fn ratio_in_words(&self, measure: Measure) -> String {
+        let both = self.ratio(measure).zip(self.spread(measure));
+        both.map_or(String::new(), |(ratio, [low, high])| format!("{ratio:.2} ({low:.2} to {high:.2})"))
     }
 
     /// True when every ratio that has a bar was measured and is on the right side of it.
@@ -280,7 +299,7 @@ impl fmt::Display for Figures {
             for way in self.ways() {
                 write!(f, " {:>14}", self.median(measure, way).map_or("-".into(), short))?;
             }
-            write!(f, "  {:>6}", self.ratio(measure).map_or(String::new(), |ratio| format!("{ratio:.2}")))?;
+            write!(f, "  {:<18}", self.ratio_in_words(measure))?;
             match self.verdict(measure) {
                 Some((bar, met)) => writeln!(f, "  {bar}: {}", met.map_or(NOT_MEASURED, |met| if met { "met" } else { "MISSED" }))?,
                 None => writeln!(f)?,
@@ -304,9 +323,9 @@ mod tests {
     }
 
     #[test]
-    fn the_ratio_is_the_median_of_the_rounds_ratios() {
+    fn the_ratio_is_the_median_of_the_ratios() {
         let mut figures = figures();
-        assert_eq!(figures.ratio(Measure::Tcp1), Some(0.9));
+        assert_eq!((figures.ratio(Measure::Tcp1), figures.spread(Measure::Tcp1)), (Some(0.9), Some([0.9, 1.0])), "0.5, 0.9 and 1.0");
         assert_eq!(figures.median(Measure::Tcp1, TWILL), Some(9.0));
         assert_eq!(figures.verdict(Measure::Tcp1), Some(("≥ 0.9".into(), Some(true))), "0.9 is the bar");
         assert!(!figures.all_met() && figures.to_string().contains(NOT_MEASURED), "what is not measured is not met: {figures}");

@@ -38,7 +38,9 @@ pub fn stream(from: &NetNs, to: &NetNs, address: Ipv4Addr, streams: usize, windo
         let out = from.inside(|| TcpStream::connect_timeout(&target, PATIENCE).context("cannot connect"))?;
         // A way that carries nothing any more must not keep the threads from ending.
         out.set_write_timeout(Some(PATIENCE))?;
-        Ok((out, listener.accept()?.0))
+        let into = listener.accept()?.0;
+        into.set_read_timeout(Some(PATIENCE))?;
+        Ok((out, into))
     };
     let pairs: Vec<(TcpStream, TcpStream)> = (0..streams).map(connect).collect::<Result<_>>()?;
     let (arrived, done) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -62,7 +64,7 @@ pub fn stream(from: &NetNs, to: &NetNs, address: Ipv4Addr, streams: usize, windo
 pub fn iperf(from: &NetNs, to: &NetNs, address: Ipv4Addr, streams: usize, window: Duration) -> Result<f64> {
     let mut server = to.command("iperf3")?.args(["-s", "-p", IPERF_PORT]).stdout(Stdio::null()).spawn().context("cannot start iperf3")?;
     let (address, streams, seconds) = (address.to_string(), streams.to_string(), window.as_secs().max(1).to_string());
-    let words = ["-c", &address, "-p", IPERF_PORT, "-P", &streams, "-t", &seconds, "-J"];
+    let words = ["-c", &address, "-p", IPERF_PORT, "-P", &streams, "-t", &seconds, "-J", "--connect-timeout", "2000"];
     // The server may not listen yet; that is said in the answer alone.
     let bits = wait_until("iperf3", PATIENCE, || {
         let answer = json(from.command("iperf3")?.args(words))?;

@@ -1,4 +1,5 @@
-//! Keeps the snapshot for the API up with everything: at once when a room has news, each second while packets flow.
+//! Keeps the snapshot for the API up with everything: at once when a room has news, each second or few while packets flow,
+//! the more seldom the more there is to show, and once a minute at least.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

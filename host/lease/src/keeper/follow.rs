@@ -95,7 +95,9 @@ async fn follow<S: Store>(store: Arc<S>, mut place: watch::Receiver<Place>, news
         let found = match store.watch(cursor, wait_ms).await {
             Ok(changes) => {
                 here.cursor = Some(changes.cursor);
-                let quiet = changes.changes.is_empty() && !std::mem::take(&mut troubled);
+                // The next failure is told of again, whatever this answer brought.
+                let was_troubled = std::mem::take(&mut troubled);
+                let quiet = changes.changes.is_empty() && !was_troubled;
                 backoff.reset();
                 rest(asked, quiet).await;
                 (!quiet).then_some(News::Changes(changes.changes))
