@@ -1,7 +1,7 @@
 //! A file from pod to pod by TCP, checksummed at both ends.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -38,8 +38,13 @@ impl Transfer {
 
 /// Sends `bytes` bytes that no one can guess from one pod to another; an error unless all arrive unchanged.
 pub fn transfer(from: &Pod, to: &Pod, bytes: u64) -> Result<Transfer> {
-    let listener = to.net().inside(|| Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
-    let address = (to.address(), listener.local_addr()?.port());
+    transfer_to(from, (to, to.address().into()), bytes)
+}
+
+/// The same to one of the other pod's addresses.
+pub fn transfer_to(from: &Pod, (to, address): (&Pod, IpAddr), bytes: u64) -> Result<Transfer> {
+    let listener = to.net().inside(|| Ok(TcpListener::bind((address, 0))?))?;
+    let address = listener.local_addr()?;
     let start = Instant::now();
     let (sent, received) = std::thread::scope(|scope| {
         let receiver = scope.spawn(|| receive(&listener, &AtomicU64::new(0)));
@@ -49,10 +54,10 @@ pub fn transfer(from: &Pod, to: &Pod, bytes: u64) -> Result<Transfer> {
             left -= size;
             size as usize
         };
-        let sent = from.net().inside(|| send(&TcpStream::connect_timeout(&address.into(), PATIENCE)?, more));
+        let sent = from.net().inside(|| send(&TcpStream::connect_timeout(&address, PATIENCE)?, more));
         if sent.is_err() {
             // Nobody comes any more: wake the one who waits.
-            let _ = to.net().inside(|| Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, address.1))?));
+            let _ = to.net().inside(|| Ok(TcpStream::connect(address)?));
         }
         (sent, receiver.join())
     });

@@ -145,3 +145,15 @@ fn refusal(error: &io::Error) -> DropReason {
         _ => DropReason::TunRefused,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_room_is_told_from_other_refusals() {
+        let reason = |errno| refusal(&io::Error::from_raw_os_error(errno));
+        assert_eq!([libc::EAGAIN, libc::ENOBUFS, libc::ENOMEM].map(reason), [DropReason::TunFull; 3]);
+        assert_eq!([libc::EIO, libc::EINVAL, libc::EFAULT].map(reason), [DropReason::TunRefused; 3]);
+    }
+}

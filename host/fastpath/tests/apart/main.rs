@@ -7,6 +7,8 @@
 mod lab;
 
 mod allocations;
+mod lines;
+mod missing;
 mod refusal;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

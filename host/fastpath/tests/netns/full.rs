@@ -2,12 +2,15 @@
 
 use std::cell::Cell;
 use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
+use std::time::Duration;
 
-use twill_fastpath::Settings;
+use twill_fastpath::tun::{self, Sleep};
+use twill_fastpath::{Offloads, Settings};
 use twill_reconcile::ports::Forwarder;
 
-use crate::lab::{Node, eventually, hear, stream, two_nodes};
+use crate::lab::{Node, eventually, hear, one_node_and_wire, packet, stream, two_nodes};
 
 /// Sends numbered packets of so many bytes without waiting for anything.
 fn flood(from: &UdpSocket, next: &Cell<u64>, count: usize, length: usize) {
@@ -82,6 +85,47 @@ fn a_full_queue_of_the_device_loses_packets_and_not_their_order() {
     in_order_until(&from, &at, LAST);
     a.namespace.ip("link set flannel0 txqueuelen 500");
     stream(&a, &b, "10.5.2.2", 2 << 20);
+}
+
+/// Lets the kernel keep so many bytes of what was written into the device (TUNSETSNDBUF), which holds for all of its queues.
+fn give_room(node: &Node, bytes: i32) {
+    node.namespace.run(move || {
+        let queue = tun::open("flannel0", 1, Offloads::ALL, Sleep::InPoll).expect("another queue").remove(0);
+        // SAFETY: the descriptor is open; TUNSETSNDBUF reads one int through the pointer, and `bytes` lives until the call is over.
+        let set = unsafe { libc::ioctl(queue.as_fd().as_raw_fd(), libc::TUNSETSNDBUF as _, &raw const bytes) };
+        assert_eq!(set, 0);
+    });
+}
+
+#[test]
+fn a_kernel_without_room_for_what_arrives_loses_it_and_the_device_is_kept() {
+    let Some((node, _other, wire)) = one_node_and_wire() else { return };
+    let (pod, arriving) = (node.pod(9000), packet([10, 5, 2, 2], [10, 5, 1, 2], 9000, &[7; 1400]));
+    pod.set_read_timeout(Some(Duration::from_millis(100))).expect("a time limit");
+    let send = || wire.send_to(&arriving, "192.0.2.1:8285").expect("sent");
+    // What comes out of the device is to leave by an interface that sends next to nothing, and waits there.
+    node.namespace.ip("link add slow0 type veth peer name slow1");
+    node.namespace.ip("link set slow1 up");
+    node.namespace.ip("link set slow0 up");
+    if !node.namespace.tool("tc", "qdisc add dev slow0 root tbf rate 8bit burst 2000 limit 1mb") {
+        return eprintln!("skipped: tc is missing, or the kernel has no tbf");
+    }
+    let rules = "add table netdev t; add chain netdev t in { type filter hook ingress device flannel0 priority 0; }; add rule netdev t in fwd to slow0";
+    if !node.namespace.tool("nft", rules) {
+        return eprintln!("skipped: nft is missing, or the kernel cannot forward on ingress");
+    }
+    give_room(&node, 1);
+    eventually("the kernel has no room", || {
+        send();
+        node.dropped("tun-full") > 0
+    });
+    assert!(node.tunnels.holds(&node.link()) && node.dropped("tun-refused") == 0, "{:?}", node.tunnels.counters());
+    assert!(node.namespace.tool("nft", "delete table netdev t"));
+    node.namespace.ip("link delete slow0");
+    eventually("packets pass again", || {
+        send();
+        pod.recv(&mut [0; 2048]).is_ok()
+    });
 }
 
 #[test]

@@ -282,5 +282,6 @@ pub fn seal(header: &mut [u8]) {
     header[10..12].fill(0);
     let words = header[..20].chunks(2).map(|word| u64::from(word[0]) * 256 + u64::from(word[1]));
     let sum = words.sum::<u64>() % 0xffff;
-    header[10..12].copy_from_slice(&(0xffff - sum as u16).to_be_bytes());
+    // Zero and 0xffff mean the same in ones' complement; a sum is never zero, so that its complement is never 0xffff.
+    header[10..12].copy_from_slice(&((0xffff - sum as u16) % 0xffff).to_be_bytes());
 }

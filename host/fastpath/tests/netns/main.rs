@@ -7,6 +7,7 @@
 mod answers;
 mod device;
 mod families;
+mod frozen;
 mod full;
 mod hostile;
 mod lab;

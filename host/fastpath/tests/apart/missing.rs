@@ -1,0 +1,86 @@
+//! A kernel that lacks an offload: packets pass without it, and that is said once. What a setting leaves out is not missed.
+
+use twill_fastpath::{Offloads, Settings};
+
+use crate::lab::{Node, stream, wired};
+use crate::lines;
+
+/// How often it was said.
+fn told() -> usize {
+    lines::count(tracing::Level::INFO, "the kernel has not all offloads")
+}
+
+fn in_force(node: &Node) -> Offloads {
+    node.tunnels.offloading()[0].in_force
+}
+
+/// Lets the kernel answer the node's thread as one before Linux 6.2 does, which knows no USO: TUNSETOFFLOAD with its bits is EINVAL. False where the kernel has no
+/// such filters.
+fn make_older(node: &Node) -> bool {
+    const USO: u32 = 0x20 | 0x40;
+    /// Places in `struct seccomp_data`: the call's number, and the low halves of its second and third argument.
+    const NUMBER: u32 = 0;
+    const SECOND: u32 = 24;
+    const THIRD: u32 = 32;
+    let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+    let load = |place| step((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, place, 0, 0);
+    let unless = |test, value, skip| step((libc::BPF_JMP | test | libc::BPF_K) as u16, value, 0, skip);
+    let answer = |what| step((libc::BPF_RET | libc::BPF_K) as u16, what, 0, 0);
+    let mut steps = [
+        load(NUMBER),
+        unless(libc::BPF_JEQ, libc::SYS_ioctl as u32, 5),
+        load(SECOND),
+        unless(libc::BPF_JEQ, libc::TUNSETOFFLOAD as u32, 3),
+        load(THIRD),
+        unless(libc::BPF_JSET, USO, 1),
+        answer(libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
+        answer(libc::SECCOMP_RET_ALLOW),
+    ];
+    node.namespace.run(move || {
+        let filter = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+        // SAFETY: the kernel copies the filter, whose steps live until the call is over.
+        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0 }
+    })
+}
+
+#[test]
+fn an_offload_that_the_kernel_lacks_is_named_once() {
+    let _turn = crate::turn();
+    lines::listen();
+    let Some((a, b)) = wired(Settings { queues: 2, ..Settings::default() }) else { return };
+    b.start(&[1]);
+    if in_force(&b) != Offloads::ALL {
+        return println!("skipped: this kernel itself has not all offloads");
+    }
+    assert_eq!(told(), 0, "a kernel that has all");
+    if !make_older(&a) {
+        return println!("skipped: this kernel has no filters of system calls");
+    }
+    a.start(&[2]);
+    assert_eq!(in_force(&a), Offloads { uso: false, ..Offloads::ALL }, "the others are used all the same");
+    assert_eq!(told(), 1, "said for all queues together");
+    stream(&a, &b, "10.5.2.2", 2 << 20);
+    a.open(a.link()).expect("it is open");
+    assert_eq!(told(), 1, "said once");
+}
+
+#[test]
+fn an_offload_that_a_setting_leaves_out_is_not_missed() {
+    let _turn = crate::turn();
+    lines::listen();
+    let all = Offloads::ALL;
+    let settings = [Offloads { tso: false, ..all }, Offloads { gso: false, ..all }, Offloads { gro: false, ..all }, Offloads::NONE];
+    for offloads in settings.into_iter().chain([Offloads { uso: false, ..all }]) {
+        let Some(node) = Node::new(1, Settings { offloads, ..Settings::default() }) else { return };
+        node.namespace.ip("address add 192.0.2.1/32 dev lo");
+        // Not even where the kernel lacks it too.
+        if !offloads.uso && !make_older(&node) {
+            return println!("skipped: this kernel has no filters of system calls");
+        }
+        node.start(&[2]);
+        if in_force(&node) != offloads {
+            return println!("skipped: this kernel itself has not all offloads");
+        }
+        assert_eq!(told(), 0, "{offloads:?}");
+    }
+}
