@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::bulk::Stamp;
+use crate::bulk::Bulk;
 use crate::calm::is_lone;
 use crate::syscall;
 
@@ -63,8 +63,8 @@ pub struct Row {
 impl Row {
     /// Notes a batch of so many packets with so many bytes in all, which the calling thread has just carried; the spinner is told when they make it worth while.
     /// Beside bulk that goes out they may be its acknowledgments, and a core that is never idle takes over no thread that waits at another.
-    pub fn carried(&mut self, packets: usize, bytes: usize, bulk_out: &Stamp, spinner: &Spinner) {
-        let bulk_ms = bulk_out.last_ms();
+    pub fn carried(&mut self, packets: usize, bytes: usize, bulk: &Bulk, spinner: &Spinner) {
+        let bulk_ms = bulk.last_ms();
         let is_quiet = std::mem::replace(&mut self.bulk_ms, bulk_ms) == bulk_ms;
         if !is_quiet || !is_lone(packets, bytes) {
             self.len = 0;
@@ -287,10 +287,10 @@ mod tests {
     fn batches_long_packets_and_streams_end_a_row() {
         let spinner = without_thread();
         let len_after = |packets, bytes, bulk_out| {
-            let out = Stamp::default();
-            let mut row = Row { last: spinner.told.start.elapsed(), len: MANY - 1, bulk_ms: out.last_ms() };
-            out.note(bulk_out, || 1_000);
-            row.carried(packets, bytes, &out, &spinner);
+            let bulk = Bulk::default();
+            let mut row = Row { last: spinner.told.start.elapsed(), len: MANY - 1, bulk_ms: bulk.last_ms() };
+            bulk.note(bulk_out, 1_000);
+            row.carried(packets, bytes, &bulk, &spinner);
             row.len
         };
         assert_ne!(len_after(1, 60, 0), 0, "a lone packet");

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Carries packets until the tunnel ends or its device is deleted.
 pub fn run(ends: &Ends) {
-    let (signal, bulk) = (&ends.shared.signal, &ends.shared.bulk);
+    let signal = &ends.shared.signal;
     let Some(socket) = ends.sockets.first() else { return };
     let mut datagrams = Datagrams::default();
     let mut coalescer = Coalescer::new(ends.queue.joins());
@@ -38,9 +38,8 @@ pub fn run(ends: &Ends) {
                     return signal.lose();
                 }
                 calm.carried(datagrams.count(), datagrams.used());
-                bulk.into.note(datagrams.used(), clock::boot_ms);
                 if let Some(spinner) = &ends.shared.spinner {
-                    row.carried(datagrams.count(), datagrams.used(), &bulk.out, spinner);
+                    row.carried(datagrams.count(), datagrams.used(), &ends.shared.bulk, spinner);
                 }
                 failed_in_silence = false;
             }
@@ -80,15 +79,29 @@ fn deliver(ends: &Ends, datagrams: &Datagrams, coalescer: &mut Coalescer, table:
     for group in coalescer.groups() {
         let written = write(ends, datagrams.bytes(), group, coalescer.members(group));
         if group.count > 1 && is_refused(&written) {
-            tell_of_refused(ends);
-            for place in coalescer.members(group) {
-                let alone = group.alone(place);
-                let written = write(ends, datagrams.bytes(), &alone, iter::once(place));
-                settle(ends, table, datagrams.bytes(), &alone, written, wall_ms)?;
-            }
+            write_singly(ends, table, datagrams.bytes(), group, coalescer.members(group), wall_ms)?;
         } else {
             settle(ends, table, datagrams.bytes(), group, written, wall_ms)?;
         }
+    }
+    Ok(())
+}
+
+/// Writes the packets of a group that was refused. An error means that the device is lost.
+#[cold]
+fn write_singly(
+    ends: &Ends,
+    table: &Table,
+    buffer: &[u8],
+    group: &Group,
+    members: impl Iterator<Item = Place>,
+    wall_ms: u64,
+) -> io::Result<()> {
+    tell_of_refused(ends);
+    for place in members {
+        let alone = group.alone(place);
+        let written = write(ends, buffer, &alone, iter::once(place));
+        settle(ends, table, buffer, &alone, written, wall_ms)?;
     }
     Ok(())
 }

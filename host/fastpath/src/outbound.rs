@@ -15,14 +15,13 @@ use crate::turn::Turn;
 
 /// Carries packets until the tunnel ends or its device is deleted.
 pub fn run(ends: &Ends) {
-    let (signal, bulk) = (&ends.shared.signal, &ends.shared.bulk);
+    let signal = &ends.shared.signal;
     // Else the kernel may add as much again to a rest. Where it does, that is all that comes of it.
     let _ = prctl::set_timerslack(1);
     let mut frames = Frames::default();
     let mut outbox = Outbox::default();
     let mut pace = Pace::default();
     let mut calm = Calm::default();
-    let mut is_amid_bulk = false;
     while !signal.is_ended() {
         let Ok(count) = frames.read(&ends.queue, pace.take()) else { return signal.lose() };
         for _ in 0..frames.take_lost() {
@@ -34,11 +33,10 @@ pub fn run(ends: &Ends) {
             let turn = Turn::new(ends, &table);
             outbox.forward(&turn, &mut frames, count);
             calm.carried(count, frames.used());
-            bulk.out.note(frames.used(), || turn.now_ms);
-            is_amid_bulk = bulk.into.is_fresh(turn.now_ms);
+            ends.shared.bulk.note(frames.used(), turn.now_ms);
         }
         pace.took(count, frames.used(), frames.is_full());
-        if let Some(moment) = pace.pause(is_amid_bulk) {
+        if let Some(moment) = pace.pause() {
             thread::sleep(moment);
         }
     }

@@ -12,8 +12,6 @@ const MANY: usize = 8;
 const SHORT: usize = 2048;
 /// How long it leaves its queue alone then. The kernel holds 500 frames, which at a million a second take ten times as long.
 const MOMENT: Duration = Duration::from_micros(50);
-/// The same amid bulk the other way, after any number of short ones: they are acknowledgments, and a stream has thousands of packets under way for some milliseconds.
-const AMID_BULK: Duration = Duration::from_micros(100);
 
 /// What the next read of a batch does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,21 +43,12 @@ pub struct Pace {
     /// Frames since it slept, and their bytes.
     frames: usize,
     bytes: usize,
-    found: Found,
-}
-
-/// What a pump found in its queue until that was empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    /// Nothing, or something long, or more may be there.
-    Other,
-    FewShort,
-    ManyShort,
+    has_many: bool,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Pace { take: Take::One, frames: 0, bytes: 0, found: Found::Other }
+        Pace { take: Take::One, frames: 0, bytes: 0, has_many: false }
     }
 }
 
@@ -69,20 +58,16 @@ impl Pace {
         self.take
     }
 
-    /// How long to leave the queue alone before that, while bulk comes the other way or not.
-    pub fn pause(&self, is_amid_bulk: bool) -> Option<Duration> {
-        match self.found {
-            Found::FewShort | Found::ManyShort if is_amid_bulk => Some(AMID_BULK),
-            Found::ManyShort => Some(MOMENT),
-            Found::FewShort | Found::Other => None,
-        }
+    /// How long to leave the queue alone before that.
+    pub fn pause(&self) -> Option<Duration> {
+        self.has_many.then_some(MOMENT)
     }
 
     /// That gave so many frames with so many bytes; `is_more` when it ended for want of room, so that there may be more.
     pub fn took(&mut self, frames: usize, bytes: usize, is_more: bool) {
         self.frames += frames;
         self.bytes += bytes;
-        self.found = Found::Other;
+        self.has_many = false;
         let was_interrupted = self.take.sleeps() && frames == 0;
         if was_interrupted {
             return;
@@ -92,20 +77,10 @@ impl Pace {
             _ if is_more => Take::Ready,
             _ => {
                 let (frames, bytes) = (std::mem::take(&mut self.frames), std::mem::take(&mut self.bytes));
-                self.found = Found::of(frames, bytes);
+                self.has_many = frames >= MANY && are_short(frames, bytes);
                 if frames <= 1 { Take::One } else { Take::Some }
             }
         };
-    }
-}
-
-impl Found {
-    fn of(frames: usize, bytes: usize) -> Found {
-        match frames {
-            MANY.. if are_short(frames, bytes) => Found::ManyShort,
-            1.. if are_short(frames, bytes) => Found::FewShort,
-            _ => Found::Other,
-        }
     }
 }
 
@@ -146,22 +121,11 @@ mod tests {
         let rests =
             [(1, false), (MANY - 2, false), (MANY, false), (2, false), (32, true), (0, false), (1, false)].map(|(frames, is_more)| {
                 pace.took(frames, frames * 60, is_more);
-                pace.pause(false).is_some()
+                pace.pause().is_some()
             });
         assert_eq!(rests, [false, false, true, false, false, true, false]);
         pace.took(MANY, MANY * 40_000, false);
-        assert_eq!((pace.pause(false), pace.pause(true)), (None, None), "super-packets");
-    }
-
-    #[test]
-    fn amid_bulk_it_rests_after_any_short_frame_that_has_left() {
-        let mut pace = Pace::default();
-        pace.took(1, 66, false);
-        assert_eq!((pace.take(), pace.pause(true)), (Take::Ready, None), "that one has left, and what came with it leaves before the rest");
-        pace.took(0, 0, false);
-        assert_eq!((pace.pause(true), pace.pause(false)), (Some(AMID_BULK), None));
-        [1, 2].into_iter().for_each(|frames| pace.took(frames, frames * 66, false));
-        assert_eq!((pace.take(), pace.pause(true)), (Take::Some, Some(AMID_BULK)));
+        assert_eq!(pace.pause(), None, "super-packets");
     }
 
     #[test]

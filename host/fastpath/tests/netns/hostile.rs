@@ -72,12 +72,19 @@ fn a_peer_whose_daemon_is_gone_is_noticed_and_nothing_stops() {
     let Some((node, other, wire)) = one_node_and_wire() else { return };
     let pod = node.pod(9000);
     drop(wire);
-    pod.send_to(b"to nobody", "10.5.2.2:9000").expect("sent");
-    eventually("port unreachable is counted", || node.dropped("peer-refused") > 0);
+    // A child that another test has just started may hold the closed socket for a moment longer.
+    eventually("port unreachable is counted", || {
+        pod.send_to(b"to nobody", "10.5.2.2:9000").expect("sent");
+        node.dropped("peer-refused") > 0
+    });
     let wire = other.socket("192.0.2.2:8285");
     pod.send_to(b"to somebody", "10.5.2.2:9000").expect("sent");
     let mut buffer = [0; 2048];
-    let (length, _) = hear(&wire, &mut buffer);
-    assert_eq!(&buffer[28..length], b"to somebody", "the pending error cost no packet");
+    let heard = std::iter::repeat_with(|| {
+        let (length, _) = hear(&wire, &mut buffer);
+        buffer[28..length].to_vec()
+    });
+    let first = heard.into_iter().find(|heard| heard != b"to nobody");
+    assert_eq!(first.as_deref(), Some(&b"to somebody"[..]), "the pending error cost no packet");
     first_heard(&node, &pod, &wire);
 }
