@@ -297,6 +297,47 @@ mod tests {
         assert_eq!([len_after(2, 120, 0), len_after(1, 60_000, 0), len_after(1, 60, 60_000)], [0; 3]);
     }
 
+    /// A file of each of this process's threads of that name.
+    fn of_threads(name: &str, file: &str) -> Vec<String> {
+        let threads = std::fs::read_dir("/proc/self/task").expect("threads").filter_map(|thread| Some(thread.ok()?.path()));
+        let named = threads.filter(|thread| std::fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.trim_end() == name));
+        named.filter_map(|thread| std::fs::read_to_string(thread.join(file)).ok()).collect()
+    }
+
+    #[test]
+    fn it_spins_on_the_core_of_the_pump_in_the_class_that_gives_way() {
+        const NAME: &str = "keep awake";
+        let spinner = Spinner::start();
+        let core = sched_getcpu().expect("a core");
+        let only_there = format!("Cpus_allowed_list:\t{core}\n");
+        // Sees and works; the 41st field of stat is the class (proc_pid_stat(5)).
+        let spins = || {
+            let there = of_threads(NAME, "status").iter().any(|status| status.contains(&only_there));
+            let fields = of_threads(NAME, "stat").into_iter().map(|stat| stat.rsplit(") ").next().unwrap_or_default().to_owned());
+            let field = |of: &str, number: usize| of.split(' ').nth(number - 3).and_then(|text| text.parse::<i32>().ok());
+            there && fields.into_iter().any(|of| field(&of, 41) == Some(libc::SCHED_IDLE) && field(&of, 14) > Some(0))
+        };
+        until("it spins", || {
+            let begun = Instant::now();
+            while begun.elapsed() < CLOSELY * 100 {
+                spinner.tell(spinner.told.start.elapsed(), Ok(core));
+                if begun.elapsed() > CLOSELY * 50 && spins() {
+                    return true;
+                }
+            }
+            false
+        });
+    }
+
+    #[test]
+    fn a_core_that_it_may_not_use_is_left_alone() {
+        let spinner = Spinner::start();
+        until("it stays away", || {
+            spinner.tell(spinner.told.start.elapsed(), Ok(CpuSet::count() - 1));
+            nanos(&spinner.told.away_until) > Duration::ZERO
+        });
+    }
+
     #[test]
     fn it_begins_with_packets_and_rests_without_them() {
         let spinner = Spinner::start();

@@ -37,8 +37,8 @@ pub struct Settings {
     /// A core is kept from falling asleep between lone packets that follow each other closely (see [`crate::awake`]); a daemon asks
     /// [`has_cores_to_spare`](crate::has_cores_to_spare) first.
     pub keeps_awake: bool,
-    /// The underlay is taken to answer EIO to every run (UDP_SEGMENT), which this machine's may never do: for tests.
-    pub underlay_refuses_runs: bool,
+    /// The underlay is taken to answer every run (UDP_SEGMENT) with that error (errno), which this machine's may never do: for tests.
+    pub underlay_refuses_runs: Option<i32>,
     /// The TUN device is taken to answer EINVAL to every super-packet that was joined, as Linux 6.6.44 does to some: for tests.
     pub device_refuses_joined: bool,
     /// The kernel is taken to be older than 6.4, where TUN devices do not know RWF_NOWAIT: for tests.
@@ -51,7 +51,7 @@ impl Default for Settings {
             queues: 1,
             offloads: Offloads::ALL,
             keeps_awake: true,
-            underlay_refuses_runs: false,
+            underlay_refuses_runs: None,
             device_refuses_joined: false,
             is_tun_old: false,
         }
@@ -184,7 +184,7 @@ impl Tunnels {
         let Settings { queues, offloads, underlay_refuses_runs, .. } = self.settings;
         let bound = |at: &SocketAddr| {
             let socket = Socket::bind(*at, queues > 1, offloads)?;
-            Ok(Arc::new(if underlay_refuses_runs { socket.refusing_runs() } else { socket }))
+            Ok(Arc::new(socket.refusing_runs(underlay_refuses_runs)))
         };
         let of_queue = |_| local.iter().map(bound).collect();
         (0..queues).map(of_queue).collect()

@@ -278,7 +278,10 @@ impl Batch<'_> {
             Packet { target: piece.target, to: self.turn.table.target(piece.target).to, parts: self.parts(piece) }
         };
         let most = if self.alone { 1 } else { socket.longest_run() };
-        let Sent { packets: sent, is_cut_short } = socket.send(left.len(), packet, most)?;
+        let Sent { packets: sent, has_run, is_cut_short } = socket.send(left.len(), packet, most)?;
+        if has_run {
+            socket.was_taken();
+        }
         if is_cut_short {
             self.turn.ends.read_reports(self.turn.table, self.turn.now_ms);
         }
@@ -300,21 +303,28 @@ impl Batch<'_> {
 
     fn stop_segmenting_after(&self, socket: &Socket, error: &io::Error) {
         let front = self.waiting[self.at..].iter().map(|piece| (piece.target, piece.len()));
-        if cannot_segment(error, run(front, socket.longest_run())) && socket.stop_segmenting() {
+        let is_run = run(front, socket.longest_run()) > 1;
+        if is_run && cannot_segment(error, socket) && socket.stop_segmenting() {
             // Each socket finds that by itself.
             self.turn.ends.shared.refusals.runs.call_once(|| {
                 tracing::warn!(
                     peer = %self.turn.table.target(self.waiting[self.at].target).to,
-                    "the underlay cannot segment UDP datagrams (UDP_SEGMENT: EIO): each packet is sent by itself from now on, which is slower"
+                    %error,
+                    "the underlay cannot segment UDP datagrams (UDP_SEGMENT): each packet is sent by itself from now on, which is slower"
                 );
             });
         }
     }
 }
 
-/// EIO for a run means that the device (before Linux 6.11) or the path (IPsec) cannot have checksums computed late (udp_send_skb).
-fn cannot_segment(error: &io::Error, run: usize) -> bool {
-    run > 1 && error.raw_os_error() == Some(libc::EIO)
+/// EIO for a run means that the device (before Linux 6.11) or the path (IPsec) cannot have checksums computed late (udp_send_skb). EINVAL most often is about a path that
+/// has shrunk, and where it goes on, as on some devices with Linux 5.15 over IPv6, about runs as well.
+fn cannot_segment(error: &io::Error, socket: &Socket) -> bool {
+    match error.raw_os_error() {
+        Some(libc::EIO) => true,
+        Some(libc::EINVAL) => socket.was_refused(),
+        _ => false,
+    }
 }
 
 /// Why packets that the kernel did not take are dropped.
@@ -332,13 +342,26 @@ fn is_full(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
     use super::*;
+    use crate::offload::Offloads;
 
     #[test]
-    fn segmenting_ends_only_when_a_run_was_refused() {
-        let error = io::Error::from_raw_os_error;
-        assert!(cannot_segment(&error(libc::EIO), 2));
-        assert!(!cannot_segment(&error(libc::EIO), 1), "a device that is going down");
-        assert!(!cannot_segment(&error(libc::EMSGSIZE), 2) && !cannot_segment(&error(libc::EINVAL), 2), "too long for the path");
+    fn segmenting_ends_when_runs_are_refused_and_not_for_paths_that_shrink() {
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let socket = Socket::bind(local, false, Offloads::ALL).expect("a loopback socket");
+        let ends_by = |error| cannot_segment(&io::Error::from_raw_os_error(error), &socket);
+        assert!(ends_by(libc::EIO));
+        assert!(!(0..100).any(|_| ends_by(libc::EMSGSIZE) || ends_by(libc::EPERM)), "about the path, or a firewall");
+        let shrinks = || (0..10).any(|_| ends_by(libc::EINVAL));
+        assert!(
+            !(0..10).any(|_| shrinks() | {
+                socket.was_taken();
+                false
+            }),
+            "each time a run leaves in the end"
+        );
+        assert!((0..100).any(|_| ends_by(libc::EINVAL)), "none leaves");
     }
 }

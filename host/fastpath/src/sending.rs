@@ -29,6 +29,8 @@ pub struct Packet<'a> {
 pub struct Sent {
     /// How many packets left.
     pub packets: usize,
+    /// Some of them left in a run.
+    pub has_run: bool,
     /// An error ended it, of which the kernel says no more here (sendmmsg(2), "Bugs"): the network may have spoken of earlier datagrams, which then stands in the
     /// error queue alone.
     pub is_cut_short: bool,
@@ -52,16 +54,17 @@ impl Socket {
             runs.add((at..end).map(&packet), packet(at));
             at = end;
         }
-        if self.refuses_runs() {
+        if let Some(error) = self.refuses_runs() {
             // As the kernel does it: what comes before the run leaves, and the run is refused when it is the first.
             let short = runs.packets.iter().position(|packets| *packets > 1).unwrap_or(runs.packets.len());
             runs.runs.truncate(short);
             if short == 0 && count > 0 {
-                return Err(io::Error::from_raw_os_error(libc::EIO));
+                return Err(io::Error::from_raw_os_error(error));
             }
         }
         let sent = mmsg::send(self.as_fd(), &runs.slices, &runs.runs)?;
-        Ok(Sent { packets: runs.packets[..sent].iter().sum(), is_cut_short: sent < runs.runs.len() })
+        let left = &runs.packets[..sent];
+        Ok(Sent { packets: left.iter().sum(), has_run: left.iter().any(|packets| *packets > 1), is_cut_short: sent < runs.runs.len() })
     }
 }
 

@@ -6,7 +6,7 @@
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Type};
@@ -19,6 +19,9 @@ use crate::{mmsg, run};
 pub const SLOT: usize = 68 * 1024;
 /// Asked of the kernel for both of the socket's buffers, in bytes.
 const BUFFER: usize = 4 << 20;
+
+/// Paths do not shrink so often within as many runs.
+const OFTEN: u32 = 32;
 
 /// ICMP can be forged: what it says counts down to this path MTU, the kernel's own bound (net.ipv4.route.min_pmtu). A router that says
 /// none at all (0, before RFC 1191) is taken to mean this one.
@@ -37,7 +40,9 @@ pub struct Socket {
     is_v6: bool,
     segments: AtomicBool,
     merges: bool,
-    refuses_runs: bool,
+    /// Runs in a row that were refused for no known reason.
+    refused: AtomicU32,
+    refuses_runs: Option<i32>,
 }
 
 /// What the network or the kernel said about a datagram of ours.
@@ -88,16 +93,16 @@ impl Socket {
         // Setting zero changes nothing, and shows whether the kernel knows the option.
         let segments = offloads.gso && !offload::is_run_mangled_here() && setsockopt(&socket, sockopt::UdpGsoSegment, &0).is_ok();
         let merges = offloads.gro && setsockopt(&socket, sockopt::UdpGroSegment, &true).is_ok();
-        Ok(Socket { socket, is_v6, segments: AtomicBool::new(segments), merges, refuses_runs: false })
+        Ok(Socket { socket, is_v6, segments: AtomicBool::new(segments), merges, refused: AtomicU32::new(0), refuses_runs: None })
     }
 
-    /// The same over an underlay that answers EIO to each run, as a path through IPsec does: for tests.
-    pub fn refusing_runs(self) -> Self {
-        Socket { refuses_runs: true, ..self }
+    /// The same over an underlay that answers each run with that error (errno), if with any: for tests.
+    pub fn refusing_runs(self, refuses_runs: Option<i32>) -> Self {
+        Socket { refuses_runs, ..self }
     }
 
-    /// True when an underlay stands in for one that takes no runs.
-    pub(crate) fn refuses_runs(&self) -> bool {
+    /// The error with which an underlay stands in for one that takes no runs.
+    pub(crate) fn refuses_runs(&self) -> Option<i32> {
         self.refuses_runs
     }
 
@@ -114,6 +119,18 @@ impl Socket {
     /// Leaves UDP_SEGMENT off from now on, since the underlay cannot do it; false when it was off already.
     pub fn stop_segmenting(&self) -> bool {
         self.segments.swap(false, Relaxed)
+    }
+
+    /// A run was refused with an error that may be about its length, as a path that has shrunk gives. True when that was so often in a row that it is about runs.
+    pub fn was_refused(&self) -> bool {
+        self.refused.fetch_add(1, Relaxed) >= OFTEN
+    }
+
+    /// A run left.
+    pub fn was_taken(&self) {
+        if self.refused.load(Relaxed) != 0 {
+            self.refused.store(0, Relaxed);
+        }
     }
 
     /// True when one receive may give many datagrams.
