@@ -63,11 +63,13 @@ fn over(wire: Wire) -> Result<bool> {
     for round in 0..extent.rounds {
         for (part, turns) in PARTS {
             for turn in 0..turns {
-                // In another order each time, so that no way always follows the same one; the first turn of each round is for all.
-                let mut in_turn: Vec<&Way> = ways.iter().filter(|way| turn == 0 || is_judged(way)).collect();
-                let first = (round + turn) % in_turn.len();
-                in_turn.rotate_left(first);
-                in_turn.into_iter().try_for_each(|way| part(&pair, way, extent, &mut figures))?;
+                // In another order each time, so that no way always follows the same one; twill and what it is judged against side by side, the others once a round.
+                let (mut judged, mut others): (Vec<&Way>, Vec<&Way>) = ways.iter().partition(|way| is_judged(way));
+                judged.rotate_left((round + turn) % 2);
+                let first = round % others.len().max(1);
+                others.rotate_left(first);
+                let others = others.into_iter().filter(|_| turn == 0);
+                judged.into_iter().chain(others).try_for_each(|way| part(&pair, way, extent, &mut figures))?;
             }
         }
     }

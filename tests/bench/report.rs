@@ -60,7 +60,7 @@ fn text(all: &[Figures], machine: &str) -> String {
            (UDP_SEGMENT) and received likewise (UDP_GRO), so that neither end is the bottleneck.\n\
          * Round trips: one small packet at a time, sent again when its echo has come. Each node keeps to its half of the cores and takes packets from the wire there, as\n\
            two machines do; twill keeps that core awake, as it does by itself where a machine has several (--udp-keep-awake; fast-path.md tells what that costs, and the\n\
-           ratio without it). Where nodes share cores both pods of a kernel's way come to stand on one core and wake nobody on another for a packet, as no two machines can;\n\
+           ratio without it). Where nodes share cores both pods of a kernel's way often come to stand on one core and wake nobody on another for a packet, as no two machines can;\n\
            that row is the last of them.\n\
          * Bars stand where they were measured first: with iperf3 and one plain sender, whose kernel's ways stay on one core. Rows without a bar show what is harder.\n\
          * Memory: resident, of the larger daemon of the two.\n",
@@ -70,7 +70,12 @@ fn text(all: &[Figures], machine: &str) -> String {
 
 fn table(figures: &Figures, text: &mut String) {
     let ways = figures.ways();
-    let _ = writeln!(text, "\n## Over {}\n\nMedians of {} rounds.\n", figures.wire(), figures.rounds());
+    let _ = writeln!(
+        text,
+        "\n## Over {}\n\nMedians of {} rounds; TCP of twill and VXLAN by iperf3 has three turns in each.\n",
+        figures.wire(),
+        figures.rounds()
+    );
     let _ = writeln!(text, "| | | {} | twill / VXLAN (half of the ratios) | bar |", ways.join(" | "));
     let _ = writeln!(text, "|---|---|{}---|---|", "---|".repeat(ways.len()));
     for measure in Measure::ALL {

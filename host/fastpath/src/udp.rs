@@ -20,8 +20,8 @@ pub const SLOT: usize = 68 * 1024;
 /// Asked of the kernel for both of the socket's buffers, in bytes.
 const BUFFER: usize = 4 << 20;
 
-/// Paths do not shrink so often within as many runs.
-const OFTEN: u32 = 32;
+/// So many runs that were refused in a row, while their first packets left alone, are enough to know.
+const OFTEN: u32 = 4;
 
 /// ICMP can be forged: what it says counts down to this path MTU, the kernel's own bound (net.ipv4.route.min_pmtu). A router that says
 /// none at all (0, before RFC 1191) is taken to mean this one.
@@ -40,7 +40,7 @@ pub struct Socket {
     is_v6: bool,
     segments: AtomicBool,
     merges: bool,
-    /// Runs in a row that were refused for no known reason.
+    /// Runs in a row that were refused while their first packets left alone.
     refused: AtomicU32,
     refuses_runs: Option<i32>,
 }
@@ -121,9 +121,9 @@ impl Socket {
         self.segments.swap(false, Relaxed)
     }
 
-    /// A run was refused with an error that may be about its length, as a path that has shrunk gives. True when that was so often in a row that it is about runs.
+    /// A run was refused, and its first packet left alone. True when that was so several times in a row: it is about runs.
     pub fn was_refused(&self) -> bool {
-        self.refused.fetch_add(1, Relaxed) >= OFTEN
+        self.refused.fetch_add(1, Relaxed) + 1 >= OFTEN
     }
 
     /// A run left.
@@ -233,6 +233,16 @@ mod tests {
     fn wait(socket: &Socket, events: nix::poll::PollFlags) {
         let mut polled = [nix::poll::PollFd::new(socket.as_fd(), events)];
         while nix::poll::poll(&mut polled, 5_000u16) == Err(Errno::EINTR) {}
+    }
+
+    #[test]
+    fn runs_are_given_up_when_several_in_a_row_are_refused() {
+        let socket = loopback();
+        let refused = |times: u32| (0..times).any(|_| socket.was_refused());
+        assert!(!refused(OFTEN - 1));
+        socket.was_taken();
+        assert!(!refused(OFTEN - 1), "one left meanwhile");
+        assert!(refused(1));
     }
 
     fn packets<'a>(packets: &'a [Vec<u8>], to: SocketAddr) -> impl Fn(usize) -> Packet<'a> {

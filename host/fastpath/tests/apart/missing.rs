@@ -69,6 +69,12 @@ fn an_offload_that_a_setting_leaves_out_is_not_missed() {
     let _turn = crate::turn();
     lines::listen();
     let all = Offloads::ALL;
+    let Some(node) = Node::new(1, Settings::default()) else { return };
+    node.namespace.ip("address add 192.0.2.1/32 dev lo");
+    node.start(&[2]);
+    if in_force(&node) != all {
+        return println!("skipped: this kernel itself has not all offloads");
+    }
     let settings = [Offloads { tso: false, ..all }, Offloads { gso: false, ..all }, Offloads { gro: false, ..all }, Offloads::NONE];
     for offloads in settings.into_iter().chain([Offloads { uso: false, ..all }]) {
         let Some(node) = Node::new(1, Settings { offloads, ..Settings::default() }) else { return };
@@ -78,9 +84,6 @@ fn an_offload_that_a_setting_leaves_out_is_not_missed() {
             return println!("skipped: this kernel has no filters of system calls");
         }
         node.start(&[2]);
-        if in_force(&node) != offloads {
-            return println!("skipped: this kernel itself has not all offloads");
-        }
-        assert_eq!(told(), 0, "{offloads:?}");
+        assert_eq!((in_force(&node), told()), (offloads, 0));
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{setsockopt, sockopt};
-use twill_fastpath::Settings;
+use twill_fastpath::{Offloads, Settings};
 
-use crate::lab::{Namespace, Node, eventually, hear, two_nodes};
+use crate::lab::{Namespace, Node, eventually, hear, stream, two_nodes};
 
 /// Waits for the error that an ICMP message leaves on the socket.
 fn told(pod: &UdpSocket) -> Option<i32> {
@@ -122,6 +122,17 @@ fn an_underlay_that_shrinks_again_is_learned_of_from_what_was_cut_for_it() {
             at.recv(&mut [0; 2048]).is_ok_and(|length| length == 1444)
         });
     }
+}
+
+#[test]
+fn paths_that_shrink_end_no_offload() {
+    let Some((a, b)) = two_nodes(Settings::default()) else { return };
+    for mtu in (700..1500).rev().step_by(100) {
+        // The first run that is too long is refused, as on a device that takes no runs.
+        a.namespace.ip(&format!("link set under0 mtu {mtu}"));
+        stream(&a, &b, "10.5.2.2", 1 << 20);
+    }
+    assert_eq!(a.tunnels.offloading()[0].in_force, Offloads::ALL);
 }
 
 #[test]

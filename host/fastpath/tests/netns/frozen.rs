@@ -143,7 +143,11 @@ fn is_frozen(offloads: Offloads) -> Option<u64> {
         }
     }
     let status = node.tunnels.offloading().remove(0);
-    assert_eq!(status.in_force, offloads, "what this kernel has");
+    if status.in_force != offloads && offloads == Offloads::ALL {
+        println!("skipped: this kernel has not all offloads");
+        return None;
+    }
+    assert_eq!(status.in_force, offloads);
     Some(status.sent.super_packets)
 }
 
