@@ -311,14 +311,10 @@ impl Batch<'_> {
     /// What the error of a run says about runs.
     fn judge_run(&mut self, socket: &Socket, error: &io::Error) {
         let front = self.waiting[self.at..].iter().map(|piece| (piece.target, piece.len()));
-        if run(front, socket.longest_run()) > 1 {
-            match error.raw_os_error() {
-                // The device (before Linux 6.11) or the path (IPsec) cannot have checksums computed late (udp_send_skb).
-                Some(libc::EIO) => self.stop_segmenting(socket, error),
-                // A path that has shrunk says so, and some devices with Linux 5.15 over IPv6 say it of every run.
-                Some(libc::EINVAL) => self.doubt = Some(io::Error::from_raw_os_error(libc::EINVAL)),
-                _ => {}
-            }
+        match about_runs(error, run(front, socket.longest_run())) {
+            AboutRuns::Nothing => {}
+            AboutRuns::Perhaps => self.doubt = Some(io::Error::from_raw_os_error(libc::EINVAL)),
+            AboutRuns::Refused => self.stop_segmenting(socket, error),
         }
     }
 
@@ -336,6 +332,26 @@ impl Batch<'_> {
     }
 }
 
+/// What the error of a send says about runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AboutRuns {
+    Nothing,
+    /// That is known once the first packet was tried alone.
+    Perhaps,
+    Refused,
+}
+
+/// By how many packets the first run has.
+fn about_runs(error: &io::Error, run: usize) -> AboutRuns {
+    match error.raw_os_error() {
+        // The device (before Linux 6.11) or the path (IPsec) cannot have checksums computed late (udp_send_skb).
+        Some(libc::EIO) if run > 1 => AboutRuns::Refused,
+        // A path that has shrunk says so, and some devices with Linux 5.15 over IPv6 say it of every run.
+        Some(libc::EINVAL) if run > 1 => AboutRuns::Perhaps,
+        _ => AboutRuns::Nothing,
+    }
+}
+
 /// Why packets that the kernel did not take are dropped.
 fn refusal(error: &io::Error) -> DropReason {
     match error.raw_os_error() {
@@ -347,4 +363,32 @@ fn refusal(error: &io::Error) -> DropReason {
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segmenting_ends_only_when_a_run_was_refused() {
+        let says = |error, run| about_runs(&io::Error::from_raw_os_error(error), run);
+        assert_eq!(says(libc::EIO, 2), AboutRuns::Refused);
+        assert_eq!(says(libc::EINVAL, 2), AboutRuns::Perhaps, "or too long for the path");
+        assert_eq!([libc::EIO, libc::EINVAL].map(|error| says(error, 1)), [AboutRuns::Nothing; 2], "a device that is going down");
+        assert_eq!(
+            [libc::EMSGSIZE, libc::EPERM].map(|error| says(error, 2)),
+            [AboutRuns::Nothing; 2],
+            "too long for the path, or a firewall"
+        );
+    }
+
+    #[test]
+    fn want_of_room_and_of_length_are_told_from_other_refusals() {
+        let reason = |error| refusal(&io::Error::from_raw_os_error(error));
+        assert_eq!([libc::EAGAIN, libc::ENOBUFS, libc::ENOMEM].map(reason), [DropReason::SocketFull; 3]);
+        assert_eq!(
+            [libc::EMSGSIZE, libc::EPERM, libc::ENETUNREACH].map(reason),
+            [DropReason::TooBig, DropReason::SendFailed, DropReason::SendFailed]
+        );
+    }
 }
