@@ -41,11 +41,13 @@ pub struct Refusals {
     pub runs: Once,
     /// Of the TUN device: a super-packet that was joined here.
     pub joined: Once,
+    /// Of the kernel: several writes in one system call.
+    pub together: Once,
 }
 
 impl Default for Refusals {
     fn default() -> Self {
-        Refusals { runs: Once::new(), joined: Once::new() }
+        Refusals { runs: Once::new(), joined: Once::new(), together: Once::new() }
     }
 }
 

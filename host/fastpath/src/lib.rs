@@ -61,6 +61,7 @@ mod outbox;
 mod packets;
 mod signal;
 mod turn;
+mod writing;
 
 pub use awake::has_cores_to_spare;
 pub use drops::{DropReason, Offender};

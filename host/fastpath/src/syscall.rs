@@ -1,14 +1,14 @@
-//! The ioctls of TUN devices and network interfaces (linux/if_tun.h, linux/ethtool.h), the signal that wakes a thread from a system call, and how a thread is
-//! scheduled. One of the two
-//! modules of this crate with unsafe code; what it is given and gives back is safe.
+//! The ioctls of TUN devices and network interfaces (linux/if_tun.h, linux/ethtool.h), several writes in one system call (linux/aio_abi.h), the signal that wakes a
+//! thread from a system call, and how a thread is scheduled. One of the two modules of this crate with unsafe code; what it is given and gives back is safe.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::os::unix::thread::JoinHandleExt;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use nix::errno::Errno;
 use nix::sys::pthread::pthread_kill;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -63,6 +63,130 @@ pub fn driver(name: &str) -> io::Result<(String, String)> {
     interface(&UdpSocket::bind("127.0.0.1:0")?, libc::SIOCETHTOOL as _, &mut request)?;
     let text = |bytes: &[u8; 32]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
     Ok((text(&info.driver), text(&info.bus)))
+}
+
+/// The most writes in one system call.
+pub const TOGETHER: usize = 32;
+
+/// Several writes in one system call (io_submit(2)), between which no other thread takes the core, as one may after each call. For files that have written
+/// when they return, such as TUN devices and pipes.
+#[derive(Debug)]
+pub struct Writes {
+    context: libc::c_ulong,
+}
+
+/// A request as the kernel takes it (`struct iocb`, linux/aio_abi.h).
+#[repr(C)]
+#[derive(Default)]
+struct Request {
+    data: u64,
+    #[cfg(target_endian = "little")]
+    key: u32,
+    flags: u32,
+    #[cfg(target_endian = "big")]
+    key: u32,
+    operation: u16,
+    priority: i16,
+    file: u32,
+    slices: u64,
+    count: u64,
+    offset: i64,
+    reserved: u64,
+    more_flags: u32,
+    event_file: u32,
+}
+
+/// What became of a request (`struct io_event`).
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Event {
+    data: u64,
+    request: u64,
+    result: i64,
+    second: i64,
+}
+
+impl Writes {
+    /// Asks the kernel for room. An error where it was built without this, or has given all of it away (fs.aio-max-nr, aio(7)).
+    pub fn new() -> io::Result<Writes> {
+        let mut context: libc::c_ulong = 0;
+        // SAFETY: the kernel writes one context through the pointer, which is to one.
+        Errno::result(unsafe { libc::syscall(libc::SYS_io_setup, TOGETHER as libc::c_long, &raw mut context) })?;
+        let mut writes = Writes { context };
+        // A filter of system calls may let the one pass and not the others, which must be known before anything is under way.
+        writes.submit(&[])?;
+        writes.events(&mut [])?;
+        Ok(writes)
+    }
+
+    /// Writes the first [`TOGETHER`] of `frames`, a write each, and gives what became of them, in order: fewer where the kernel would not take the next one, and
+    /// none where it would take none, for which the caller writes that one by itself. None of them sleeps for room if `now` (RWF_NOWAIT).
+    pub fn write(&mut self, file: &impl AsRawFd, frames: &[&[IoSlice<'_>]], now: bool) -> ArrayVec<io::Result<()>, TOGETHER> {
+        const WRITE_VECTORED: u16 = 8;
+        let request = |(number, slices): (usize, &&[IoSlice<'_>])| Request {
+            data: number as u64,
+            flags: if now { libc::RWF_NOWAIT as u32 } else { 0 },
+            operation: WRITE_VECTORED,
+            file: file.as_raw_fd() as u32,
+            // An IoSlice is laid out as an iovec.
+            slices: slices.as_ptr() as u64,
+            count: slices.len() as u64,
+            ..Request::default()
+        };
+        let requests: ArrayVec<Request, TOGETHER> = frames.iter().take(TOGETHER).enumerate().map(request).collect();
+        let taken = self.submit(&requests).unwrap_or(0);
+        self.finish(taken)
+    }
+
+    /// Has the kernel carry out requests, one after the other, and gives how many it took; an error is about the first.
+    fn submit(&mut self, requests: &[Request]) -> io::Result<usize> {
+        let pointers: ArrayVec<*const Request, TOGETHER> = requests.iter().map(std::ptr::from_ref).collect();
+        // SAFETY: the pointers are to requests that the kernel only reads; what those point to is borrowed by `write`, which comes back when they were carried out.
+        let taken = unsafe { libc::syscall(libc::SYS_io_submit, self.context, pointers.len() as libc::c_long, pointers.as_ptr()) };
+        Ok(Errno::result(taken)? as usize)
+    }
+
+    /// What became of so many requests, in the order in which they were made; waits for those that are not carried out yet, which is none of a TUN device.
+    fn finish(&mut self, count: usize) -> ArrayVec<io::Result<()>, TOGETHER> {
+        let mut events = [Event::default(); TOGETHER];
+        let mut told = 0;
+        while told < count {
+            match self.events(&mut events[told..count]) {
+                Ok(more) => told += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Never of a context that is there and was asked before. What is borrowed may be in use, so that there is no way back.
+                Err(_) => std::process::abort(),
+            }
+        }
+        let mut became: ArrayVec<io::Result<()>, TOGETHER> = (0..count).map(|_| Ok(())).collect();
+        for event in &events[..count] {
+            became[event.data as usize] = event.result();
+        }
+        became
+    }
+
+    /// Waits until there are as many events as there is room for, and gives how many came. `Interrupted` when a signal did.
+    fn events(&mut self, room: &mut [Event]) -> io::Result<usize> {
+        let count = room.len() as libc::c_long;
+        // SAFETY: the kernel writes at most `count` events through the pointer, which is to so many; null is no time limit.
+        let got = unsafe {
+            libc::syscall(libc::SYS_io_getevents, self.context, count, count, room.as_mut_ptr(), std::ptr::null::<libc::timespec>())
+        };
+        Ok(Errno::result(got)? as usize)
+    }
+}
+
+impl Drop for Writes {
+    fn drop(&mut self) {
+        // SAFETY: the context is this value's own, and nothing is under way in it.
+        unsafe { libc::syscall(libc::SYS_io_destroy, self.context) };
+    }
+}
+
+impl Event {
+    fn result(&self) -> io::Result<()> {
+        if self.result < 0 { Err(io::Error::from_raw_os_error(-self.result as i32)) } else { Ok(()) }
+    }
 }
 
 /// Lets SIGURG interrupt the system calls of this process (EINTR) instead of being ignored. Nothing sends it but [`interrupt`] and sockets that were asked to.
@@ -153,6 +277,8 @@ fn number(on: &impl AsRawFd, call: libc::Ioctl, number: libc::c_ulong) -> io::Re
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     #[test]
@@ -162,6 +288,37 @@ mod tests {
         let before = class();
         let told = std::thread::spawn(move || take_what_is_left().map(|()| class()).expect("every thread may give way"));
         assert_eq!((told.join().expect("asked"), class()), (libc::SCHED_IDLE, before), "that thread alone");
+    }
+
+    /// What became of frames that were written into a pipe, and what came out of it.
+    fn through_a_pipe(frames: &[&[&[u8]]]) -> (Vec<Option<i32>>, Vec<u8>) {
+        let (mut out, into) = io::pipe().expect("a pipe");
+        let mut writes = Writes::new().expect("a kernel with io_setup, which has not given all away");
+        let frames: Vec<Vec<IoSlice<'_>>> = frames.iter().map(|frame| frame.iter().map(|piece| IoSlice::new(piece)).collect()).collect();
+        let frames: Vec<&[IoSlice<'_>]> = frames.iter().map(Vec::as_slice).collect();
+        let became = writes.write(&into, &frames, true);
+        drop(into);
+        let mut came = Vec::new();
+        out.read_to_end(&mut came).expect("read");
+        (became.iter().map(|written| written.as_ref().err().and_then(io::Error::raw_os_error)).collect(), came)
+    }
+
+    #[test]
+    fn several_writes_go_in_order_in_one_call() {
+        assert_eq!(through_a_pipe(&[&[b"a", b"bc"], &[b"d"], &[b"e", b"", b"f"]]), (vec![None; 3], b"abcdef".to_vec()));
+        let one: &[&[u8]] = &[b"x"];
+        assert_eq!(through_a_pipe(&[one; TOGETHER + 5]), (vec![None; TOGETHER], vec![b'x'; TOGETHER]), "as many as fit one call");
+    }
+
+    #[test]
+    fn of_several_writes_each_is_told_by_itself_what_became_of_it() {
+        let large = vec![7; 1 << 20];
+        let (became, came) = through_a_pipe(&[&[b"a"], &[&large], &[b"c"]]);
+        assert_eq!(became, [None, None, Some(libc::EAGAIN)], "what the pipe has room for, and no more");
+        assert!(came.len() > 4096 && came.len() < large.len() && came[0] == b'a' && came[1..].iter().all(|&byte| byte == 7));
+        let mut writes = Writes::new().expect("as above");
+        let became = writes.write(&std::fs::File::open("/dev/null").expect("opened"), &[&[IoSlice::new(b"a")]], true);
+        assert!(became.is_empty(), "a file that is open for reading alone takes none");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
+use arrayvec::ArrayVec;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::io::{ReadWriteFlags, preadv2, pwritev2};
@@ -18,7 +19,7 @@ use twill_reconcile::ports::Refused;
 
 use crate::coalesce::Joins;
 use crate::offload::Offloads;
-use crate::syscall;
+use crate::syscall::{self, TOGETHER, Writes};
 use crate::vnet::{self, VnetHeader};
 
 const DEVICE: &str = "/dev/net/tun";
@@ -127,8 +128,7 @@ impl Queue {
 
     /// Writes one frame, in pieces: the kernel takes its packet as received on the device. `WouldBlock` when there is no room.
     pub fn write(&self, frame: &[IoSlice<'_>]) -> io::Result<()> {
-        if self.refuses_joined && frame.first().and_then(|head| VnetHeader::parse(head)).is_some_and(|(header, _)| header.is_super_packet())
-        {
+        if self.refuses(frame) {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
         match self.sleep {
@@ -136,6 +136,18 @@ impl Queue {
             Sleep::InPoll => (&self.file).write_vectored(frame)?,
         };
         Ok(())
+    }
+
+    /// Writes frames like [`Queue::write`], several in one system call, and gives what became of each from the front: of fewer, or of none, where the kernel does not
+    /// take the next one this way.
+    pub fn write_together(&self, writes: &mut Writes, frames: &[&[IoSlice<'_>]]) -> ArrayVec<io::Result<()>, TOGETHER> {
+        let taken = frames.iter().position(|frame| self.refuses(frame)).unwrap_or(frames.len());
+        writes.write(&self.file, &frames[..taken], self.sleep == Sleep::InRead)
+    }
+
+    fn refuses(&self, frame: &[IoSlice<'_>]) -> bool {
+        let is_joined = |head: &IoSlice<'_>| VnetHeader::parse(head).is_some_and(|(header, _)| header.is_super_packet());
+        self.refuses_joined && frame.first().is_some_and(is_joined)
     }
 
     /// Which super-packets may be written to it.

@@ -14,33 +14,61 @@ fn in_force(node: &Node) -> Offloads {
     node.tunnels.offloading()[0].in_force
 }
 
-/// Lets the kernel answer the node's thread as one before Linux 6.2 does, which knows no USO: TUNSETOFFLOAD with its bits is EINVAL. False where the kernel has no
-/// such filters.
-fn make_older(node: &Node) -> bool {
-    const USO: u32 = 0x20 | 0x40;
-    /// Places in `struct seccomp_data`: the call's number, and the low halves of its second and third argument.
-    const NUMBER: u32 = 0;
-    const SECOND: u32 = 24;
-    const THIRD: u32 = 32;
-    let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
-    let load = |place| step((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, place, 0, 0);
-    let unless = |test, value, skip| step((libc::BPF_JMP | test | libc::BPF_K) as u16, value, 0, skip);
-    let answer = |what| step((libc::BPF_RET | libc::BPF_K) as u16, what, 0, 0);
-    let mut steps = [
-        load(NUMBER),
-        unless(libc::BPF_JEQ, libc::SYS_ioctl as u32, 5),
-        load(SECOND),
-        unless(libc::BPF_JEQ, libc::TUNSETOFFLOAD as u32, 3),
-        load(THIRD),
-        unless(libc::BPF_JSET, USO, 1),
-        answer(libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
-        answer(libc::SECCOMP_RET_ALLOW),
-    ];
+/// Places in `struct seccomp_data`: the call's number, and the low halves of its second and third argument.
+const NUMBER: u32 = 0;
+const SECOND: u32 = 24;
+const THIRD: u32 = 32;
+
+fn step(code: u32, k: u32, skip: u8) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: 0, jf: skip, k }
+}
+
+fn load(place: u32) -> libc::sock_filter {
+    step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, place, 0)
+}
+
+fn unless(test: u32, value: u32, skip: u8) -> libc::sock_filter {
+    step(libc::BPF_JMP | test | libc::BPF_K, value, skip)
+}
+
+fn answer(what: u32) -> libc::sock_filter {
+    step(libc::BPF_RET | libc::BPF_K, what, 0)
+}
+
+fn error(errno: i32) -> libc::sock_filter {
+    answer(libc::SECCOMP_RET_ERRNO | errno as u32)
+}
+
+/// Sends the system calls of the node's thread, and of those that it starts, through a filter. False where the kernel has none.
+fn filter(node: &Node, mut steps: Vec<libc::sock_filter>) -> bool {
     node.namespace.run(move || {
         let filter = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
         // SAFETY: the kernel copies the filter, whose steps live until the call is over.
         unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0 }
     })
+}
+
+/// Lets the kernel answer as one before Linux 6.2 does, which knows no USO: TUNSETOFFLOAD with its bits is EINVAL.
+fn make_older(node: &Node) -> bool {
+    const USO: u32 = 0x20 | 0x40;
+    filter(
+        node,
+        vec![
+            load(NUMBER),
+            unless(libc::BPF_JEQ, libc::SYS_ioctl as u32, 5),
+            load(SECOND),
+            unless(libc::BPF_JEQ, libc::TUNSETOFFLOAD as u32, 3),
+            load(THIRD),
+            unless(libc::BPF_JSET, USO, 1),
+            error(libc::EINVAL),
+            answer(libc::SECCOMP_RET_ALLOW),
+        ],
+    )
+}
+
+/// Lets the kernel answer as one that has not that system call, or may not let containers have it.
+fn take_away(node: &Node, call: libc::c_long, errno: i32) -> bool {
+    filter(node, vec![load(NUMBER), unless(libc::BPF_JEQ, call as u32, 1), error(errno), answer(libc::SECCOMP_RET_ALLOW)])
 }
 
 #[test]
@@ -85,5 +113,25 @@ fn an_offload_that_a_setting_leaves_out_is_not_missed() {
         }
         node.start(&[2]);
         assert_eq!((in_force(&node), told()), (offloads, 0));
+    }
+}
+
+#[test]
+fn where_the_kernel_takes_one_write_a_call_all_packets_arrive_and_that_is_said_once() {
+    let _turn = crate::turn();
+    lines::listen();
+    let told = || lines::count(tracing::Level::INFO, "in a system call of its own");
+    let unknown_and_used_up = [(libc::SYS_io_setup, libc::ENOSYS), (libc::SYS_io_setup, libc::EAGAIN)];
+    let filtered = [(libc::SYS_io_submit, libc::EPERM), (libc::SYS_io_getevents, libc::EPERM)];
+    for (number, (call, errno)) in unknown_and_used_up.into_iter().chain(filtered).enumerate() {
+        let Some((a, b)) = wired(Settings { queues: 2, ..Settings::default() }) else { return };
+        a.start(&[2]);
+        assert_eq!(told(), number, "a kernel that takes several");
+        if !take_away(&b, call, errno) {
+            return println!("skipped: this kernel has no filters of system calls");
+        }
+        b.start(&[1]);
+        stream(&a, &b, "10.5.2.2", 2 << 20);
+        assert_eq!(told(), number + 1, "said for all queues together");
     }
 }
