@@ -15,6 +15,7 @@ mod table;
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
+use lab::cgroups::Cgroups;
 use lab::{artifacts, daemon, world};
 
 /// A subject's name and its measurement, which prints what it finds and tells whether all bars are met.
@@ -68,6 +69,9 @@ fn run() -> Result<ExitCode> {
         // Only the machine's own root may say on which core a node receives.
         let mut command =
             if name.starts_with("path") && world::is_own_root() { world::again_as_root(&role)? } else { world::again(&role)? };
+        // However it ends, its cgroups go.
+        let cgroups = Cgroups::new();
+        cgroups.tell(&mut command);
         if quick {
             command.env(QUICK, "1");
         }

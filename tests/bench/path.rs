@@ -83,8 +83,16 @@ type Part = fn(&Pair, &Way, Extent, &mut Figures) -> Result<()>;
 
 /// One after the other in each round, each for all ways, so that a few seconds lie between figures that are compared: a virtual machine's cores may be beside each
 /// other now and far apart in the next second. What that tells on most, streams, has several turns a round.
-const PARTS: [(Part, usize); 7] =
-    [(one_stream, 3), (four_streams, 3), (streams_of_threads, 1), (short_packets, 1), (long_packets, 1), (trips, 1), (memory, 1)];
+const PARTS: [(Part, usize); 8] = [
+    (one_stream, 3),
+    (four_streams, 3),
+    (streams_of_containers, 1),
+    (streams_of_threads, 1),
+    (short_packets, 1),
+    (long_packets, 1),
+    (trips, 1),
+    (memory, 1),
+];
 
 /// True for twill and for what it is judged against.
 fn is_judged(way: &Way) -> bool {
@@ -100,6 +108,16 @@ fn one_stream(pair: &Pair, way: &Way, extent: Extent, figures: &mut Figures) -> 
 fn four_streams(pair: &Pair, way: &Way, extent: Extent, figures: &mut Figures) -> Result<()> {
     let (from, to) = pair.pods_net();
     figures.note(Measure::Tcp4, way.name, stream::iperf(from, to, way.to, 4, extent.iperf)?);
+    Ok(())
+}
+
+fn streams_of_containers(pair: &Pair, way: &Way, extent: Extent, figures: &mut Figures) -> Result<()> {
+    let (from, to) = pair.pods_net();
+    for (measure, streams) in [(Measure::Grouped1, 1), (Measure::Grouped4, 4)] {
+        if let Some(gbit_s) = stream::iperf_in_groups(from, to, way.to, streams, extent.iperf)? {
+            figures.note(measure, way.name, gbit_s);
+        }
+    }
     Ok(())
 }
 

@@ -22,7 +22,7 @@ pub fn write() -> Result<()> {
     let all = Figures::load_all(&kept)?;
     let docs = docs();
     fs::create_dir_all(&docs).with_context(|| format!("cannot make {}", docs.display()))?;
-    let machine = format!("{}, with {}", lab::machine::words(), iperf()?);
+    let machine = format!("{}, with {} and TCP's {}", lab::machine::words(), iperf()?, congestion_control()?);
     fs::write(docs.join(REPORT), text(&all, &machine))?;
     fs::write(docs.join(PICTURE), plot::draw(&all))?;
     println!("\nwritten: {} and {PICTURE} beside it", docs.join(REPORT).display());
@@ -33,6 +33,12 @@ pub fn write() -> Result<()> {
 fn iperf() -> Result<String> {
     let told = run(Command::new("iperf3").arg("--version"))?;
     Ok(told.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
+}
+
+/// How TCP finds its speed on this machine, which pods go by as well (tcp(7)).
+fn congestion_control() -> Result<String> {
+    let name = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").context("cannot tell TCP's congestion control")?;
+    Ok(name.trim().to_owned())
 }
 
 fn docs() -> PathBuf {
@@ -53,7 +59,8 @@ fn text(all: &[Figures], machine: &str) -> String {
     text.push_str(
         "\n## What is measured\n\n\
          * TCP: what iperf3 tells that arrived. Before its version 3.16 it has one thread at either end for all streams, which leaves cores to programs that carry packets; with\n\
-           a thread for each stream the kernel's own ways have all cores, and that row shows the difference.\n\
+           a thread for each stream the kernel's own ways have all cores, and that row shows the difference. Pods are in the daemons' control group, and those of the rows \"as\n\
+           containers\" in groups of their own (fast-path.md tells what that changes).\n\
          * Processor time: that of the whole machine, other programs and all, while a stream between two threads runs, after 0.2 s to warm up.\n\
          * Packets: those that arrive, whatever is sent; sizes are of IP packets. The plain sender is a thread that hands over 64 packets a system call (sendmmsg), each of\n\
            which goes through the pod's kernel by itself; the two senders make a system call for each. A thread takes them, up to 32 a system call. Runs are cut at the last moment\n\

@@ -1,14 +1,14 @@
 //! Real Docker daemons on nodes: each with the node's own /run and /var/lib, so that its default paths are exercised, and an image made here, without a registry.
 //!
 //! dockerd refuses to run in a user namespace, so such tests take the machine's own root. What it makes is gone with the world but for empty cgroups,
-//! which live outside of every namespace: [`Cgroups`] takes them away from outside.
+//! which [`crate::cgroups`] takes away.
 
 use std::cell::RefCell;
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -16,6 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::artifacts;
+use crate::cgroups;
 use crate::netns::NetNs;
 use crate::node::Node;
 use crate::process::run;
@@ -24,8 +25,6 @@ use crate::world::ROOT;
 
 /// How long a daemon or a container may take on a busy machine.
 const SOON: Duration = Duration::from_secs(40);
-/// The variable that tells a world the name of its cgroups.
-const CGROUPS: &str = "TWILL_LAB_CGROUPS";
 /// The programs of the image: all are busybox.
 const PROGRAMS: [&str; 4] = ["sh", "httpd", "wget", "timeout"];
 
@@ -51,40 +50,6 @@ fn which(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-/// The cgroups of one test; with it they are gone.
-pub(crate) struct Cgroups(String);
-
-impl Cgroups {
-    /// A name that no other test has.
-    pub(crate) fn new() -> Cgroups {
-        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
-        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Cgroups(format!("twill-lab-{}-{number}", std::process::id()))
-    }
-
-    /// Tells it to the world that is to be.
-    pub(crate) fn tell(&self, world: &mut Command) {
-        world.env(CGROUPS, &self.0);
-    }
-}
-
-impl Drop for Cgroups {
-    fn drop(&mut self) {
-        // One hierarchy, or one for each controller.
-        let above = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-        let all = above.chain([PathBuf::from("/sys/fs/cgroup")]).map(|folder| folder.join(&self.0));
-        all.filter(|folder| folder.is_dir()).for_each(|folder| remove(&folder));
-    }
-}
-
-/// Removes a cgroup with those in it; the files in it are the kernel's.
-fn remove(folder: &Path) {
-    let inner = std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    inner.filter(|path| path.is_dir()).for_each(|path| remove(&path));
-    // A process that is just ending may be in it still.
-    let _ = wait_until("an empty cgroup", Duration::from_secs(3), || Ok(std::fs::remove_dir(folder)?));
-}
-
 /// A node's Docker daemon.
 #[derive(Debug)]
 pub struct Docker<'a> {
@@ -107,7 +72,7 @@ impl<'a> Docker<'a> {
         let logs = artifacts::logs(&crate::world::role().unwrap_or_default());
         std::fs::create_dir_all(&logs)?;
         let log = File::options().create(true).append(true).open(logs.join(format!("{}.dockerd.log", self.node.name())))?;
-        let cgroups = std::env::var(CGROUPS).unwrap_or_else(|_| "twill-lab".into());
+        let cgroups = cgroups::name();
         // It keeps a key in /etc/docker, which is the machine's.
         let view = self.node.view()?.hide(Path::new("/etc/docker"));
         let mut sh = view.command(Path::new("/bin/sh"));

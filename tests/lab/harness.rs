@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use crate::cgroups::Cgroups;
 use crate::{artifacts, containers, daemon, random, world};
 
 /// Tests that run at the same time unless `--test-threads` says otherwise.
@@ -246,7 +247,7 @@ fn trial(test: &Test, lacking: Option<&str>, shown: bool) -> Trial {
 /// What a passing test prints, such as the figures that it measured, is `shown` with `--nocapture` and in the long form; what it could not do, always.
 fn in_a_world(test: Test, shown: bool) -> Result<(), Failed> {
     // However the test ends, its cgroups go.
-    let cgroups = test.containers.then(containers::Cgroups::new);
+    let cgroups = test.containers.then(Cgroups::new);
     let command = if test.containers { world::again_as_root(test.name) } else { world::again(test.name) };
     let mut command = command.map_err(|error| Failed::from(format!("{error:#}")))?;
     cgroups.iter().for_each(|cgroups| cgroups.tell(&mut command));

@@ -7,6 +7,7 @@ pub mod api;
 pub mod artifacts;
 pub mod authority;
 pub mod browser;
+pub mod cgroups;
 pub mod cluster;
 pub mod containers;
 pub mod daemon;

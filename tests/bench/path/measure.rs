@@ -17,6 +17,10 @@ pub enum Measure {
     Tcp1,
     /// Four TCP streams of iperf3.
     Tcp4,
+    /// One TCP stream of iperf3 whose ends are in control groups of their own.
+    Grouped1,
+    /// Four of those.
+    Grouped4,
     /// Four TCP streams with a thread each at both ends.
     Threads4,
     /// 64-byte packets of a plain sender.
@@ -45,9 +49,11 @@ pub enum Measure {
 
 impl Measure {
     /// All, in the order of tables.
-    pub const ALL: [Measure; 14] = [
+    pub const ALL: [Measure; 16] = [
         Measure::Tcp1,
         Measure::Tcp4,
+        Measure::Grouped1,
+        Measure::Grouped4,
         Measure::Threads4,
         Measure::Plain64,
         Measure::Overtaken,
@@ -67,6 +73,8 @@ impl Measure {
         match self {
             Measure::Tcp1 => "TCP, 1 stream",
             Measure::Tcp4 => "TCP, 4 streams",
+            Measure::Grouped1 => "TCP, 1 stream, as containers",
+            Measure::Grouped4 => "TCP, 4 streams, as containers",
             Measure::Threads4 => "TCP, 4 streams, a thread each",
             Measure::Plain64 => "64-byte packets, plain sender",
             Measure::Overtaken => "of these overtaken in their flow",
@@ -85,7 +93,7 @@ impl Measure {
     /// Its unit.
     pub fn unit(self) -> &'static str {
         match self {
-            Measure::Tcp1 | Measure::Tcp4 | Measure::Threads4 => "Gbit/s",
+            Measure::Tcp1 | Measure::Tcp4 | Measure::Grouped1 | Measure::Grouped4 | Measure::Threads4 => "Gbit/s",
             Measure::Plain64 | Measure::Singly64 | Measure::Runs64 | Measure::Plain1400 | Measure::Runs1400 => "kpps",
             Measure::Overtaken => "ppm",
             Measure::Trip50 | Measure::Trip99 | Measure::TripTogether => "µs",

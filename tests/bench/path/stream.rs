@@ -3,12 +3,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use lab::cgroups::Scheduled;
 use lab::netns::NetNs;
 use lab::process::json;
 use lab::wait_until;
@@ -62,12 +63,22 @@ pub fn stream(from: &NetNs, to: &NetNs, address: Ipv4Addr, streams: usize, windo
 
 /// Gigabits that arrive a second as iperf3 has it, with so many streams: one process and one thread at either end, whatever their number (3.12).
 pub fn iperf(from: &NetNs, to: &NetNs, address: Ipv4Addr, streams: usize, window: Duration) -> Result<f64> {
-    let mut server = to.command("iperf3")?.args(["-s", "-p", IPERF_PORT]).stdout(Stdio::null()).spawn().context("cannot start iperf3")?;
+    iperf_by(&|| from.command("iperf3"), to.command("iperf3")?, address, streams, window)
+}
+
+/// The same with each pod in a control group of its own, as containers are; none where there cannot be any.
+pub fn iperf_in_groups(from: &NetNs, to: &NetNs, address: Ipv4Addr, streams: usize, window: Duration) -> Result<Option<f64>> {
+    let Some((sender, receiver)) = Scheduled::new("from")?.zip(Scheduled::new("to")?) else { return Ok(None) };
+    iperf_by(&|| sender.command(from, "iperf3"), receiver.command(to, "iperf3")?, address, streams, window).map(Some)
+}
+
+fn iperf_by(client: &dyn Fn() -> Result<Command>, mut server: Command, address: Ipv4Addr, streams: usize, window: Duration) -> Result<f64> {
+    let mut server = server.args(["-s", "-p", IPERF_PORT]).stdout(Stdio::null()).spawn().context("cannot start iperf3")?;
     let (address, streams, seconds) = (address.to_string(), streams.to_string(), window.as_secs().max(1).to_string());
     let words = ["-c", &address, "-p", IPERF_PORT, "-P", &streams, "-t", &seconds, "-J", "--connect-timeout", "2000"];
     // The server may not listen yet; that is said in the answer alone.
     let bits = wait_until("iperf3", PATIENCE, || {
-        let answer = json(from.command("iperf3")?.args(words))?;
+        let answer = json(client()?.args(words))?;
         answer["end"]["sum_received"]["bits_per_second"].as_f64().with_context(|| format!("iperf3 tells no sum: {}", answer["error"]))
     });
     let _ = server.kill();
