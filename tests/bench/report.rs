@@ -79,7 +79,7 @@ fn table(figures: &Figures, text: &mut String) {
     let ways = figures.ways();
     let _ = writeln!(
         text,
-        "\n## Over {}\n\nMedians of {} rounds; TCP of twill and VXLAN by iperf3 has three turns in each.\n",
+        "\n## Over {}\n\nMedians of {} rounds; the first two rows have three turns in each for twill and VXLAN.\n",
         figures.wire(),
         figures.rounds()
     );

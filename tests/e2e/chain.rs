@@ -22,6 +22,8 @@ pub const TESTS: &[Test] = &[
     Test::new("chain: the same by both families between pods, over routers of IPv6, which cut nothing", || both_families(48)),
 ];
 
+/// How many of each kind follow once one has passed, none of which may be lost.
+const AGAIN: &str = "20";
 /// MTU of the link between the routers.
 const NARROW: usize = 1300;
 /// The same where pods talk by IPv6, whose packets may have 1280 bytes on any path, and outer headers come on top.
@@ -130,6 +132,9 @@ fn pings(from: At<'_>, to: At<'_>, fits: usize) -> Result<()> {
             ensure!(told.contains(" 0% packet loss"), "{told}");
             Ok(())
         })?;
+        // What fits is known now.
+        let told = ping(from, to, &["-s", size, "-c", AGAIN, "-i", "0.05"])?;
+        ensure!(told.contains(" 0% packet loss"), "pings of {size} bytes: {told}");
     }
     let data = |packet: usize| (packet - ip_header(to.1) - 8).to_string();
     wait_until("a ping that fits to the byte", SOON, || {
@@ -161,6 +166,12 @@ fn datagrams(from: At<'_>, to: At<'_>, fits: usize) -> Result<()> {
             ensure!(room[..len] == sent, "{len} bytes came");
             Ok(())
         })?;
+        let mut room = vec![0; 65_536];
+        for number in 1..=AGAIN.parse()? {
+            socket.send_to(&sent, ear.local_addr()?)?;
+            let len = ear.recv(&mut room).with_context(|| format!("datagram {number} of {size} bytes is lost"))?;
+            ensure!(room[..len] == sent, "datagram {number} of {size} bytes came out otherwise, with {len}");
+        }
     }
     Ok(())
 }
@@ -183,6 +194,12 @@ fn odd_protocol(from: At<'_>, to: At<'_>) -> Result<()> {
             ensure!(room[..len].get(before..) == Some(&sent), "{len} bytes came");
             Ok(())
         })?;
+        for number in 1..=AGAIN.parse::<usize>()? {
+            sender.send_to(&sent, &SocketAddr::from((to.1, 0)).into())?;
+            let mut room = [0; 4096];
+            let len = (&receiver).read(&mut room).with_context(|| format!("packet {number} of {size} bytes is lost"))?;
+            ensure!(room[..len].get(before..) == Some(&sent), "packet {number} of {size} bytes came out otherwise, with {len}");
+        }
     }
     Ok(())
 }

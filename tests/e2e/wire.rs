@@ -1,7 +1,7 @@
 //! What the UDP path puts on the wire, whatever offloads it uses: tshark reads captures of both directions and finds nothing malformed and no wrong checksum.
 
 use std::io::Write;
-use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -52,7 +52,19 @@ fn read_by_tshark(offloads: &str) -> Result<()> {
         ears.push(burst(&pods[from], &pods[to])?);
         run(pods[from].net().command("ping")?.args(["-n", "-c3", "-i0.2", "-s4000", &pods[to].address().to_string()]))?;
     }
-    captures.into_iter().try_for_each(|capture| capture.faultless("ip", offloads))
+    spoil(&nodes, nodes[1].address().into())?;
+    captures.into_iter().try_for_each(|capture| capture.faultless("tcp && udp.port == 8285", offloads))
+}
+
+/// A datagram such as the tunnel's, from the first node to the second at that address, whose inner packet has a wrong checksum: tshark must find it.
+fn spoil(nodes: &[Node; 2], to: IpAddr) -> Result<()> {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let mut inner = [0; 28];
+    inner[..4].copy_from_slice(&[0x45, 0, 0, 28]);
+    inner[8..12].copy_from_slice(&[64, 17, 0xba, 0xd0]);
+    inner[12..20].copy_from_slice(&[10, 1, 2, 3, 10, 1, 2, 4]);
+    inner[20..26].copy_from_slice(&[0, 7, 0, 7, 0, 8]);
+    nodes[0].net().inside(|| Ok(UdpSocket::bind((any, 0))?.send_to(&inner, (to, 8285))?)).map(drop)
 }
 
 /// A pod on each node, once daemons with these offloads carry their packets.
@@ -62,6 +74,16 @@ fn reaching(lab: &Lab, nodes: &[Node; 2], offloads: &str) -> Result<[Pod; 2]> {
     lab.wait_for_routes(&nodes.each_ref(), SOON)?;
     let pods = [nodes[0].pod("p1")?, nodes[1].pod("p1")?];
     pods[0].reaches(&pods[1], SOON)?;
+    for node in nodes {
+        let tunnels = node.api("tunnels")?;
+        let in_force = tunnels[0]["crossing"]["offloads"].as_array().into_iter().flatten().filter_map(|name| name.as_str());
+        let wanted: Vec<&str> = match offloads {
+            "auto" => vec!["tso", "uso", "gso", "gro"],
+            "off" => vec![],
+            names => names.split(',').collect(),
+        };
+        ensure!(in_force.collect::<Vec<_>>() == wanted, "{tunnels}");
+    }
     Ok(pods)
 }
 
@@ -82,6 +104,7 @@ fn v6_read_by_tshark(offloads: &str) -> Result<()> {
         stream_v6(&pods[from], &pods[to], v6[to])?;
         burst_v6(&pods[from], &pods[to], v6[to])?;
     }
+    spoil(&nodes, "fd50::2".parse()?)?;
     // A packet in a datagram, both of IPv6.
     captures.into_iter().try_for_each(|capture| capture.faultless("ipv6 && udp.port == 8285 && (tcp || udp.port == 7777)", offloads))
 }
@@ -152,36 +175,51 @@ impl Capture {
         Ok(capture)
     }
 
-    /// Ends it: many frames that pass the filter were captured, and tshark finds fault with none of all.
+    /// Ends it: many frames that pass the filter were captured, and tshark finds fault with none of all but the one of [`spoil`].
     fn faultless(self, filter: &str, offloads: &str) -> Result<()> {
         let file = self.end()?;
-        let seen = frames(&file, filter)?.len();
+        let seen = all_frames(&file, filter)?.len();
         ensure!(seen > 2 * BYTES as usize / 1472, "{seen} frames were captured: the test would prove nothing");
         // Where the kernel itself completes a sum of zero, it writes 0xffff for any protocol (CSUM_MANGLED_0, net/checksum.h), the same number in ones' complement; tshark
         // wants 0x0000 for TCP.
-        let faults = frames(
+        let faults = all_frames(
             &file,
             "_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0 || (tcp.checksum.status == 0 && tcp.checksum != 0xffff) || icmp.checksum.status == 0 || icmpv6.checksum.status == 0",
         )?;
-        ensure!(faults.is_empty(), "with offloads \"{offloads}\" tshark finds fault with: {faults:#?}");
+        ensure!(faults.len() == 1, "with offloads \"{offloads}\" tshark is to find fault with one that was spoilt, and finds: {faults:#?}");
         // 1500 bytes and the Ethernet header: runs were cut, so that a datagram is one inner packet.
-        let long = frames(&file, "frame.len > 1514")?;
+        let long = all_frames(&file, "frame.len > 1514")?;
         Ok(ensure!(long.is_empty(), "longer than the underlay takes: {long:#?}"))
     }
 
-    /// Ends it, and gives the file.
+    /// Ends it once it has seen what was sent last, and gives the file.
     fn end(mut self) -> Result<PathBuf> {
+        wait_until("the last datagram to be captured", SOON, || {
+            ensure!(!frames(&self.file, "ip.src == 10.1.2.3")?.is_empty(), "it is not there");
+            Ok(())
+        })?;
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT)?;
         self.child.wait()?;
         Ok(self.file)
     }
 }
 
-/// One line for each frame that the filter takes, with all checksums verified and the tunnel's datagrams read as IP. A file that is still written may lack its end.
+/// As [`frames`], of a file that is whole.
+fn all_frames(file: &Path, filter: &str) -> Result<Vec<String>> {
+    Ok(run(&mut tshark(file, filter))?.lines().map(str::to_owned).collect())
+}
+
+/// One line for each frame that the filter takes. A file that is still written may lack its end, of which tshark complains.
 fn frames(file: &Path, filter: &str) -> Result<Vec<String>> {
+    let output = tshark(file, filter).stderr(Stdio::null()).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+}
+
+/// With all checksums verified and the tunnel's datagrams read as IP.
+fn tshark(file: &Path, filter: &str) -> Command {
     let verify = ["ip.check_checksum:TRUE", "udp.check_checksum:TRUE", "tcp.check_checksum:TRUE"];
     let mut tshark = Command::new("tshark");
     tshark.args(["-n", "-d", "udp.port==8285,ip"]).args(verify.iter().flat_map(|preference| ["-o", preference]));
-    let output = tshark.arg("-r").arg(file).args(["-Y", filter]).stdin(Stdio::null()).stderr(Stdio::null()).output()?;
-    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+    tshark.arg("-r").arg(file).args(["-Y", filter]).stdin(Stdio::null());
+    tshark
 }

@@ -4,16 +4,19 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::netns::NetNs;
 use crate::wait::wait_until;
 
 /// Where they are (cgroups(7)): one hierarchy, or one for each controller.
 const ALL: &str = "/sys/fs/cgroup";
+/// What all names begin with; the maker's process follows.
+const PREFIX: &str = "twill-lab-";
 /// The variable that tells a world the name of its cgroups.
 const NAME: &str = "TWILL_LAB_CGROUPS";
 
@@ -26,7 +29,9 @@ impl Cgroups {
     #[allow(clippy::new_without_default)]
     pub fn new() -> Cgroups {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        Cgroups(format!("twill-lab-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed)))
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(sweep);
+        Cgroups(format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed)))
     }
 
     /// Tells it to the world that is to be.
@@ -37,10 +42,23 @@ impl Cgroups {
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
-        let above = fs::read_dir(ALL).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-        let all = above.chain([PathBuf::from(ALL)]).map(|folder| folder.join(&self.0));
-        all.filter(|folder| folder.is_dir()).for_each(|folder| remove(&folder));
+        hierarchies().map(|folder| folder.join(&self.0)).filter(|folder| folder.is_dir()).for_each(|folder| remove(&folder));
     }
+}
+
+fn hierarchies() -> impl Iterator<Item = PathBuf> {
+    let above = fs::read_dir(ALL).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    above.chain([PathBuf::from(ALL)])
+}
+
+/// Takes away what processes have left that were killed.
+fn sweep() {
+    let left = hierarchies().flat_map(|folder| fs::read_dir(folder).into_iter().flatten()).filter_map(|entry| Some(entry.ok()?.path()));
+    let has_ended = |folder: &PathBuf| {
+        let maker = folder.file_name().and_then(|name| name.to_str()?.strip_prefix(PREFIX)?.split('-').next());
+        maker.is_some_and(|process| !Path::new("/proc").join(process).exists())
+    };
+    left.filter(has_ended).for_each(|folder| remove(&folder));
 }
 
 /// Removes a cgroup with those in it; the files in it are the kernel's.
@@ -61,16 +79,16 @@ pub fn name() -> String {
 pub struct Scheduled(PathBuf);
 
 impl Scheduled {
-    /// One of that name among this world's; none where this user may not make it, or the machine has no such groups.
-    pub fn new(name: &str) -> Result<Option<Scheduled>> {
-        let Some(all) = scheduling() else { return Ok(None) };
+    /// One of that name among this world's; none, and a word why, where there can be none.
+    pub fn new(name: &str) -> Option<Scheduled> {
+        let Some(all) = scheduling() else {
+            eprintln!("no control groups: the machine has none of processor time, or does not hand them down");
+            return None;
+        };
         let (ours, group) = (all.join(self::name()), all.join(self::name()).join(name));
         let made = make(&ours).and_then(|()| hand_down(&ours)).and_then(|()| make(&group));
-        match made {
-            Ok(()) => Ok(Some(Scheduled(group))),
-            Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("cannot make the control group {}", group.display())),
-        }
+        made.inspect_err(|error| eprintln!("no control groups: cannot make {}: {error}", group.display())).ok()?;
+        Some(Scheduled(group))
     }
 
     /// A program that runs in it, and inside that network namespace.

@@ -166,7 +166,7 @@ impl Outbox {
             batch.answered = Some(piece.frame);
         }
         self.joined = packet;
-        batch.at += 1;
+        batch.go_on(1);
     }
 
     /// What the path does not carry whole. Only the first segment of a super-packet is answered.
@@ -250,10 +250,10 @@ struct Batch<'a> {
     waiting: &'a [Piece],
     heads: &'a [u8],
     at: usize,
-    /// The last send failed: the packet in front is tried without others.
+    /// The last send failed: the packets in front are tried without runs.
     alone: bool,
-    /// The error of a run that may have been about its length, or about runs: the packet in front, tried alone, will tell.
-    doubt: Option<io::Error>,
+    /// The error of a run to that target, which may have been about its length, or about runs: its first packet, tried alone, will tell.
+    doubt: Option<(u32, io::Error)>,
     /// The frame of which a piece was answered last.
     answered: Option<usize>,
 }
@@ -293,8 +293,8 @@ impl Batch<'_> {
         }
         (self.at, self.alone) = (self.at + sent, false);
         // It left alone as it would not among others.
-        if let Some(error) = self.doubt.take().filter(|_| socket.was_refused()) {
-            self.stop_segmenting(socket, &error);
+        if let Some((target, error)) = self.doubt.take().filter(|_| socket.was_refused()) {
+            self.stop_segmenting(socket, target, &error);
         }
         Ok(())
     }
@@ -305,25 +305,31 @@ impl Batch<'_> {
             let headers = if packet[0].is_empty() { packet[1] } else { packet[0] };
             self.turn.note_drops(1, reason, headers, Some(piece.target));
         }
-        self.at += count;
+        self.go_on(count);
+    }
+
+    /// So many in front are settled, and with them what was tried with the first.
+    fn go_on(&mut self, count: usize) {
+        (self.at, self.alone, self.doubt) = (self.at + count, false, None);
     }
 
     /// What the error of a run says about runs.
     fn judge_run(&mut self, socket: &Socket, error: &io::Error) {
         let front = self.waiting[self.at..].iter().map(|piece| (piece.target, piece.len()));
+        let target = self.waiting[self.at].target;
         match about_runs(error, run(front, socket.longest_run())) {
             AboutRuns::Nothing => {}
-            AboutRuns::Perhaps => self.doubt = Some(io::Error::from_raw_os_error(libc::EINVAL)),
-            AboutRuns::Refused => self.stop_segmenting(socket, error),
+            AboutRuns::Perhaps => self.doubt = Some((target, io::Error::from_raw_os_error(libc::EINVAL))),
+            AboutRuns::Refused => self.stop_segmenting(socket, target, error),
         }
     }
 
-    fn stop_segmenting(&self, socket: &Socket, error: &io::Error) {
+    fn stop_segmenting(&self, socket: &Socket, target: u32, error: &io::Error) {
         if socket.stop_segmenting() {
             // Each socket finds that by itself.
             self.turn.ends.shared.refusals.runs.call_once(|| {
                 tracing::warn!(
-                    peer = self.waiting.get(self.at).map(|piece| tracing::field::display(self.to(piece))),
+                    peer = %self.turn.table.target(target).to.ip(),
                     %error,
                     "the underlay cannot segment UDP datagrams (UDP_SEGMENT): each packet is sent by itself from now on, which is slower"
                 );

@@ -15,7 +15,7 @@ use std::time::Duration;
 use twill_reconcile::ports::Refused;
 
 use crate::ends::{Ends, Shared};
-use crate::signal::Signal;
+use crate::signal::{self, Signal};
 use crate::{inbound, outbound, syscall};
 
 /// Between two signals to a pump that is to end.
@@ -51,7 +51,7 @@ impl Pumps {
     fn spawn(&mut self, name: String, ends: Ends, run: fn(&Ends)) -> Result<(), Refused> {
         let body = move || {
             let guard = LostOnPanic(&ends.shared.signal);
-            syscall::accept_interrupts();
+            signal::accept_interrupts();
             run(&ends);
             drop(guard);
         };
@@ -67,7 +67,7 @@ impl std::ops::Drop for Pumps {
         self.shared.signal.end();
         while self.threads.iter().any(|thread| !thread.is_finished()) {
             // One that was about to sleep misses it, and is told again.
-            self.threads.iter().for_each(syscall::interrupt);
+            self.threads.iter().for_each(signal::interrupt);
             thread::sleep(AGAIN);
         }
         for thread in self.threads.drain(..) {

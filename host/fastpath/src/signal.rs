@@ -1,8 +1,12 @@
 //! How the pumps of a tunnel are ended: a flag that each looks at before it sleeps, and a signal that wakes it.
 
+use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
+use nix::sys::pthread::pthread_kill;
+use nix::sys::signal::{SigSet, Signal as Number};
 use tokio::sync::Notify;
 
 /// Shared by the pumps of one tunnel and the forwarder.
@@ -40,4 +44,18 @@ impl Signal {
     pub fn is_lost(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
+}
+
+/// Lets the signal reach the calling thread, whatever its parents have blocked.
+pub fn accept_interrupts() {
+    let mut signals = SigSet::empty();
+    signals.add(Number::SIGURG);
+    // It fails for signal sets alone that are none.
+    let _ = signals.thread_unblock();
+}
+
+/// Wakes a thread from the system call that it sleeps in, if it does. One that has ended is left alone.
+pub fn interrupt<T>(thread: &JoinHandle<T>) {
+    // The thread was not joined, so that its id is still its own.
+    let _ = pthread_kill(thread.as_pthread_t(), Number::SIGURG);
 }

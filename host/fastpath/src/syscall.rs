@@ -1,16 +1,13 @@
-//! The ioctls of TUN devices and network interfaces (linux/if_tun.h, linux/ethtool.h), several writes in one system call (linux/aio_abi.h), the signal that wakes a
-//! thread from a system call, and how a thread is scheduled. One of the two modules of this crate with unsafe code; what it is given and gives back is safe.
+//! The ioctls of TUN devices and network interfaces (linux/if_tun.h, linux/ethtool.h), several writes in one system call (linux/aio_abi.h), the handler of
+//! the signal that wakes a thread from a system call, and how a thread is scheduled. One of the two modules of this crate with unsafe code; what it is given and gives back is safe.
 
 use std::io::{self, IoSlice};
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
-use std::os::unix::thread::JoinHandleExt;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use nix::errno::Errno;
-use nix::sys::pthread::pthread_kill;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 /// Attaches a descriptor of /dev/net/tun to the device of that name with these IFF_* flags (TUNSETIFF).
@@ -44,36 +41,32 @@ pub fn set_persistent(tun: &impl AsRawFd, persistent: bool) -> io::Result<()> {
     number(tun, libc::TUNSETPERSIST as _, persistent.into())
 }
 
-/// Driver and bus of an interface, as `ethtool -i` shows them.
+/// Driver and bus of an interface, as `ethtool -i` shows them: texts of 32 bytes in `struct ethtool_drvinfo` (linux/ethtool.h), which begins with the command.
 pub fn driver(name: &str) -> io::Result<(String, String)> {
-    /// The head of `struct ethtool_drvinfo` (linux/ethtool.h), and room for the rest.
-    #[repr(C, align(4))]
-    struct Info {
-        command: u32,
-        driver: [u8; 32],
-        version: [u8; 32],
-        firmware: [u8; 32],
-        bus: [u8; 32],
-        rest: [u8; 64],
-    }
     const GET_DRIVER_INFO: u32 = 3;
-    let mut info = Info { command: GET_DRIVER_INFO, driver: [0; 32], version: [0; 32], firmware: [0; 32], bus: [0; 32], rest: [0; 64] };
+    const DRIVER: usize = 4;
+    const BUS: usize = 100;
+    let mut info = [0u32; 49];
+    info[0] = GET_DRIVER_INFO;
     let mut request = request(name, 0);
     request.ifr_ifru.ifru_data = (&raw mut info).cast();
     interface(&UdpSocket::bind("127.0.0.1:0")?, libc::SIOCETHTOOL as _, &mut request)?;
-    let text = |bytes: &[u8; 32]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
-    Ok((text(&info.driver), text(&info.bus)))
+    let bytes: Vec<u8> = info.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let text = |at: usize| String::from_utf8_lossy(&bytes[at..at + 32]).trim_end_matches('\0').to_owned();
+    Ok((text(DRIVER), text(BUS)))
 }
 
 /// The most writes in one system call.
 pub const TOGETHER: usize = 32;
 
-/// Several writes in one system call (io_submit(2)), between which no other thread takes the core, as one may after each call. For files that have written
-/// when they return, such as TUN devices and pipes.
+/// Several writes in one system call (io_submit(2)), for files that have written when they return, such as TUN devices and pipes.
 #[derive(Debug)]
 pub struct Writes {
     context: libc::c_ulong,
 }
+
+/// IOCB_CMD_PWRITEV (linux/aio_abi.h).
+const WRITE_VECTORED: u16 = 8;
 
 /// A request as the kernel takes it (`struct iocb`, linux/aio_abi.h).
 #[repr(C)]
@@ -90,21 +83,11 @@ struct Request {
     file: u32,
     slices: u64,
     count: u64,
-    offset: i64,
-    reserved: u64,
-    more_flags: u32,
-    event_file: u32,
+    rest: [u64; 3],
 }
 
-/// What became of a request (`struct io_event`).
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Event {
-    data: u64,
-    request: u64,
-    result: i64,
-    second: i64,
-}
+/// What became of a request: its number, its address, the result, and one more (`struct io_event`).
+type Event = [i64; 4];
 
 impl Writes {
     /// Asks the kernel for room. An error where it was built without this, or has given all of it away (fs.aio-max-nr, aio(7)).
@@ -114,15 +97,16 @@ impl Writes {
         Errno::result(unsafe { libc::syscall(libc::SYS_io_setup, TOGETHER as libc::c_long, &raw mut context) })?;
         let mut writes = Writes { context };
         // A filter of system calls may let the one pass and not the others, which must be known before anything is under way.
-        writes.submit(&[])?;
-        writes.events(&mut [])?;
-        Ok(writes)
+        writes.submit(&mut [])?;
+        match writes.events(&mut []) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(writes),
+        }
     }
 
     /// Writes the first [`TOGETHER`] of `frames`, a write each, and gives what became of them, in order: fewer where the kernel would not take the next one, and
     /// none where it would take none, for which the caller writes that one by itself. None of them sleeps for room if `now` (RWF_NOWAIT).
     pub fn write(&mut self, file: &impl AsRawFd, frames: &[&[IoSlice<'_>]], now: bool) -> ArrayVec<io::Result<()>, TOGETHER> {
-        const WRITE_VECTORED: u16 = 8;
         let request = |(number, slices): (usize, &&[IoSlice<'_>])| Request {
             data: number as u64,
             flags: if now { libc::RWF_NOWAIT as u32 } else { 0 },
@@ -133,83 +117,70 @@ impl Writes {
             count: slices.len() as u64,
             ..Request::default()
         };
-        let requests: ArrayVec<Request, TOGETHER> = frames.iter().take(TOGETHER).enumerate().map(request).collect();
-        let taken = self.submit(&requests).unwrap_or(0);
+        let mut requests: ArrayVec<Request, TOGETHER> = frames.iter().take(TOGETHER).enumerate().map(request).collect();
+        let taken = self.submit(&mut requests).unwrap_or(0);
         self.finish(taken)
     }
 
     /// Has the kernel carry out requests, one after the other, and gives how many it took; an error is about the first.
-    fn submit(&mut self, requests: &[Request]) -> io::Result<usize> {
-        let pointers: ArrayVec<*const Request, TOGETHER> = requests.iter().map(std::ptr::from_ref).collect();
-        // SAFETY: the pointers are to requests that the kernel only reads; what those point to is borrowed by `write`, which comes back when they were carried out.
-        let taken = unsafe { libc::syscall(libc::SYS_io_submit, self.context, pointers.len() as libc::c_long, pointers.as_ptr()) };
+    fn submit(&mut self, requests: &mut [Request]) -> io::Result<usize> {
+        let mut pointers: ArrayVec<*mut Request, TOGETHER> = requests.iter_mut().map(std::ptr::from_mut).collect();
+        let (count, list) = (pointers.len() as libc::c_long, pointers.as_mut_ptr());
+        // SAFETY: the list is of pointers to requests, of which the kernel writes `key` and reads the rest; what they point to is borrowed by `write`, which comes
+        // back when they were carried out.
+        let taken = unsafe { libc::syscall(libc::SYS_io_submit, self.context, count, list) };
         Ok(Errno::result(taken)? as usize)
     }
 
     /// What became of so many requests, in the order in which they were made; waits for those that are not carried out yet, which is none of a TUN device.
     fn finish(&mut self, count: usize) -> ArrayVec<io::Result<()>, TOGETHER> {
-        let mut events = [Event::default(); TOGETHER];
+        let mut events = [[0; 4]; TOGETHER];
         let mut told = 0;
         while told < count {
             match self.events(&mut events[told..count]) {
                 Ok(more) => told += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Never of a context that is there and was asked before. What is borrowed may be in use, so that there is no way back.
-                Err(_) => std::process::abort(),
+                Err(error) => {
+                    tracing::error!("io_getevents does not tell what became of packets under way: {error}; this process ends");
+                    std::process::abort()
+                }
             }
         }
         let mut became: ArrayVec<io::Result<()>, TOGETHER> = (0..count).map(|_| Ok(())).collect();
-        for event in &events[..count] {
-            became[event.data as usize] = event.result();
+        for [number, _, result, _] in events.into_iter().take(count).filter(|[_, _, result, _]| *result < 0) {
+            became[number as usize] = Err(io::Error::from_raw_os_error(-result as i32));
         }
         became
     }
 
     /// Waits until there are as many events as there is room for, and gives how many came. `Interrupted` when a signal did.
     fn events(&mut self, room: &mut [Event]) -> io::Result<usize> {
-        let count = room.len() as libc::c_long;
-        // SAFETY: the kernel writes at most `count` events through the pointer, which is to so many; null is no time limit.
-        let got = unsafe {
-            libc::syscall(libc::SYS_io_getevents, self.context, count, count, room.as_mut_ptr(), std::ptr::null::<libc::timespec>())
-        };
+        let (count, list, forever) = (room.len() as libc::c_long, room.as_mut_ptr(), std::ptr::null::<libc::timespec>());
+        // SAFETY: the kernel writes at most `count` events through the pointer, which is to so many.
+        let got = unsafe { libc::syscall(libc::SYS_io_getevents, self.context, count, count, list, forever) };
         Ok(Errno::result(got)? as usize)
     }
 }
 
 impl Drop for Writes {
     fn drop(&mut self) {
+        let context = self.context;
         // SAFETY: the context is this value's own, and nothing is under way in it.
-        unsafe { libc::syscall(libc::SYS_io_destroy, self.context) };
+        let destroy = move || unsafe { libc::syscall(libc::SYS_io_destroy, context) };
+        // The kernel waits for its own readers (RCU) meanwhile, some hundredths of a second for which nobody else is to wait. Where there is no thread for it, the
+        // context goes with the process.
+        let _ = std::thread::Builder::new().name("end of writes".into()).spawn(destroy);
     }
 }
 
-impl Event {
-    fn result(&self) -> io::Result<()> {
-        if self.result < 0 { Err(io::Error::from_raw_os_error(-self.result as i32)) } else { Ok(()) }
-    }
-}
-
-/// Lets SIGURG interrupt the system calls of this process (EINTR) instead of being ignored. Nothing sends it but [`interrupt`] and sockets that were asked to.
+/// Lets SIGURG interrupt the system calls of this process (EINTR) instead of being ignored. Nothing sends it but [`crate::signal`] and sockets that were asked to.
 pub fn make_interruptible() -> io::Result<()> {
     extern "C" fn nothing(_: libc::c_int) {}
     let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does nothing, which is safe at any moment; without SA_RESTART the call that sleeps ends.
     unsafe { sigaction(Signal::SIGURG, &action) }?;
     Ok(())
-}
-
-/// Lets the signal reach the calling thread, whatever its parents have blocked.
-pub fn accept_interrupts() {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGURG);
-    // It fails for signal sets alone that are none.
-    let _ = signals.thread_unblock();
-}
-
-/// Wakes a thread from the system call that it sleeps in, if it does. One that has ended is left alone.
-pub fn interrupt<T>(thread: &JoinHandle<T>) {
-    // The thread was not joined, so that its id is still its own.
-    let _ = pthread_kill(thread.as_pthread_t(), Signal::SIGURG);
 }
 
 /// The head of `struct sched_attr` (linux/sched/types.h), as long as its first version.
@@ -276,67 +247,4 @@ fn number(on: &impl AsRawFd, call: libc::Ioctl, number: libc::c_ulong) -> io::Re
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Read;
-
-    use super::*;
-
-    #[test]
-    fn what_is_left_is_a_class_of_its_own() {
-        // SAFETY: 0 is the calling thread.
-        let class = || unsafe { libc::sched_getscheduler(0) };
-        let before = class();
-        let told = std::thread::spawn(move || take_what_is_left().map(|()| class()).expect("every thread may give way"));
-        assert_eq!((told.join().expect("asked"), class()), (libc::SCHED_IDLE, before), "that thread alone");
-    }
-
-    /// What became of frames that were written into a pipe, and what came out of it.
-    fn through_a_pipe(frames: &[&[&[u8]]]) -> (Vec<Option<i32>>, Vec<u8>) {
-        let (mut out, into) = io::pipe().expect("a pipe");
-        let mut writes = Writes::new().expect("a kernel with io_setup, which has not given all away");
-        let frames: Vec<Vec<IoSlice<'_>>> = frames.iter().map(|frame| frame.iter().map(|piece| IoSlice::new(piece)).collect()).collect();
-        let frames: Vec<&[IoSlice<'_>]> = frames.iter().map(Vec::as_slice).collect();
-        let became = writes.write(&into, &frames, true);
-        drop(into);
-        let mut came = Vec::new();
-        out.read_to_end(&mut came).expect("read");
-        (became.iter().map(|written| written.as_ref().err().and_then(io::Error::raw_os_error)).collect(), came)
-    }
-
-    #[test]
-    fn several_writes_go_in_order_in_one_call() {
-        assert_eq!(through_a_pipe(&[&[b"a", b"bc"], &[b"d"], &[b"e", b"", b"f"]]), (vec![None; 3], b"abcdef".to_vec()));
-        let one: &[&[u8]] = &[b"x"];
-        assert_eq!(through_a_pipe(&[one; TOGETHER + 5]), (vec![None; TOGETHER], vec![b'x'; TOGETHER]), "as many as fit one call");
-    }
-
-    #[test]
-    fn of_several_writes_each_is_told_by_itself_what_became_of_it() {
-        let large = vec![7; 1 << 20];
-        let (became, came) = through_a_pipe(&[&[b"a"], &[&large], &[b"c"]]);
-        assert_eq!(became, [None, None, Some(libc::EAGAIN)], "what the pipe has room for, and no more");
-        assert!(came.len() > 4096 && came.len() < large.len() && came[0] == b'a' && came[1..].iter().all(|&byte| byte == 7));
-        let mut writes = Writes::new().expect("as above");
-        let became = writes.write(&std::fs::File::open("/dev/null").expect("opened"), &[&[IoSlice::new(b"a")]], true);
-        assert!(became.is_empty(), "a file that is open for reading alone takes none");
-    }
-
-    #[test]
-    fn short_turns_leave_the_nice_value_alone() {
-        let told = std::thread::spawn(|| {
-            // SAFETY: this thread alone is made nicer.
-            unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 3) };
-            take_turns_of(Duration::from_micros(100)).expect("ordinary threads may");
-            let mut now = Scheduling::default();
-            // SAFETY: as above.
-            unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut now, size_of::<Scheduling>(), 0) };
-            (now.nice, now.runtime)
-        });
-        let (nice, runtime) = told.join().expect("asked");
-        assert_eq!(nice, 3);
-        if runtime == 0 {
-            return println!("skipped: this kernel (before 6.12) has turns of one length for all");
-        }
-        assert_eq!(runtime, 100_000);
-    }
-}
+mod tests;

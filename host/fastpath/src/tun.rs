@@ -141,8 +141,11 @@ impl Queue {
     /// Writes frames like [`Queue::write`], several in one system call, and gives what became of each from the front: of fewer, or of none, where the kernel does not
     /// take the next one this way.
     pub fn write_together(&self, writes: &mut Writes, frames: &[&[IoSlice<'_>]]) -> ArrayVec<io::Result<()>, TOGETHER> {
-        let taken = frames.iter().position(|frame| self.refuses(frame)).unwrap_or(frames.len());
-        writes.write(&self.file, &frames[..taken], self.sleep == Sleep::InRead)
+        if self.refuses_joined {
+            // As such a kernel does it: those behind a refused one are written all the same.
+            return frames.iter().take(TOGETHER).map(|frame| self.write(frame)).collect();
+        }
+        writes.write(&self.file, frames, self.sleep == Sleep::InRead)
     }
 
     fn refuses(&self, frame: &[IoSlice<'_>]) -> bool {

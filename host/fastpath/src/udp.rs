@@ -282,6 +282,16 @@ mod tests {
     }
 
     #[test]
+    fn a_run_is_received_at_once() {
+        let (from, to) = (bound(Offloads::ALL), bound(Offloads::ALL));
+        let all = vec![vec![7; 1000]; 10];
+        assert_eq!(from.send(10, packets(&all, address(&to)), from.longest_run()).expect("sent").packets, 10);
+        let mut datagrams = Datagrams::default();
+        to.receive(&mut datagrams).expect("received");
+        assert_eq!((datagrams.arrived().count(), datagrams.count()), (1, 10));
+    }
+
+    #[test]
     fn an_empty_datagram_is_one() {
         assert_eq!(carry(&loopback(), &loopback(), &[vec![]]), [vec![0u8; 0]]);
     }

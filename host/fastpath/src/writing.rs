@@ -1,7 +1,8 @@
 //! Into the TUN device: the groups of a batch, each as a frame of one packet or as a super-packet, several frames in one system call.
 //!
 //! A pod that a frame wakes may take the core from the thread that wrote it as soon as that call is over, and does where it is in a control group of its own, as
-//! containers are: then it finds one super-packet, answers it, and sleeps again. After one call for all it finds all.
+//! containers are: then it finds one super-packet, answers it, and sleeps again. After one call for all it finds all. (A kernel with full preemption gives the core away
+//! amid a call too.)
 
 use std::io::{self, IoSlice};
 use std::iter;
@@ -43,7 +44,7 @@ impl Writer {
     pub fn new(ends: &Ends) -> Writer {
         let writes = Writes::new().inspect_err(|error| {
             ends.shared.refusals.together.call_once(|| {
-                tracing::info!("each packet for a pod is written in a system call of its own, which is slower where pods are in control groups of their own: several in one are refused (io_setup, io_getevents; where none are left, sysctl fs.aio-max-nr): {error}");
+                tracing::info!("each packet for a pod is written in a system call of its own, which is slower where pods are in control groups of their own: several in one are refused: {error} (allow io_setup, io_submit, io_getevents and io_destroy, or raise fs.aio-max-nr if it is \"temporarily unavailable\")");
             });
         });
         Writer { writes: writes.ok() }
@@ -54,7 +55,7 @@ impl Writer {
         let mut waiting = batch.coalescer.groups();
         while let Some((first, others)) = waiting.split_first() {
             let became = match &mut self.writes {
-                // Of a kernel that refuses some of them, packets of others of the same flow would leave before theirs.
+                // Of a kernel that refuses some of them, packets of others of the same flow leave before theirs: in the batch that shows it, and no more.
                 Some(writes) if !others.is_empty() && !batch.ends.shared.refusals.joined.is_completed() => {
                     batch.write_together(writes, waiting)
                 }
@@ -164,7 +165,7 @@ fn is_refused(written: &io::Result<()>) -> bool {
 
 fn tell_of_refused(ends: &Ends) {
     ends.shared.refusals.joined.call_once(|| {
-        tracing::warn!("the kernel refuses a super-packet that was joined (TUN: EINVAL): its packets are written one by one, and so are others that it refuses, which is slower; a newer kernel may mend that");
+        tracing::warn!("the kernel refuses a super-packet that was joined (TUN: EINVAL): its packets are written one by one, as others that it refuses, and each in a system call of its own, which is slower; a newer kernel may mend that");
     });
 }
 

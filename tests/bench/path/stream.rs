@@ -68,7 +68,7 @@ pub fn iperf(from: &NetNs, to: &NetNs, address: Ipv4Addr, streams: usize, window
 
 /// The same with each pod in a control group of its own, as containers are; none where there cannot be any.
 pub fn iperf_in_groups(from: &NetNs, to: &NetNs, address: Ipv4Addr, streams: usize, window: Duration) -> Result<Option<f64>> {
-    let Some((sender, receiver)) = Scheduled::new("from")?.zip(Scheduled::new("to")?) else { return Ok(None) };
+    let Some((sender, receiver)) = Scheduled::new("from").zip(Scheduled::new("to")) else { return Ok(None) };
     iperf_by(&|| sender.command(from, "iperf3"), receiver.command(to, "iperf3")?, address, streams, window).map(Some)
 }
 

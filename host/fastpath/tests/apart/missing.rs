@@ -2,7 +2,7 @@
 
 use twill_fastpath::{Offloads, Settings};
 
-use crate::lab::{Node, stream, wired};
+use crate::lab::{Node, eventually, skipped, stream, wired};
 use crate::lines;
 
 /// How often it was said.
@@ -78,11 +78,11 @@ fn an_offload_that_the_kernel_lacks_is_named_once() {
     let Some((a, b)) = wired(Settings { queues: 2, ..Settings::default() }) else { return };
     b.start(&[1]);
     if in_force(&b) != Offloads::ALL {
-        return println!("skipped: this kernel itself has not all offloads");
+        return skipped("this kernel itself has not all offloads");
     }
     assert_eq!(told(), 0, "a kernel that has all");
     if !make_older(&a) {
-        return println!("skipped: this kernel has no filters of system calls");
+        return skipped("this kernel has no filters of system calls");
     }
     a.start(&[2]);
     assert_eq!(in_force(&a), Offloads { uso: false, ..Offloads::ALL }, "the others are used all the same");
@@ -101,7 +101,7 @@ fn an_offload_that_a_setting_leaves_out_is_not_missed() {
     node.namespace.ip("address add 192.0.2.1/32 dev lo");
     node.start(&[2]);
     if in_force(&node) != all {
-        return println!("skipped: this kernel itself has not all offloads");
+        return skipped("this kernel itself has not all offloads");
     }
     let settings = [Offloads { tso: false, ..all }, Offloads { gso: false, ..all }, Offloads { gro: false, ..all }, Offloads::NONE];
     for offloads in settings.into_iter().chain([Offloads { uso: false, ..all }]) {
@@ -109,7 +109,7 @@ fn an_offload_that_a_setting_leaves_out_is_not_missed() {
         node.namespace.ip("address add 192.0.2.1/32 dev lo");
         // Not even where the kernel lacks it too.
         if !offloads.uso && !make_older(&node) {
-            return println!("skipped: this kernel has no filters of system calls");
+            return skipped("this kernel has no filters of system calls");
         }
         node.start(&[2]);
         assert_eq!((in_force(&node), told()), (offloads, 0));
@@ -128,10 +128,31 @@ fn where_the_kernel_takes_one_write_a_call_all_packets_arrive_and_that_is_said_o
         a.start(&[2]);
         assert_eq!(told(), number, "a kernel that takes several");
         if !take_away(&b, call, errno) {
-            return println!("skipped: this kernel has no filters of system calls");
+            return skipped("this kernel has no filters of system calls");
         }
         b.start(&[1]);
         stream(&a, &b, "10.5.2.2", 2 << 20);
         assert_eq!(told(), number + 1, "said for all queues together");
     }
+}
+
+#[test]
+fn packets_of_a_batch_need_no_system_call_each() {
+    use twill_reconcile::ports::Forwarder;
+
+    let _turn = crate::turn();
+    let Some((a, b)) = wired(Settings::default()) else { return };
+    a.start(&[2]);
+    // What is written by itself is refused on this node; its answers and pings are, too.
+    if !take_away(&b, libc::SYS_pwritev2, libc::EIO) {
+        return skipped("this kernel has no filters of system calls");
+    }
+    b.start(&[1]);
+    let pods: Vec<_> = (0..24).map(|_| a.pod(0)).collect();
+    let received = || b.tunnels.counters()[0].total.received_packets;
+    eventually("flows that arrive together are written together", || {
+        pods.iter().for_each(|pod| assert_eq!(pod.send_to(&[7; 300], "10.5.2.2:9000").expect("sent"), 300));
+        received() > 100
+    });
+    assert!(b.dropped("tun-refused") > 0, "the filter is there");
 }

@@ -4,7 +4,7 @@
 use twill_fastpath::{Offloads, Settings};
 use twill_reconcile::ports::Forwarder;
 
-use crate::lab::{Node, stream};
+use crate::lab::{Node, skipped, stream};
 use crate::lines;
 
 const RUNS: &str = "UDP_SEGMENT";
@@ -30,13 +30,14 @@ fn an_underlay_that_refuses_runs_is_sent_single_packets_and_named_once() {
         a.start(&[2]);
         b.start(&[1]);
         if !offloads(&a).gso {
-            return println!("skipped: this kernel has no UDP_SEGMENT to refuse");
+            return skipped("this kernel has no UDP_SEGMENT to refuse");
         }
         for _ in 0..6 {
             stream(&a, &b, "10.5.2.2", 8 << 20);
             assert_eq!(offloads(&a), Offloads { gso: false, ..Offloads::ALL }, "runs are not tried again");
         }
         assert_eq!(told(RUNS), 1, "it is said once, though three sockets find it");
+        assert_eq!(told("peer=192.0.2.2"), 1, "and where");
         assert_eq!(a.dropped("send-failed"), 0, "what was refused as a run is sent singly, not dropped");
     }
 }

@@ -8,7 +8,7 @@ use twill_fastpath::vnet::{NEEDS_CHECKSUM, VnetHeader};
 use twill_fastpath::{Offloads, Settings};
 use twill_reconcile::ports::Forwarder;
 
-use crate::lab::{Node, PORT, hear, underlay, wired};
+use crate::lab::{Node, PORT, hear, skipped, underlay, wired};
 
 /// What a pod's kernel hands over, and the datagrams that come of it, in hex. Their bytes were computed apart from this crate.
 struct Frozen {
@@ -144,7 +144,7 @@ fn is_frozen(offloads: Offloads) -> Option<u64> {
     }
     let status = node.tunnels.offloading().remove(0);
     if status.in_force != offloads && offloads == Offloads::ALL {
-        println!("skipped: this kernel has not all offloads");
+        skipped("this kernel has not all offloads");
         return None;
     }
     assert_eq!(status.in_force, offloads);

@@ -10,7 +10,7 @@ use twill_fastpath::tun::{self, Sleep};
 use twill_fastpath::{Offloads, Settings};
 use twill_reconcile::ports::Forwarder;
 
-use crate::lab::{Node, eventually, hear, one_node_and_wire, packet, stream, two_nodes};
+use crate::lab::{Node, eventually, hear, one_node_and_wire, packet, skipped, stream, two_nodes};
 
 /// Sends numbered packets of so many bytes without waiting for anything.
 fn flood(from: &UdpSocket, next: &Cell<u64>, count: usize, length: usize) {
@@ -59,7 +59,7 @@ fn an_underlay_that_is_slower_than_the_pods_fills_the_socket_and_nothing_else() 
     let Some((a, b)) = two_nodes(Settings::default()) else { return };
     let (from, at) = (a.pod(0), b.pod(9000));
     if !a.namespace.tool("tc", "qdisc add dev under0 root tbf rate 1mbit burst 20kb limit 100mb") {
-        return eprintln!("skipped: tc is missing, or the kernel has no tbf");
+        return skipped("tc is missing, or the kernel has no tbf");
     }
     let next = Cell::new(0);
     eventually("the socket is full", || {
@@ -108,11 +108,11 @@ fn a_kernel_without_room_for_what_arrives_loses_it_and_the_device_is_kept() {
     node.namespace.ip("link set slow1 up");
     node.namespace.ip("link set slow0 up");
     if !node.namespace.tool("tc", "qdisc add dev slow0 root tbf rate 8bit burst 2000 limit 1mb") {
-        return eprintln!("skipped: tc is missing, or the kernel has no tbf");
+        return skipped("tc is missing, or the kernel has no tbf");
     }
     let rules = "add table netdev t; add chain netdev t in { type filter hook ingress device flannel0 priority 0; }; add rule netdev t in fwd to slow0";
     if !node.namespace.tool("nft", rules) {
-        return eprintln!("skipped: nft is missing, or the kernel cannot forward on ingress");
+        return skipped("nft is missing, or the kernel cannot forward on ingress");
     }
     give_room(&node, 1);
     eventually("the kernel has no room", || {

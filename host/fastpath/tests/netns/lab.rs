@@ -41,8 +41,14 @@ impl Namespace {
                 namespace.ip("link set lo up");
                 Some(namespace)
             }
-            Ok(_) => skip("there is no /dev/net/tun"),
-            Err(errno) => skip(&format!("cannot make a network namespace: {}", errno.desc())),
+            Ok(_) => {
+                skipped("there is no /dev/net/tun");
+                None
+            }
+            Err(errno) => {
+                skipped(&format!("cannot make a network namespace: {}", errno.desc()));
+                None
+            }
         }
     }
 
@@ -98,15 +104,10 @@ impl Namespace {
     }
 }
 
-/// Says that a test was skipped for want of a program; fails where nothing may be lacking.
-pub fn lacking(program: &str) {
-    assert!(std::env::var_os("TWILL_COMPLETE").is_none(), "{program} is missing");
-    eprintln!("skipped: {program} is missing");
-}
-
-fn skip(why: &str) -> Option<Namespace> {
+/// Says that a test was skipped, and why; fails where nothing may be lacking.
+pub fn skipped(why: &str) {
+    assert!(std::env::var_os("TWILL_COMPLETE").is_none(), "{why}");
     eprintln!("skipped: {why}");
-    None
 }
 
 /// A node: a namespace with the fast path in it. Node `n` has the underlay address 192.0.2.n and a pod at 10.5.n.2.

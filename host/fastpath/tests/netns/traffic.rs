@@ -10,7 +10,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 use twill_fastpath::{Settings, clock};
 use twill_reconcile::ports::Forwarder;
 
-use crate::lab::{eventually, hear, one_node_and_wire, packet, stream, two_nodes};
+use crate::lab::{Node, eventually, hear, one_node_and_wire, packet, stream, two_nodes, underlay};
 
 fn echo_once(from: &UdpSocket, at: &UdpSocket, to: &str, payload: &[u8]) {
     let mut buffer = vec![0; 65_536];
@@ -123,7 +123,8 @@ fn table_swaps_lose_nothing() {
     thread::scope(|scope| {
         scope.spawn(|| {
             while swaps.load(Ordering::Relaxed) < 500 {
-                let peers: Vec<u8> = if swaps.fetch_add(1, Ordering::Relaxed) & 1 == 0 { vec![1, 2] } else { (1..=200).collect() };
+                // Each time a peer has another number, both as target and as sender.
+                let peers: Vec<u8> = if swaps.fetch_add(1, Ordering::Relaxed) & 1 == 0 { vec![1, 2] } else { (1..=200).rev().collect() };
                 a.forward(&peers);
                 b.forward(&peers);
             }
@@ -133,8 +134,12 @@ fn table_swaps_lose_nothing() {
             sent += WINDOW;
         }
     });
-    let counted = || a.tunnels.counters()[0].peers[1].traffic.sent_packets;
-    eventually("counters outlive swaps", || counted() == u64::from(sent));
+    let of_peer = |node: &Node, number: u8| {
+        let all = node.tunnels.counters()[0].peers.clone();
+        all.into_iter().find(|told| told.peer == format!("{}:8285", underlay(number))).expect("that peer").traffic
+    };
+    eventually("counters outlive swaps", || of_peer(&a, 2).sent_packets == u64::from(sent));
+    eventually("on either side", || of_peer(&b, 1).received_packets == u64::from(sent));
 }
 
 #[test]

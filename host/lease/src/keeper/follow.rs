@@ -127,3 +127,29 @@ async fn rest(asked: Instant, quiet: bool) {
         tokio::time::sleep(SOON).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keeper::tests::CONFIG;
+    use crate::testing::lease;
+    use crate::testing::memory::Memory;
+
+    #[tokio::test(start_paused = true)]
+    async fn every_failure_of_the_store_is_told_of_also_after_an_answer_that_brought_changes() {
+        let store = Arc::new(Memory::with_config(CONFIG));
+        let mut follower = Follower::new();
+        follower.start(Arc::clone(&store));
+        follower.go_on_from(store.read().await.expect("a snapshot").cursor);
+        let mut next = async || tokio::time::timeout(Duration::from_secs(3600), follower.news()).await.expect("told within an hour").1;
+        for number in 1..=3 {
+            store.set_away(true);
+            let told = next().await;
+            assert!(matches!(told, News::Trouble(_)), "failure {number}: {told:?}");
+            store.put(lease("b", &format!("10.3.{number}.0/24"), "192.0.2.9"));
+            store.set_away(false);
+            let told = next().await;
+            assert!(matches!(&told, News::Changes(changes) if changes.len() == 1), "answer {number}: {told:?}");
+        }
+    }
+}

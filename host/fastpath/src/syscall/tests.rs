@@ -1,0 +1,66 @@
+//! System calls against the real kernel.
+
+use std::io::Read;
+
+use super::*;
+
+#[test]
+fn what_is_left_is_a_class_of_its_own() {
+    // SAFETY: 0 is the calling thread.
+    let class = || unsafe { libc::sched_getscheduler(0) };
+    let before = class();
+    let told = std::thread::spawn(move || take_what_is_left().map(|()| class()).expect("every thread may give way"));
+    assert_eq!((told.join().expect("asked"), class()), (libc::SCHED_IDLE, before), "that thread alone");
+}
+
+/// What became of frames that were written into a pipe, and what came out of it.
+fn through_a_pipe(writes: &mut Writes, frames: &[&[&[u8]]]) -> (Vec<Option<i32>>, Vec<u8>) {
+    let (mut out, into) = io::pipe().expect("a pipe");
+    // SAFETY: the descriptor is open, and the other end has flags of its own.
+    assert_eq!(unsafe { libc::fcntl(into.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }, 0);
+    let frames: Vec<Vec<IoSlice<'_>>> = frames.iter().map(|frame| frame.iter().map(|piece| IoSlice::new(piece)).collect()).collect();
+    let frames: Vec<&[IoSlice<'_>]> = frames.iter().map(Vec::as_slice).collect();
+    let became = writes.write(&into, &frames, false);
+    drop(into);
+    let mut came = Vec::new();
+    out.read_to_end(&mut came).expect("read");
+    (became.iter().map(|written| written.as_ref().err().and_then(io::Error::raw_os_error)).collect(), came)
+}
+
+#[test]
+fn several_writes_go_in_order_in_one_call() {
+    let Ok(mut writes) = Writes::new() else { return println!("skipped: this kernel has no io_submit") };
+    assert_eq!(through_a_pipe(&mut writes, &[&[b"a", b"bc"], &[b"d"], &[b"e", b"", b"f"]]), (vec![None; 3], b"abcdef".to_vec()));
+    let one: &[&[u8]] = &[b"x"];
+    assert_eq!(through_a_pipe(&mut writes, &[one; TOGETHER + 5]), (vec![None; TOGETHER], vec![b'x'; TOGETHER]), "as many as fit one call");
+}
+
+#[test]
+fn of_several_writes_each_is_told_by_itself_what_became_of_it() {
+    let Ok(mut writes) = Writes::new() else { return println!("skipped: this kernel has no io_submit") };
+    let large = vec![7; 1 << 20];
+    let (became, came) = through_a_pipe(&mut writes, &[&[b"a"], &[&large], &[b"c"]]);
+    assert_eq!(became, [None, None, Some(libc::EAGAIN)], "what the pipe has room for, and no more");
+    assert!(came.len() > 4096 && came.len() < large.len() && came[0] == b'a' && came[1..].iter().all(|&byte| byte == 7));
+    let became = writes.write(&std::fs::File::open("/dev/null").expect("opened"), &[&[IoSlice::new(b"a")]], false);
+    assert!(became.is_empty(), "a file that is open for reading alone takes none");
+}
+
+#[test]
+fn short_turns_leave_the_nice_value_alone() {
+    let told = std::thread::spawn(|| {
+        // SAFETY: this thread alone is made nicer.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 3) };
+        take_turns_of(Duration::from_micros(100)).expect("ordinary threads may");
+        let mut now = Scheduling::default();
+        // SAFETY: as above.
+        unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut now, size_of::<Scheduling>(), 0) };
+        (now.nice, now.runtime)
+    });
+    let (nice, runtime) = told.join().expect("asked");
+    assert_eq!(nice, 3);
+    if runtime == 0 {
+        return println!("skipped: this kernel (before 6.12) has turns of one length for all");
+    }
+    assert_eq!(runtime, 100_000);
+}
