@@ -1,5 +1,6 @@
 //! ICMP answers really reach the pod's socket, and what a path does not carry whole is cut or answered.
 
+use std::cell::Cell;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
@@ -16,7 +17,13 @@ fn told(pod: &UdpSocket) -> Option<i32> {
     let mut polled = [PollFd::new(pod.as_fd(), PollFlags::empty())];
     while poll(&mut polled, 10_000u16) == Err(Errno::EINTR) {}
     assert!(polled[0].any() == Some(true), "no answer came");
-    pod.take_error().expect("the pending error").and_then(|error| error.raw_os_error())
+    // The kernel queues what it heard before it sets the error (__udp4_lib_err).
+    let error = Cell::new(None);
+    eventually("the pending error", || {
+        error.set(pod.take_error().expect("asked").and_then(|error| error.raw_os_error()));
+        error.get().is_some()
+    });
+    error.get()
 }
 
 /// A socket that hears of all ICMP errors, with "don't fragment" as asked (`IP_PMTUDISC_*`).

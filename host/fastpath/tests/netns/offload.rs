@@ -185,7 +185,8 @@ fn a_pods_own_runs_arrive_as_datagrams() {
         let (length, _) = hear(&at, &mut buffer);
         assert_eq!(&buffer[..length], datagram);
     }
-    assert!(has_super_packets(offloading(&a).sent) && has_super_packets(offloading(&b).received), "{:?}", (offloading(&a), offloading(&b)));
+    assert!(has_super_packets(offloading(&a).sent), "{:?}", offloading(&a));
+    eventually("they are joined again", || has_super_packets(offloading(&b).received));
 }
 
 #[test]
@@ -330,6 +331,9 @@ fn flows_keep_their_order(settings: Settings) {
     let at = b.pod(9000);
     let pods: Vec<UdpSocket> = (0..FLOWS).map(|_| a.pod(0)).collect();
     let mut buffer = [0; 100];
+    // While nodes look for each other's MAC address the kernel lets a later packet pass one that waits for it (neigh_update).
+    a.pod(0).send_to(b"hello", "10.5.2.2:9000").expect("sent");
+    hear(&at, &mut buffer);
     let mut next = [0u32; FLOWS];
     for round in 0..100u32 {
         let payload = |flow: usize, number: u32| [[flow as u8; 4], number.to_be_bytes()].concat().repeat(8);

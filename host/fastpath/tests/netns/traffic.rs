@@ -114,6 +114,29 @@ fn window(from: &UdpSocket, at: &UdpSocket, numbers: std::ops::Range<u32>) {
 }
 
 #[test]
+fn packets_to_two_peers_at_once_reach_each_in_order() {
+    const LOT: u32 = 40;
+    let Some((node, other, second)) = one_node_and_wire() else { return };
+    other.ip("address add 192.0.2.3/24 dev under0");
+    let third = other.socket("192.0.2.3:8285");
+    node.forward(&[2, 3]);
+    let pod = node.pod(0);
+    let mut buffer = [0; 2048];
+    for round in 0..50 {
+        let numbers = round * LOT..(round + 1) * LOT;
+        for number in numbers.clone() {
+            let to = if number % 2 == 0 { "10.5.2.2:9000" } else { "10.5.3.2:9000" };
+            pod.send_to(&number.to_be_bytes(), to).expect("sent");
+        }
+        for number in numbers {
+            let (wire, subnet) = if number % 2 == 0 { (&second, 2) } else { (&third, 3) };
+            let (length, _) = hear(wire, &mut buffer);
+            assert_eq!((buffer[16..20].to_vec(), &buffer[28..length]), (vec![10, 5, subnet, 2], &number.to_be_bytes()[..]));
+        }
+    }
+}
+
+#[test]
 fn table_swaps_lose_nothing() {
     const WINDOW: u32 = 64;
     let Some((a, b)) = two_nodes(Settings::default()) else { return };
