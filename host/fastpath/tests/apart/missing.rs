@@ -108,7 +108,8 @@ fn without_option(node: &Node, option: libc::c_int) -> bool {
 #[test]
 fn an_offload_that_the_kernel_lacks_is_named_once() {
     let _turn = crate::turn();
-    let kernels: [(fn(&Node) -> bool, Offloads); 4] = [
+    type Lacks = fn(&Node) -> bool;
+    let kernels: [(Lacks, Offloads); 4] = [
         (make_older, Offloads { uso: false, ..Offloads::ALL }),
         (without_super_packets, Offloads { tso: false, uso: false, ..Offloads::ALL }),
         (|node| without_option(node, libc::UDP_SEGMENT), Offloads { gso: false, ..Offloads::ALL }),
