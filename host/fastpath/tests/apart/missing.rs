@@ -1,5 +1,6 @@
 //! A kernel that lacks an offload: packets pass without it, and that is said once. What a setting leaves out is not missed.
 
+use twill_fastpath::tun::Sleep;
 use twill_fastpath::{Offloads, Settings};
 
 use crate::lab::{Node, eventually, skipped, stream, wired};
@@ -188,6 +189,9 @@ fn packets_of_a_batch_need_no_system_call_each() {
     let _turn = crate::turn();
     let Some((a, b)) = wired(Settings::default()) else { return };
     a.start(&[2]);
+    if Sleep::best() != Sleep::InRead {
+        return println!("skipped: this kernel (before 6.4) writes by another call");
+    }
     // What is written by itself is refused on this node; its answers and pings are, too.
     if !take_away(&b, libc::SYS_pwritev2, libc::EIO) {
         return skipped("this kernel has no filters of system calls");

@@ -27,6 +27,13 @@ fn threads(name: &str) -> usize {
     names.filter(|comm| comm.trim_end().ends_with(&format!(" {name}"))).count()
 }
 
+/// How many of them sleep (proc_pid_stat(5)).
+fn sleeping(name: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("proc");
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    stats.filter(|stat| stat.contains(&format!(" {name}) S "))).count()
+}
+
 #[test]
 fn a_deleted_device_is_told_of_and_opened_again() {
     let Some((a, b)) = two_nodes(Settings::default()) else { return };
@@ -199,7 +206,7 @@ fn an_idle_tunnel_uses_no_cpu() {
     eventually("they sleep", || {
         let before = used();
         std::thread::sleep(Duration::from_millis(20));
-        used() == before
+        used() == before && sleeping("idle0") == 2
     });
     // A while is what is measured here.
     let before = used();
