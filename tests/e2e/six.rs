@@ -22,8 +22,8 @@ use crate::walk::{Moment, Trouble, Walk, without_vxlan};
 
 /// The tests of this subject.
 pub const TESTS: &[Test] = &[
-    Test::new("six nodes: udp, vxlan and host-gw in random order with every kind of trouble, and nothing is lost", || six(false)),
-    Test::new("six nodes: the same on etcd", || six(true)).needs(NEEDS),
+    Test::new("six nodes: udp, vxlan and host-gw in random order with every kind of trouble, and nothing is lost", || six(false)).alone(),
+    Test::new("six nodes: the same on etcd", || six(true)).needs(NEEDS).alone(),
 ];
 
 /// The port of node `a` that is translated to a pod of another node.
