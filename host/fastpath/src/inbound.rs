@@ -13,7 +13,7 @@ use crate::ends::Ends;
 use crate::receiving::Datagrams;
 use crate::table::Table;
 use crate::verdict::{admit, of_stranger};
-use crate::writing::{Batch, Writer};
+use crate::writing::{Delivery, Writer};
 
 /// After a second error of the socket in a row that says nothing.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -72,5 +72,5 @@ fn deliver(ends: &Ends, datagrams: &Datagrams, coalescer: &mut Coalescer, writer
             }
         }
     }
-    writer.write(&Batch::new(ends, table, datagrams.bytes(), coalescer))
+    writer.write(&Delivery::new(ends, table, datagrams.bytes(), coalescer))
 }

@@ -24,7 +24,7 @@ const SLICES: usize = 8 * (1 + coalesce::MOST);
 
 /// Joined packets that are to be written, and what is counted by.
 #[derive(Debug)]
-pub struct Batch<'a> {
+pub struct Delivery<'a> {
     ends: &'a Ends,
     table: &'a Table,
     buffer: &'a [u8],
@@ -32,7 +32,7 @@ pub struct Batch<'a> {
     wall_ms: u64,
 }
 
-/// Writes batches.
+/// Writes deliveries.
 #[derive(Debug)]
 pub struct Writer {
     /// None where the kernel has no such call: then each frame is written by itself.
@@ -51,24 +51,24 @@ impl Writer {
     }
 
     /// Writes all groups, in their order. An error means that the device is lost.
-    pub fn write(&mut self, batch: &Batch<'_>) -> io::Result<()> {
-        let mut waiting = batch.coalescer.groups();
+    pub fn write(&mut self, delivery: &Delivery<'_>) -> io::Result<()> {
+        let mut waiting = delivery.coalescer.groups();
         while let Some((first, others)) = waiting.split_first() {
             let became = match &mut self.writes {
                 // Of a kernel that refuses some of them, packets of others of the same flow leave before theirs: in the batch that shows it, and no more.
-                Some(writes) if !others.is_empty() && !batch.ends.shared.refusals.joined.is_completed() => {
-                    batch.write_together(writes, waiting)
+                Some(writes) if !others.is_empty() && !delivery.ends.shared.refusals.joined.is_completed() => {
+                    delivery.write_together(writes, waiting)
                 }
                 _ => ArrayVec::new(),
             };
             if became.is_empty() {
-                batch.conclude(first, batch.write(first, batch.coalescer.members(first)))?;
+                delivery.conclude(first, delivery.write(first, delivery.coalescer.members(first)))?;
                 waiting = others;
                 continue;
             }
             let (tried, left) = waiting.split_at(became.len());
             for (group, written) in tried.iter().zip(became) {
-                batch.conclude(group, written)?;
+                delivery.conclude(group, written)?;
             }
             waiting = left;
         }
@@ -76,10 +76,10 @@ impl Writer {
     }
 }
 
-impl<'a> Batch<'a> {
+impl<'a> Delivery<'a> {
     /// What the coalescer has made of packets in `buffer`.
-    pub fn new(ends: &'a Ends, table: &'a Table, buffer: &'a [u8], coalescer: &'a Coalescer) -> Batch<'a> {
-        Batch { ends, table, buffer, coalescer, wall_ms: clock::wall_ms() }
+    pub fn new(ends: &'a Ends, table: &'a Table, buffer: &'a [u8], coalescer: &'a Coalescer) -> Delivery<'a> {
+        Delivery { ends, table, buffer, coalescer, wall_ms: clock::wall_ms() }
     }
 
     /// Writes the first of `groups` in one system call, as many as there is room for, and gives what became of them; of none where the kernel does not take the first.

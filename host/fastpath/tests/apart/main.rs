@@ -7,6 +7,7 @@
 mod lab;
 
 mod allocations;
+mod kernel;
 mod lines;
 mod missing;
 mod refusal;

@@ -3,6 +3,7 @@
 use twill_fastpath::tun::Sleep;
 use twill_fastpath::{Offloads, Settings};
 
+use crate::kernel::{self, Is};
 use crate::lab::{Node, eventually, skipped, stream, wired};
 use crate::lines;
 
@@ -15,95 +16,21 @@ fn in_force(node: &Node) -> Offloads {
     node.tunnels.offloading()[0].in_force
 }
 
-/// Places in `struct seccomp_data`: the call's number, and the low halves of its second and third argument.
-const NUMBER: u32 = 0;
-const SECOND: u32 = 24;
-const THIRD: u32 = 32;
-
-fn step(code: u32, k: u32, skip: u8) -> libc::sock_filter {
-    libc::sock_filter { code: code as u16, jt: 0, jf: skip, k }
-}
-
-fn load(place: u32) -> libc::sock_filter {
-    step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, place, 0)
-}
-
-fn unless(test: u32, value: u32, skip: u8) -> libc::sock_filter {
-    step(libc::BPF_JMP | test | libc::BPF_K, value, skip)
-}
-
-fn answer(what: u32) -> libc::sock_filter {
-    step(libc::BPF_RET | libc::BPF_K, what, 0)
-}
-
-fn error(errno: i32) -> libc::sock_filter {
-    answer(libc::SECCOMP_RET_ERRNO | errno as u32)
-}
-
-/// Sends the system calls of the node's thread, and of those that it starts, through a filter. False where the kernel has none.
-fn filter(node: &Node, mut steps: Vec<libc::sock_filter>) -> bool {
-    node.namespace.run(move || {
-        let filter = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
-        // SAFETY: the kernel copies the filter, whose steps live until the call is over.
-        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0 }
-    })
-}
-
-/// Lets the kernel answer as one before Linux 6.2 does, which knows no USO: TUNSETOFFLOAD with its bits is EINVAL.
+/// A kernel before Linux 6.2, which knows no USO.
 fn make_older(node: &Node) -> bool {
     const USO: u32 = 0x20 | 0x40;
-    filter(
-        node,
-        vec![
-            load(NUMBER),
-            unless(libc::BPF_JEQ, libc::SYS_ioctl as u32, 5),
-            load(SECOND),
-            unless(libc::BPF_JEQ, libc::TUNSETOFFLOAD as u32, 3),
-            load(THIRD),
-            unless(libc::BPF_JSET, USO, 1),
-            error(libc::EINVAL),
-            answer(libc::SECCOMP_RET_ALLOW),
-        ],
-    )
+    kernel::answers(node, libc::SYS_ioctl, &[Is::Second(libc::TUNSETOFFLOAD as u32), Is::ThirdWithAny(USO)], libc::EINVAL)
 }
 
-/// Lets the kernel answer as one that has not that system call, or may not let containers have it.
-fn take_away(node: &Node, call: libc::c_long, errno: i32) -> bool {
-    filter(node, vec![load(NUMBER), unless(libc::BPF_JEQ, call as u32, 1), error(errno), answer(libc::SECCOMP_RET_ALLOW)])
-}
-
-/// As one whose TUN devices give no super-packets at all: TUNSETOFFLOAD with any bit is EINVAL.
+/// A kernel whose TUN devices give no super-packets at all.
 fn without_super_packets(node: &Node) -> bool {
-    filter(
-        node,
-        vec![
-            load(NUMBER),
-            unless(libc::BPF_JEQ, libc::SYS_ioctl as u32, 5),
-            load(SECOND),
-            unless(libc::BPF_JEQ, libc::TUNSETOFFLOAD as u32, 3),
-            load(THIRD),
-            unless(libc::BPF_JSET, 1, 1),
-            error(libc::EINVAL),
-            answer(libc::SECCOMP_RET_ALLOW),
-        ],
-    )
+    const CHECKSUM: u32 = 0x01;
+    kernel::answers(node, libc::SYS_ioctl, &[Is::Second(libc::TUNSETOFFLOAD as u32), Is::ThirdWithAny(CHECKSUM)], libc::EINVAL)
 }
 
-/// As one whose UDP sockets do not know that option.
+/// A kernel whose UDP sockets do not know that option.
 fn without_option(node: &Node, option: libc::c_int) -> bool {
-    filter(
-        node,
-        vec![
-            load(NUMBER),
-            unless(libc::BPF_JEQ, libc::SYS_setsockopt as u32, 5),
-            load(SECOND),
-            unless(libc::BPF_JEQ, libc::SOL_UDP as u32, 3),
-            load(THIRD),
-            unless(libc::BPF_JEQ, option as u32, 1),
-            error(libc::ENOPROTOOPT),
-            answer(libc::SECCOMP_RET_ALLOW),
-        ],
-    )
+    kernel::answers(node, libc::SYS_setsockopt, &[Is::Second(libc::SOL_UDP as u32), Is::Third(option as u32)], libc::ENOPROTOOPT)
 }
 
 #[test]
@@ -173,7 +100,7 @@ fn where_the_kernel_takes_one_write_a_call_all_packets_arrive_and_that_is_said_o
         let Some((a, b)) = wired(Settings { queues: 2, ..Settings::default() }) else { return };
         a.start(&[2]);
         assert_eq!(told(), number, "a kernel that takes several");
-        if !take_away(&b, call, errno) {
+        if !kernel::answers(&b, call, &[], errno) {
             return skipped("this kernel has no filters of system calls");
         }
         b.start(&[1]);
@@ -193,7 +120,7 @@ fn packets_of_a_batch_need_no_system_call_each() {
         return println!("skipped: this kernel (before 6.4) writes by another call");
     }
     // What is written by itself is refused on this node; its answers and pings are, too.
-    if !take_away(&b, libc::SYS_pwritev2, libc::EIO) {
+    if !kernel::answers(&b, libc::SYS_pwritev2, &[], libc::EIO) {
         return skipped("this kernel has no filters of system calls");
     }
     b.start(&[1]);
