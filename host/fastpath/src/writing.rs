@@ -54,11 +54,9 @@ impl Writer {
     pub fn write(&mut self, delivery: &Delivery<'_>) -> io::Result<()> {
         let mut waiting = delivery.coalescer.groups();
         while let Some((first, others)) = waiting.split_first() {
+            let reach = delivery.reach(waiting);
             let became = match &mut self.writes {
-                // Of a kernel that refuses some of them, packets of others of the same flow leave before theirs: in the batch that shows it, and no more.
-                Some(writes) if !others.is_empty() && !delivery.ends.shared.refusals.joined.is_completed() => {
-                    delivery.write_together(writes, waiting)
-                }
+                Some(writes) if reach > 1 => delivery.write_together(writes, &waiting[..reach]),
                 _ => ArrayVec::new(),
             };
             if became.is_empty() {
@@ -82,6 +80,13 @@ impl<'a> Delivery<'a> {
         Delivery { ends, table, buffer, coalescer, wall_ms: clock::wall_ms() }
     }
 
+    /// How many of `groups` may go together. Where the kernel refuses some that are joined, none stands behind such a one, so that its packets leave first when they are
+    /// written singly; the batch that shows it comes before that is known.
+    fn reach(&self, groups: &[Group]) -> usize {
+        let joined = groups.iter().position(|group| group.count > 1).filter(|_| self.ends.shared.refusals.joined.is_completed());
+        joined.map_or(groups.len(), |joined| joined + 1)
+    }
+
     /// Writes the first of `groups` in one system call, as many as there is room for, and gives what became of them; of none where the kernel does not take the first.
     fn write_together(&self, writes: &mut Writes, groups: &[Group]) -> ArrayVec<io::Result<()>, TOGETHER> {
         let pieces = groups.iter().take(TOGETHER).scan(0, |pieces, group| {
@@ -89,17 +94,10 @@ impl<'a> Delivery<'a> {
             Some(*pieces)
         });
         let groups = &groups[..pieces.take_while(|pieces| *pieces <= SLICES).count()];
-        let mut heads: ArrayVec<[u8; LONGEST_HEAD], TOGETHER> = ArrayVec::new();
-        let mut lengths: ArrayVec<(usize, usize), TOGETHER> = ArrayVec::new();
-        for group in groups {
-            let mut head = [0; LONGEST_HEAD];
-            lengths.push(write_head(self.buffer, group, &mut head));
-            heads.push(head);
-        }
+        let mut heads: ArrayVec<[u8; LONGEST_HEAD], TOGETHER> = groups.iter().map(|_| [0; LONGEST_HEAD]).collect();
         let mut slices: ArrayVec<IoSlice<'_>, SLICES> = ArrayVec::new();
-        for ((group, head), &(head_len, data)) in groups.iter().zip(&heads).zip(&lengths) {
-            slices.push(IoSlice::new(&head[..head_len]));
-            slices.extend(self.coalescer.members(group).map(|place| IoSlice::new(&place.of(self.buffer)[data..])));
+        for (group, head) in groups.iter().zip(&mut heads) {
+            self.list(group, self.coalescer.members(group), head, &mut slices);
         }
         let mut rest = &slices[..];
         let frames: ArrayVec<&[IoSlice<'_>], TOGETHER> = groups.iter().filter_map(|group| rest.split_off(..=group.count)).collect();
@@ -109,13 +107,22 @@ impl<'a> Delivery<'a> {
     /// Writes packets of a group by themselves or joined, as it says.
     fn write(&self, group: &Group, members: impl Iterator<Item = Place>) -> io::Result<()> {
         let mut head = [0; LONGEST_HEAD];
-        let (head_len, data) = write_head(self.buffer, group, &mut head);
-        let mut slices = [IoSlice::new(&[]); 1 + coalesce::MOST];
-        slices[0] = IoSlice::new(&head[..head_len]);
-        for (slice, place) in slices[1..].iter_mut().zip(members) {
-            *slice = IoSlice::new(&place.of(self.buffer)[data..]);
-        }
-        self.ends.queue.write(&slices[..=group.count])
+        let mut slices: ArrayVec<IoSlice<'_>, { 1 + coalesce::MOST }> = ArrayVec::new();
+        self.list(group, members, &mut head, &mut slices);
+        self.ends.queue.write(&slices)
+    }
+
+    /// Lists the pieces of a group's frame: its head, which is written here, and of each packet what follows that.
+    fn list<'b, const ROOM: usize>(
+        &'b self,
+        group: &Group,
+        members: impl Iterator<Item = Place>,
+        head: &'b mut [u8; LONGEST_HEAD],
+        slices: &mut ArrayVec<IoSlice<'b>, ROOM>,
+    ) {
+        let (head_len, data) = write_head(self.buffer, group, head);
+        slices.push(IoSlice::new(&head[..head_len]));
+        slices.extend(members.map(|place| IoSlice::new(&place.of(self.buffer)[data..])));
     }
 
     /// A group was written, or was not. An error means that the device is lost.
@@ -165,7 +172,7 @@ fn is_refused(written: &io::Result<()>) -> bool {
 
 fn tell_of_refused(ends: &Ends) {
     ends.shared.refusals.joined.call_once(|| {
-        tracing::warn!("the kernel refuses a super-packet that was joined (TUN: EINVAL): its packets are written one by one, as others that it refuses, and each in a system call of its own, which is slower; a newer kernel may mend that");
+        tracing::warn!("the kernel refuses a super-packet that was joined (TUN: EINVAL): its packets are written one by one, and so are others that it refuses, which is slower; a newer kernel may mend that");
     });
 }
 
