@@ -22,7 +22,7 @@ pub fn add(sum: u32, bytes: &[u8]) -> u32 {
 const BLOCK: usize = 64;
 
 /// Sixteen sums side by side, which processors with wide registers add at once: a segment's data takes half the time. With less than 2^28 blocks none overflows.
-#[multiversion(targets("x86_64+avx2", "x86_64+avx512f+avx512bw+avx512vl"))]
+#[multiversion(targets("x86_64+avx2"))]
 fn add_blocks(blocks: &[[u8; BLOCK]]) -> u64 {
     let mut sums = [0; BLOCK / 4];
     for block in blocks {

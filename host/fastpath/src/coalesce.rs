@@ -55,9 +55,14 @@ pub struct Group {
 }
 
 impl Group {
-    /// One of its packets as a group of its own, which no coalescer knows.
-    pub(crate) fn alone(&self, place: Place) -> Group {
-        Group { first: place, count: 1, bytes: place.len as usize, shape: None, data: 0, pushed: false, ..*self }
+    /// Length of the headers that all its packets have in common; none of one that was joined with nothing.
+    pub fn head_len(&self) -> usize {
+        self.shape.filter(|_| self.count > 1).map_or(0, |shape| shape.layout.data)
+    }
+
+    /// One of its packets, of that many bytes, as a group of its own, which no coalescer knows.
+    pub(crate) fn alone(&self, bytes: usize) -> Group {
+        Group { count: 1, bytes, shape: None, data: 0, pushed: false, ..*self }
     }
 }
 

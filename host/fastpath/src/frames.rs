@@ -3,6 +3,7 @@
 //! A batch ends when the queue is empty, or after [`BATCH`] frames, or a few super-packets: so many bytes as a processor's cache holds.
 
 use std::io;
+use std::ops::Range;
 
 use crate::mmsg::BATCH;
 use crate::pace::Take;
@@ -75,16 +76,6 @@ impl Frames {
         self.count.checked_sub(1).map_or(0, |last| self.places[last].1)
     }
 
-    /// The bytes that [`Frames::start`] and all pieces refer to.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Where the packet of a frame begins.
-    pub fn start(&self, index: usize) -> usize {
-        self.places[index].0
-    }
-
     /// Completes the checksum of a frame's packet where the kernel left that undone. Once a frame, before it is opened. False when the frame's
     /// header makes no sense.
     pub fn complete(&mut self, index: usize) -> bool {
@@ -128,15 +119,13 @@ impl<'a> Carried<'a> {
         self.whole.map_or(self.packet.len(), |whole| whole.longest())
     }
 
-    /// One of them; put together in `room` if it is a segment.
-    pub fn packet<'r>(&self, number: usize, room: &'r mut Vec<u8>) -> &'r [u8]
-    where
-        'a: 'r,
-    {
-        let Some(whole) = self.whole else { return self.packet };
-        room.clear();
-        let data = whole.write_head(number, room);
-        room.extend_from_slice(&self.packet[data]);
-        room
+    /// Appends one of them to `packets`, and gives its place there.
+    pub fn append(&self, number: usize, packets: &mut Vec<u8>) -> Range<usize> {
+        let start = packets.len();
+        match self.whole {
+            Some(whole) => whole.append(number, packets),
+            None => packets.extend_from_slice(self.packet),
+        }
+        start..packets.len()
     }
 }

@@ -11,12 +11,12 @@ const PSH: u8 = 0x08;
 /// IP, TCP and virtio-net headers at their longest: IPv6 without extension headers, TCP with all options.
 pub const LONGEST_HEAD: usize = vnet::HEADER + IPV6_HEADER + 60;
 
-/// Writes the virtio-net header and the headers of the super-packet that `group` is into `head`, and gives their length and where the data
-/// begins in each of its packets. Of a group of one it is a header of zeros, and all of the packet follows.
-pub fn write_head(buffer: &[u8], group: &Group, head: &mut [u8; LONGEST_HEAD]) -> (usize, usize) {
+/// Writes the virtio-net header and the headers of the super-packet that `group` is into `head`, and gives their length. Of a group of one it is a header of zeros, and
+/// all of the packet follows.
+pub fn write_head(buffer: &[u8], group: &Group, head: &mut [u8; LONGEST_HEAD]) -> usize {
     let Some(shape) = group.shape.filter(|_| group.count > 1) else {
         head[..vnet::HEADER].fill(0);
-        return (vnet::HEADER, 0);
+        return vnet::HEADER;
     };
     let Layout { protocol, start, data } = shape.layout;
     let first = group.first.of(buffer);
@@ -37,7 +37,7 @@ pub fn write_head(buffer: &[u8], group: &Group, head: &mut [u8; LONGEST_HEAD]) -
     }
     let sum = checksum::fold(pseudo_sum_of(addresses(packet), protocol, total - start));
     put(packet, start + protocol.checksum_offset(), sum);
-    (end, data)
+    end
 }
 
 fn offload(first: &[u8], shape: &Shape) -> VnetHeader {

@@ -10,6 +10,7 @@ use crate::calm::Calm;
 use crate::clock;
 use crate::coalesce::Coalescer;
 use crate::ends::Ends;
+use crate::pieces::Pieces;
 use crate::receiving::Datagrams;
 use crate::table::Table;
 use crate::verdict::{admit, of_stranger};
@@ -24,6 +25,7 @@ pub fn run(ends: &Ends) {
     let Some(socket) = ends.sockets.first() else { return };
     let mut datagrams = Datagrams::default();
     let mut coalescer = Coalescer::new(ends.queue.joins());
+    let mut pieces = Pieces::default();
     let mut writer = Writer::new(ends);
     let mut calm = Calm::default();
     let mut row = Row::default();
@@ -31,7 +33,10 @@ pub fn run(ends: &Ends) {
     while !signal.is_ended() {
         match socket.receive(&mut datagrams) {
             Ok(()) => {
-                if deliver(ends, &datagrams, &mut coalescer, &mut writer, &ends.shared.table.load()).is_err() {
+                let table = ends.shared.table.load();
+                join(ends, &datagrams, &mut coalescer, &table);
+                pieces.close_up(datagrams.bytes_mut(), &coalescer);
+                if writer.write(&Delivery::new(ends, &table, datagrams.bytes(), &coalescer, &pieces)).is_err() {
                     return signal.lose();
                 }
                 calm.carried(datagrams.count(), datagrams.used());
@@ -53,8 +58,8 @@ pub fn run(ends: &Ends) {
     }
 }
 
-/// Hands a batch to the kernel. An error means that the device is lost.
-fn deliver(ends: &Ends, datagrams: &Datagrams, coalescer: &mut Coalescer, writer: &mut Writer, table: &Table) -> io::Result<()> {
+/// Joins what was admitted of a batch.
+fn join(ends: &Ends, datagrams: &Datagrams, coalescer: &mut Coalescer, table: &Table) {
     coalescer.clear();
     ends.tally.crossings.add_batch();
     for arrived in datagrams.arrived() {
@@ -72,5 +77,4 @@ fn deliver(ends: &Ends, datagrams: &Datagrams, coalescer: &mut Coalescer, writer
             }
         }
     }
-    writer.write(&Delivery::new(ends, table, datagrams.bytes(), coalescer))
 }

@@ -3,7 +3,7 @@
 //!
 //! The control plane talks to [`Tunnels`] alone, which implements [`twill_reconcile::ports::Forwarder`]; what the packets are forwarded by
 //! comes in as one immutable table, swapped at once. The way of a packet is told by [`pump`]; what becomes of it is decided in [`verdict`],
-//! which is pure, as are the modules below it (header, checksum, vnet, transport, split, merge, coalesce, run, fragment, icmp, icmp6,
+//! which is pure, as are the modules below it (header, checksum, vnet, transport, split, merge, coalesce, pieces, run, fragment, icmp, icmp6,
 //! lookup, table, peer, pace, counters). What a lone packet would wait for is kept short by [`pace`], [`calm`] and [`awake`].
 //!
 //! One crossing into the kernel carries many packets where [`offload`] finds that it can: super-packets from pods are split into runs for
@@ -38,6 +38,7 @@ pub mod mmsg;
 pub mod offload;
 pub mod pace;
 pub mod peer;
+pub mod pieces;
 pub mod pump;
 pub mod receiving;
 pub mod run;

@@ -1,7 +1,7 @@
 //! What a batch from the TUN device turns into: packets that wait to be sent together, in runs, and answers to those that cannot go on.
 //!
-//! Super-packets are split into pieces, whose headers are made here and whose data stays in the batch. Packets to one target leave in the
-//! order in which they came.
+//! Packets are laid one behind the other, super-packets split into theirs, so that a run is one piece of memory: to the kernel each piece costs more than copying it
+//! here. Packets to one target leave in the order in which they came.
 
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
@@ -21,43 +21,37 @@ use crate::udp::Socket;
 use crate::verdict::{is_unreachable, steer};
 use crate::vnet;
 
-/// Pieces that wait at most: super-packets of tiny segments are sent in parts.
+/// Packets that wait at most: super-packets of tiny segments are sent in parts.
 const MOST_WAITING: usize = 512;
 
 /// Packets that wait to be sent together, and room for what is made on the way.
 pub struct Outbox {
-    waiting: Vec<Piece>,
-    heads: Vec<u8>,
+    waiting: Vec<Waiting>,
+    /// Their bytes.
+    packets: Vec<u8>,
     is_mixed: bool,
     budget: Budget,
-    joined: Vec<u8>,
+    /// A packet that does not wait.
+    single: Vec<u8>,
     fragments: Vec<u8>,
     cuts: Vec<Range<usize>>,
 }
 
-/// One packet: headers that were made here, if any, and the rest of it in the batch.
-struct Piece {
+/// A packet that waits.
+struct Waiting {
     frame: usize,
     target: u32,
-    order: usize,
-    head: Range<usize>,
-    body: Range<usize>,
-}
-
-impl Piece {
-    fn len(&self) -> usize {
-        self.head.len() + self.body.len()
-    }
+    place: Range<usize>,
 }
 
 impl Default for Outbox {
     fn default() -> Self {
         Outbox {
             waiting: Vec::with_capacity(MOST_WAITING),
-            heads: Vec::new(),
+            packets: Vec::new(),
             is_mixed: false,
             budget: Budget::new(clock::boot_ms()),
-            joined: Vec::new(),
+            single: Vec::new(),
             fragments: Vec::new(),
             cuts: Vec::new(),
         }
@@ -73,21 +67,21 @@ impl Outbox {
             match carried {
                 None => turn.ends.tally.note_drop(DropReason::Offload, None, None),
                 Some(carried) if !may_send => turn.note_drops(carried.count(), DropReason::LeaseUnchecked, carried.packet, None),
-                Some(carried) => self.sort(turn, frames, frame, carried),
+                Some(carried) => self.sort(turn, frame, carried),
             }
         }
-        self.flush(turn, frames);
+        self.flush(turn);
     }
 
-    fn sort(&mut self, turn: &Turn<'_>, frames: &Frames, frame: usize, carried: Carried<'_>) {
+    fn sort(&mut self, turn: &Turn<'_>, frame: usize, carried: Carried<'_>) {
         if carried.whole.is_some() {
             turn.ends.tally.crossings.add_super_packet(carried.count());
         }
         match steer(carried.packet, turn.table) {
-            Ok(target) if carried.longest() <= turn.limit(target) => self.enqueue(turn, frames, frame, carried, target),
+            Ok(target) if carried.longest() <= turn.limit(target) => self.enqueue(turn, frame, carried, target),
             Ok(target) => {
                 // What came before it in the same flow must also leave before it.
-                self.flush(turn, frames);
+                self.flush(turn);
                 self.cut_all(turn, carried, target);
             }
             Err(stopped) => {
@@ -99,41 +93,38 @@ impl Outbox {
         }
     }
 
-    fn enqueue(&mut self, turn: &Turn<'_>, frames: &Frames, frame: usize, carried: Carried<'_>, target: u32) {
-        let start = frames.start(frame);
+    fn enqueue(&mut self, turn: &Turn<'_>, frame: usize, carried: Carried<'_>, target: u32) {
         for number in 0..carried.count() {
             if self.waiting.len() == MOST_WAITING {
-                self.flush(turn, frames);
+                self.flush(turn);
             }
-            let head = self.heads.len();
-            let data = carried.whole.map_or(0..carried.packet.len(), |whole| whole.write_head(number, &mut self.heads));
-            let body = start + data.start..start + data.end;
+            let place = carried.append(number, &mut self.packets);
             self.is_mixed |= self.waiting.last().is_some_and(|last| last.target != target);
-            self.waiting.push(Piece { frame, target, order: self.waiting.len(), head: head..self.heads.len(), body });
+            self.waiting.push(Waiting { frame, target, place });
         }
     }
 
     /// Sends all that waits. Each turn of the loop settles a packet or tries it alone, so that this ends after at most two tries a packet.
-    fn flush(&mut self, turn: &Turn<'_>, frames: &Frames) {
-        let (mut waiting, heads) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.heads));
+    fn flush(&mut self, turn: &Turn<'_>) {
+        let (mut waiting, mut packets) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.packets));
         if std::mem::take(&mut self.is_mixed) {
-            waiting.sort_unstable_by_key(|piece| (piece.target, piece.order));
+            waiting.sort_unstable_by_key(|packet| (packet.target, packet.place.start));
         }
-        let mut batch = Batch { turn, frames, waiting: &waiting, heads: &heads, at: 0, alone: false, doubt: None, answered: None };
-        while let Some(piece) = batch.waiting.get(batch.at) {
-            let Some(socket) = turn.ends.socket_to(batch.to(piece)) else {
+        let mut batch = Batch { turn, waiting: &waiting, packets: &packets, at: 0, alone: false, doubt: None, answered: None };
+        while let Some(front) = batch.waiting.get(batch.at) {
+            let Some(socket) = turn.ends.socket_to(batch.to(front)) else {
                 batch.drop_front(1, DropReason::SendFailed);
                 continue;
             };
-            if piece.len() > turn.limit(piece.target) {
-                self.cut_piece(&mut batch);
+            if front.place.len() > turn.limit(front.target) {
+                self.cut_front(&mut batch);
             } else if let Err(error) = batch.send(socket) {
                 self.settle(&mut batch, socket, &error);
             }
         }
         waiting.clear();
-        (self.waiting, self.heads) = (waiting, heads);
-        self.heads.clear();
+        packets.clear();
+        (self.waiting, self.packets) = (waiting, packets);
     }
 
     /// The kernel refused the packets in front, or told of an earlier one's fate instead of sending them.
@@ -149,23 +140,19 @@ impl Outbox {
             return;
         }
         (batch.alone, batch.doubt) = (false, None);
-        let piece = &batch.waiting[batch.at];
+        let front = &batch.waiting[batch.at];
         // One that the path does not carry, as was just learned, is cut in the next turn of the loop.
-        if piece.len() <= turn.limit(piece.target) {
+        if front.place.len() <= turn.limit(front.target) {
             batch.drop_front(1, refusal(error));
         }
     }
 
-    /// The piece in front is too long. Of a super-packet only the first such piece is answered.
-    fn cut_piece(&mut self, batch: &mut Batch<'_>) {
-        let piece = &batch.waiting[batch.at];
-        let mut packet = std::mem::take(&mut self.joined);
-        packet.clear();
-        batch.parts(piece).into_iter().for_each(|part| packet.extend_from_slice(part));
-        if !self.cut(batch.turn, &packet, piece.target, batch.answered != Some(piece.frame)) {
-            batch.answered = Some(piece.frame);
+    /// The packet in front is too long. Of a super-packet only the first such one is answered.
+    fn cut_front(&mut self, batch: &mut Batch<'_>) {
+        let front = &batch.waiting[batch.at];
+        if !self.cut(batch.turn, batch.bytes(front), front.target, batch.answered != Some(front.frame)) {
+            batch.answered = Some(front.frame);
         }
-        self.joined = packet;
         batch.go_on(1);
     }
 
@@ -177,9 +164,11 @@ impl Outbox {
     }
 
     fn with_packet<T>(&mut self, carried: Carried<'_>, number: usize, act: impl FnOnce(&mut Self, &[u8]) -> T) -> T {
-        let mut room = std::mem::take(&mut self.joined);
-        let done = act(self, carried.packet(number, &mut room));
-        self.joined = room;
+        let mut packet = std::mem::take(&mut self.single);
+        packet.clear();
+        carried.append(number, &mut packet);
+        let done = act(self, &packet);
+        self.single = packet;
         done
     }
 
@@ -200,8 +189,8 @@ impl Outbox {
         };
         let (mut at, mut tried_again) = (0, false);
         while at < self.cuts.len() {
-            let fragment = |number: usize| Packet { target, to, parts: [&self.fragments[self.cuts[at + number].clone()], &[]] };
-            let sent = socket.send(self.cuts.len() - at, fragment, 1);
+            let fragment = |number: usize| Packet { target, to, place: self.cuts[at + number].clone() };
+            let sent = socket.send(&self.fragments, self.cuts.len() - at, fragment, 1);
             let sent = match sent {
                 Ok(Sent { packets, is_cut_short: false, .. }) => packets,
                 Err(error) if is_full(&error) || tried_again => {
@@ -246,42 +235,42 @@ impl Outbox {
 /// What is being sent: all that waited, and how far it is.
 struct Batch<'a> {
     turn: &'a Turn<'a>,
-    frames: &'a Frames,
-    waiting: &'a [Piece],
-    heads: &'a [u8],
+    waiting: &'a [Waiting],
+    /// The bytes of all packets.
+    packets: &'a [u8],
     at: usize,
     /// The last send failed: the packets in front are tried without runs.
     alone: bool,
     /// The error of a run to that target, which may have been about its length, or about runs: its first packet, tried alone, will tell.
     doubt: Option<(u32, io::Error)>,
-    /// The frame of which a piece was answered last.
+    /// The frame of which a packet was answered last.
     answered: Option<usize>,
 }
 
-impl Batch<'_> {
-    fn parts(&self, piece: &Piece) -> [&[u8]; 2] {
-        [&self.heads[piece.head.clone()], &self.frames.bytes()[piece.body.clone()]]
+impl<'a> Batch<'a> {
+    fn bytes(&self, packet: &Waiting) -> &'a [u8] {
+        &self.packets[packet.place.clone()]
     }
 
-    fn to(&self, piece: &Piece) -> IpAddr {
-        self.turn.table.target(piece.target).to.ip()
+    fn to(&self, packet: &Waiting) -> IpAddr {
+        self.turn.table.target(packet.target).to.ip()
     }
 
     /// What waits in front and that socket reaches.
-    fn reached_by(&self, socket: &Socket) -> &[Piece] {
+    fn reached_by(&self, socket: &Socket) -> &'a [Waiting] {
         let left = &self.waiting[self.at..];
-        &left[..left.iter().position(|piece| !socket.reaches(self.to(piece))).unwrap_or(left.len())]
+        &left[..left.iter().position(|packet| !socket.reaches(self.to(packet))).unwrap_or(left.len())]
     }
 
     /// Sends from the front what that socket reaches, and counts what left.
     fn send(&mut self, socket: &Socket) -> io::Result<()> {
         let left = self.reached_by(socket);
         let packet = |number: usize| {
-            let piece = &left[number];
-            Packet { target: piece.target, to: self.turn.table.target(piece.target).to, parts: self.parts(piece) }
+            let Waiting { target, place, .. } = &left[number];
+            Packet { target: *target, to: self.turn.table.target(*target).to, place: place.clone() }
         };
         let most = if self.alone { 1 } else { socket.longest_run() };
-        let Sent { packets: sent, has_run, is_cut_short } = socket.send(left.len(), packet, most)?;
+        let Sent { packets: sent, has_run, is_cut_short } = socket.send(self.packets, left.len(), packet, most)?;
         if has_run {
             socket.was_taken();
         }
@@ -289,7 +278,7 @@ impl Batch<'_> {
             self.turn.ends.read_reports(self.turn.table, self.turn.now_ms);
         }
         for run in left[..sent].chunk_by(|one, next| one.target == next.target) {
-            self.turn.count_sent(run[0].target, run.len(), run.iter().map(Piece::len).sum());
+            self.turn.count_sent(run[0].target, run.len(), run.iter().map(|packet| packet.place.len()).sum());
         }
         (self.at, self.alone) = (self.at + sent, false);
         // It left alone as it would not among others.
@@ -300,10 +289,8 @@ impl Batch<'_> {
     }
 
     fn drop_front(&mut self, count: usize, reason: DropReason) {
-        for piece in &self.waiting[self.at..self.at + count] {
-            let packet = self.parts(piece);
-            let headers = if packet[0].is_empty() { packet[1] } else { packet[0] };
-            self.turn.note_drops(1, reason, headers, Some(piece.target));
+        for packet in &self.waiting[self.at..self.at + count] {
+            self.turn.note_drops(1, reason, self.bytes(packet), Some(packet.target));
         }
         self.go_on(count);
     }
@@ -315,7 +302,7 @@ impl Batch<'_> {
 
     /// What the error of a run says about runs.
     fn judge_run(&mut self, socket: &Socket, error: &io::Error) {
-        let front = self.waiting[self.at..].iter().map(|piece| (piece.target, piece.len()));
+        let front = self.waiting[self.at..].iter().map(|packet| (packet.target, packet.place.len()));
         let target = self.waiting[self.at].target;
         match about_runs(error, run(front, socket.longest_run())) {
             AboutRuns::Nothing => {}

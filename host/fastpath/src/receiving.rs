@@ -76,6 +76,11 @@ impl Datagrams {
         &self.bytes
     }
 
+    /// The same, for who moves packets in it.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
     /// What arrived, in order.
     pub fn arrived(&self) -> impl Iterator<Item = Arrived> {
         self.received[..self.count].iter().enumerate().map(|(slot, received)| {

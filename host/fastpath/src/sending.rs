@@ -1,10 +1,11 @@
 //! Sending: many datagrams a system call (sendmmsg), and with UDP_SEGMENT (linux/udp.h) many packets a datagram until the last moment, when
 //! the kernel or the network card cuts them.
 //!
-//! A packet is two slices, headers and data, which are not copied together.
+//! Packets lie in one buffer. Those of a run that lie one behind the other are one piece of memory to the kernel, which takes one faster than many.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::AsFd;
 
 use arrayvec::ArrayVec;
@@ -13,15 +14,15 @@ use crate::mmsg::{self, BATCH, Outgoing};
 use crate::run::{self, run};
 use crate::udp::Socket;
 
-/// A packet that is to leave: the number of its target, where that is, and what it is made of.
-#[derive(Debug, Clone, Copy)]
-pub struct Packet<'a> {
+/// A packet that is to leave.
+#[derive(Debug, Clone)]
+pub struct Packet {
     /// The number of the target: packets of different targets do not leave in one run.
     pub target: u32,
     /// Outer destination.
     pub to: SocketAddr,
-    /// Its headers and its data; either may be empty.
-    pub parts: [&'a [u8]; 2],
+    /// Where it lies in the buffer.
+    pub place: Range<usize>,
 }
 
 /// What became of a send.
@@ -36,22 +37,16 @@ pub struct Sent {
     pub is_cut_short: bool,
 }
 
-impl Packet<'_> {
-    fn len(&self) -> usize {
-        self.parts[0].len() + self.parts[1].len()
-    }
-}
-
 impl Socket {
-    /// Sends packets, of which there are `count`, from the front in runs of at most `most`. An error is about the first run, or about an earlier one that the
-    /// network spoke of meanwhile.
-    pub fn send<'a>(&self, count: usize, packet: impl Fn(usize) -> Packet<'a>, most: usize) -> io::Result<Sent> {
-        let mut runs = Runs::new();
+    /// Sends packets in `buffer`, of which there are `count`, from the front in runs of at most `most`. An error is about the first run, or about an earlier one that
+    /// the network spoke of meanwhile.
+    pub fn send(&self, buffer: &[u8], count: usize, packet: impl Fn(usize) -> Packet, most: usize) -> io::Result<Sent> {
+        let mut runs = Runs::new(buffer);
         let mut at = 0;
         while at < count && runs.have_room() {
-            let waiting = (at..count).map(&packet).map(|packet| (packet.target, packet.len()));
+            let waiting = (at..count).map(&packet).map(|packet| (packet.target, packet.place.len()));
             let end = at + run(waiting, most);
-            runs.add((at..end).map(&packet), packet(at));
+            runs.add(packet(at), (at + 1..end).map(&packet));
             at = end;
         }
         if let Some(error) = self.refuses_runs() {
@@ -70,34 +65,45 @@ impl Socket {
 
 /// The runs of one system call.
 struct Runs<'a> {
+    buffer: &'a [u8],
     slices: ArrayVec<IoSlice<'a>, SLICES>,
     runs: ArrayVec<Outgoing, BATCH>,
     /// Packets of each.
     packets: ArrayVec<usize, BATCH>,
 }
 
-/// Four runs of the longest kind, or many short ones.
-const SLICES: usize = 4 * 2 * run::MOST;
+/// Room for four runs of packets that lie apart, or for many of such as follow each other.
+const SLICES: usize = 4 * run::MOST;
 
 impl<'a> Runs<'a> {
     /// None yet; room for them is left as it is, since it is needed anew for every call.
     #[inline]
-    fn new() -> Self {
-        Runs { slices: ArrayVec::new(), runs: ArrayVec::new(), packets: ArrayVec::new() }
+    fn new(buffer: &'a [u8]) -> Self {
+        Runs { buffer, slices: ArrayVec::new(), runs: ArrayVec::new(), packets: ArrayVec::new() }
     }
 
     /// True when there is room for a run of any length.
     fn have_room(&self) -> bool {
-        !self.runs.is_full() && self.slices.len() + 2 * run::MOST <= SLICES
+        !self.runs.is_full() && self.slices.len() + run::MOST <= SLICES
     }
 
-    fn add(&mut self, packets: impl ExactSizeIterator<Item = Packet<'a>>, first: Packet<'a>) {
-        let (count, first_slice) = (packets.len(), self.slices.len());
-        for part in packets.flat_map(|packet| packet.parts).filter(|part| !part.is_empty()) {
-            self.slices.push(IoSlice::new(part));
+    fn add(&mut self, first: Packet, others: impl ExactSizeIterator<Item = Packet>) {
+        let (count, first_slice) = (1 + others.len(), self.slices.len());
+        let size = (count > 1).then_some(first.place.len() as u16);
+        let mut piece = first.place;
+        for Packet { place, .. } in others {
+            if place.start == piece.end {
+                piece.end = place.end;
+            } else {
+                self.add_piece(std::mem::replace(&mut piece, place));
+            }
         }
-        let size = (count > 1).then_some(first.len() as u16);
+        self.add_piece(piece);
         self.runs.push(Outgoing { to: first.to, first_slice, slices: self.slices.len() - first_slice, size });
         self.packets.push(count);
+    }
+
+    fn add_piece(&mut self, piece: Range<usize>) {
+        self.slices.push(IoSlice::new(&self.buffer[piece]));
     }
 }

@@ -1,8 +1,8 @@
 //! Splits a super-packet, as the kernel hands it out through a TUN device with offloads, into the packets that it stands for.
 //!
 //! What the kernel does in software when a device cannot (`tcp_gso_segment`, `__udp_gso_segment`, `inet_gso_segment`): each segment gets a
-//! copy of the headers with lengths, IPv4 identification, sequence number, flags and checksums of its own. Only headers are copied; the
-//! data stays where it is. The type and sizes come from the virtio-net header, and nothing of it is believed that the packet contradicts.
+//! copy of the headers with lengths, IPv4 identification, sequence number, flags and checksums of its own. The type and sizes come from the
+//! virtio-net header, and nothing of it is believed that the packet contradicts.
 
 use std::ops::Range;
 
@@ -91,16 +91,16 @@ impl<'a> SuperPacket<'a> {
         self.packet.len().min(self.data + self.size)
     }
 
-    /// Appends the headers of segment `number`, which is below [`SuperPacket::count`], to `heads`. Gives the place of its data in the packet.
-    pub fn write_head(&self, number: usize, heads: &mut Vec<u8>) -> Range<usize> {
+    /// Appends segment `number`, which is below [`SuperPacket::count`], to `packets`.
+    pub fn append(&self, number: usize, packets: &mut Vec<u8>) {
         let data = self.data + number * self.size;
         let data = data..self.packet.len().min(data + self.size);
-        let at = heads.len();
-        heads.extend_from_slice(&self.packet[..self.data]);
-        let head = &mut heads[at..];
+        let at = packets.len();
+        packets.extend_from_slice(&self.packet[..self.data]);
+        packets.extend_from_slice(&self.packet[data.clone()]);
+        let head = &mut packets[at..][..self.data];
         self.finish_ip(head, number, data.len());
         self.finish_transport(head, &data);
-        data
     }
 
     fn finish_ip(&self, head: &mut [u8], number: usize, data_len: usize) {
@@ -174,9 +174,9 @@ mod tests {
         let packet = sketch.build(false);
         let whole = SuperPacket::parse(&header(sketch, size), &packet).expect("a super-packet");
         let segment = |number| {
-            let mut head = vec![0xee; 3];
-            let data = whole.write_head(number, &mut head);
-            [&head[3..], &packet[data]].concat()
+            let mut packets = vec![0xee; 3];
+            whole.append(number, &mut packets);
+            packets.split_off(3)
         };
         let segments: Vec<Vec<u8>> = (0..whole.count()).map(segment).collect();
         assert_eq!(segments.iter().map(Vec::len).max(), Some(whole.longest()));
@@ -256,9 +256,10 @@ mod tests {
                 *protocol = if offset == 6 { 17 } else { 6 };
             }
             if let Some(whole) = SuperPacket::parse(&header, &frame) {
-                let mut heads = Vec::new();
-                let ends: Vec<_> = (0..whole.count()).map(|number| whole.write_head(number, &mut heads).end).collect();
-                prop_assert_eq!(ends.last(), Some(&frame.len()));
+                let mut packets = Vec::new();
+                (0..whole.count()).for_each(|number| whole.append(number, &mut packets));
+                let more_heads = (1..whole.count()).map(|_| whole.longest() - usize::from(header.gso_size)).sum::<usize>();
+                prop_assert_eq!((packets.len(), packets.last()), (frame.len() + more_heads, frame.last()));
             }
         }
     }

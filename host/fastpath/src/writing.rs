@@ -5,19 +5,22 @@
 //! amid a call too.)
 
 use std::io::{self, IoSlice};
-use std::iter;
+use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
 use crate::clock;
-use crate::coalesce::{self, Coalescer, Group, Place};
+use crate::coalesce::{self, Coalescer, Group};
 use crate::drops::DropReason;
 use crate::ends::Ends;
 use crate::head::{LONGEST_HEAD, write_head};
 use crate::header::Packet;
+use crate::pieces::Pieces;
+use crate::split::SuperPacket;
 use crate::syscall::{TOGETHER, Writes};
 use crate::table::Table;
 use crate::tun;
+use crate::vnet::{self, VnetHeader};
 
 /// Pieces of the frames of one system call: eight super-packets with the most packets, or many shorter ones.
 const SLICES: usize = 8 * (1 + coalesce::MOST);
@@ -28,7 +31,8 @@ pub struct Delivery<'a> {
     ends: &'a Ends,
     table: &'a Table,
     buffer: &'a [u8],
-    coalescer: &'a Coalescer,
+    groups: &'a [Group],
+    pieces: &'a Pieces,
     wall_ms: u64,
 }
 
@@ -52,91 +56,96 @@ impl Writer {
 
     /// Writes all groups, in their order. An error means that the device is lost.
     pub fn write(&mut self, delivery: &Delivery<'_>) -> io::Result<()> {
-        let mut waiting = delivery.coalescer.groups();
-        while let Some((first, others)) = waiting.split_first() {
-            let reach = delivery.reach(waiting);
-            let became = match &mut self.writes {
-                Some(writes) if reach > 1 => delivery.write_together(writes, &waiting[..reach]),
+        let mut at = 0;
+        while at < delivery.groups.len() {
+            let reach = delivery.reach(at);
+            let mut became = match &mut self.writes {
+                Some(writes) if reach > 1 => delivery.write_together(writes, at..at + reach),
                 _ => ArrayVec::new(),
             };
             if became.is_empty() {
-                delivery.conclude(first, delivery.write(first, delivery.coalescer.members(first)))?;
-                waiting = others;
-                continue;
+                became.push(delivery.write(at));
             }
-            let (tried, left) = waiting.split_at(became.len());
-            for (group, written) in tried.iter().zip(became) {
+            let tried = at..at + became.len();
+            at = tried.end;
+            for (group, written) in tried.zip(became) {
                 delivery.conclude(group, written)?;
             }
-            waiting = left;
         }
         Ok(())
     }
 }
 
 impl<'a> Delivery<'a> {
-    /// What the coalescer has made of packets in `buffer`.
-    pub fn new(ends: &'a Ends, table: &'a Table, buffer: &'a [u8], coalescer: &'a Coalescer) -> Delivery<'a> {
-        Delivery { ends, table, buffer, coalescer, wall_ms: clock::wall_ms() }
+    /// What the coalescer has made of packets in `buffer`, where `pieces` has moved them together.
+    pub fn new(ends: &'a Ends, table: &'a Table, buffer: &'a [u8], coalescer: &'a Coalescer, pieces: &'a Pieces) -> Delivery<'a> {
+        Delivery { ends, table, buffer, groups: coalescer.groups(), pieces, wall_ms: clock::wall_ms() }
     }
 
-    /// How many of `groups` may go together. Where the kernel refuses some that are joined, none stands behind such a one, so that its packets leave first when they are
-    /// written singly; the batch that shows it comes before that is known.
-    fn reach(&self, groups: &[Group]) -> usize {
+    /// How many groups may go together from number `at` on. Where the kernel refuses some that are joined, none stands behind such a one, so that its packets leave first
+    /// when they are written singly; the batch that shows it comes before that is known.
+    fn reach(&self, at: usize) -> usize {
+        let groups = &self.groups[at..];
         let joined = groups.iter().position(|group| group.count > 1).filter(|_| self.ends.shared.refusals.joined.is_completed());
         joined.map_or(groups.len(), |joined| joined + 1)
     }
 
-    /// Writes the first of `groups` in one system call, as many as there is room for, and gives what became of them; of none where the kernel does not take the first.
-    fn write_together(&self, writes: &mut Writes, groups: &[Group]) -> ArrayVec<io::Result<()>, TOGETHER> {
-        let pieces = groups.iter().take(TOGETHER).scan(0, |pieces, group| {
-            *pieces += 1 + group.count;
-            Some(*pieces)
+    /// Writes the first of those groups in one system call, as many as there is room for, and gives what became of them; of none where the kernel does not take the first.
+    fn write_together(&self, writes: &mut Writes, groups: Range<usize>) -> ArrayVec<io::Result<()>, TOGETHER> {
+        let slices_of = |group: usize| 1 + self.pieces.of(group).len();
+        let ends = groups.clone().take(TOGETHER).scan(0, |end, group| {
+            *end += slices_of(group);
+            Some(*end)
         });
-        let groups = &groups[..pieces.take_while(|pieces| *pieces <= SLICES).count()];
-        let mut heads: ArrayVec<[u8; LONGEST_HEAD], TOGETHER> = groups.iter().map(|_| [0; LONGEST_HEAD]).collect();
+        let count = ends.take_while(|end| *end <= SLICES).count();
+        let mut heads: ArrayVec<[u8; LONGEST_HEAD], TOGETHER> = (0..count).map(|_| [0; LONGEST_HEAD]).collect();
         let mut slices: ArrayVec<IoSlice<'_>, SLICES> = ArrayVec::new();
-        for (group, head) in groups.iter().zip(&mut heads) {
-            self.list(group, self.coalescer.members(group), head, &mut slices);
+        for (group, head) in groups.clone().zip(&mut heads) {
+            self.list(group, head, &mut slices);
         }
         let mut rest = &slices[..];
-        let frames: ArrayVec<&[IoSlice<'_>], TOGETHER> = groups.iter().filter_map(|group| rest.split_off(..=group.count)).collect();
+        let frames: ArrayVec<&[IoSlice<'_>], TOGETHER> =
+            groups.take(count).filter_map(|group| rest.split_off(..slices_of(group))).collect();
         self.ends.queue.write_together(writes, &frames)
     }
 
-    /// Writes packets of a group by themselves or joined, as it says.
-    fn write(&self, group: &Group, members: impl Iterator<Item = Place>) -> io::Result<()> {
+    /// Writes the group of that number by itself.
+    fn write(&self, group: usize) -> io::Result<()> {
         let mut head = [0; LONGEST_HEAD];
         let mut slices: ArrayVec<IoSlice<'_>, { 1 + coalesce::MOST }> = ArrayVec::new();
-        self.list(group, members, &mut head, &mut slices);
+        self.list(group, &mut head, &mut slices);
         self.ends.queue.write(&slices)
     }
 
-    /// Lists the pieces of a group's frame: its head, which is written here, and of each packet what follows that.
-    fn list<'b, const ROOM: usize>(
-        &'b self,
-        group: &Group,
-        members: impl Iterator<Item = Place>,
-        head: &'b mut [u8; LONGEST_HEAD],
-        slices: &mut ArrayVec<IoSlice<'b>, ROOM>,
-    ) {
-        let (head_len, data) = write_head(self.buffer, group, head);
-        slices.push(IoSlice::new(&head[..head_len]));
-        slices.extend(members.map(|place| IoSlice::new(&place.of(self.buffer)[data..])));
+    /// Lists what a group's frame is made of: its head, which is written here, and what follows that.
+    fn list<'b, const ROOM: usize>(&'b self, group: usize, head: &'b mut [u8; LONGEST_HEAD], slices: &mut ArrayVec<IoSlice<'b>, ROOM>) {
+        let len = write_head(self.buffer, &self.groups[group], head);
+        slices.push(IoSlice::new(&head[..len]));
+        slices.extend(self.pieces.of(group).iter().map(|piece| IoSlice::new(piece.of(self.buffer))));
     }
 
     /// A group was written, or was not. An error means that the device is lost.
-    fn conclude(&self, group: &Group, written: io::Result<()>) -> io::Result<()> {
-        if group.count > 1 && is_refused(&written) { self.write_singly(group) } else { self.settle(group, written) }
+    fn conclude(&self, group: usize, written: io::Result<()>) -> io::Result<()> {
+        let is_joined = self.groups[group].count > 1;
+        if is_joined && is_refused(&written) { self.write_singly(group, written) } else { self.settle(&self.groups[group], written) }
     }
 
-    /// Writes the packets of a group that was refused. An error means that the device is lost.
+    /// Takes a group that was refused apart again, and writes its packets. An error means that the device is lost.
     #[cold]
-    fn write_singly(&self, group: &Group) -> io::Result<()> {
+    fn write_singly(&self, group: usize, refused: io::Result<()>) -> io::Result<()> {
         tell_of_refused(self.ends);
-        for place in self.coalescer.members(group) {
-            let alone = group.alone(place);
-            self.settle(&alone, self.write(&alone, iter::once(place)))?;
+        let mut head = [0; LONGEST_HEAD];
+        let mut slices: ArrayVec<IoSlice<'_>, { 1 + coalesce::MOST }> = ArrayVec::new();
+        self.list(group, &mut head, &mut slices);
+        let (group, frame) = (&self.groups[group], slices.iter().map(|slice| &**slice).collect::<Vec<_>>().concat());
+        let whole = VnetHeader::parse(&frame).and_then(|(header, packet)| SuperPacket::parse(&header, packet));
+        let Some(whole) = whole else { return self.settle(group, refused) };
+        let mut packet = Vec::new();
+        for number in 0..whole.count() {
+            packet.clear();
+            whole.append(number, &mut packet);
+            let written = self.ends.queue.write(&[IoSlice::new(&[0; vnet::HEADER]), IoSlice::new(&packet)]);
+            self.settle(&group.alone(packet.len()), written)?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use twill_fastpath::coalesce::{Coalescer, Joins, Place};
 use twill_fastpath::head::{LONGEST_HEAD, write_head};
 use twill_fastpath::header::Packet;
+use twill_fastpath::pieces::Pieces;
 use twill_fastpath::split::SuperPacket;
 use twill_fastpath::vnet::VnetHeader;
 
@@ -78,21 +79,23 @@ fn packet(step: &Step, sequence: &mut u32) -> Vec<u8> {
 
 /// The frames that a batch becomes: virtio-net header and packet.
 fn joined(packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let buffer = packets.concat();
+    let mut buffer = packets.concat();
     let mut coalescer = Coalescer::new(ALL);
     let mut start = 0;
     for packet in packets {
         coalescer.push(&buffer, Place { start, len: packet.len() as u32 }, 1);
         start += packet.len() as u32;
     }
-    let frame = |group| {
+    let mut pieces = Pieces::default();
+    pieces.close_up(&mut buffer, &coalescer);
+    let frame = |(number, group)| {
         let mut head = [0; LONGEST_HEAD];
-        let (len, data) = write_head(&buffer, group, &mut head);
+        let len = write_head(&buffer, group, &mut head);
         let mut frame = head[..len].to_vec();
-        coalescer.members(group).for_each(|place| frame.extend_from_slice(&place.of(&buffer)[data..]));
+        pieces.of(number).iter().for_each(|piece| frame.extend_from_slice(piece.of(&buffer)));
         frame
     };
-    coalescer.groups().iter().map(frame).collect()
+    coalescer.groups().iter().enumerate().map(frame).collect()
 }
 
 /// The packets that a frame stands for.
@@ -103,8 +106,7 @@ fn apart(frame: &[u8]) -> Vec<Vec<u8>> {
         Some(whole) => (0..whole.count())
             .map(|number| {
                 let mut segment = Vec::new();
-                let data = whole.write_head(number, &mut segment);
-                segment.extend_from_slice(&packet[data]);
+                whole.append(number, &mut segment);
                 segment
             })
             .collect(),

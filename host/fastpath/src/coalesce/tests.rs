@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::head::{LONGEST_HEAD, write_head};
 use crate::packets::{Sketch, read};
+use crate::pieces::Pieces;
 use crate::split::SuperPacket;
 use crate::vnet::{self, VnetHeader};
 
@@ -12,21 +13,22 @@ const ALL: Joins = Joins { tcp: true, udp: true };
 
 /// The frames that a batch of packets becomes.
 fn frames(packets: &[Vec<u8>], joins: Joins) -> Vec<Vec<u8>> {
-    let buffer = packets.concat();
+    let mut buffer = packets.concat();
     let mut coalescer = Coalescer::new(joins);
     let mut start = 0;
     for packet in packets {
         coalescer.push(&buffer, Place { start, len: packet.len() as u32 }, 1);
         start += packet.len() as u32;
     }
-    let frame = |group: &Group| {
+    let mut pieces = Pieces::default();
+    pieces.close_up(&mut buffer, &coalescer);
+    let frame = |(number, group): (usize, &Group)| {
         let mut head = [0xee; LONGEST_HEAD];
-        let (len, data) = write_head(&buffer, group, &mut head);
-        let members = coalescer.members(group).map(|place| place.of(&buffer)[data..].to_vec());
+        let len = write_head(&buffer, group, &mut head);
         assert_eq!(coalescer.members(group).map(|place| place.len as usize).sum::<usize>(), group.bytes);
-        [vec![head[..len].to_vec()], members.collect()].concat().concat()
+        pieces.of(number).iter().fold(head[..len].to_vec(), |frame, piece| [&frame, piece.of(&buffer)].concat())
     };
-    coalescer.groups().iter().map(frame).collect()
+    coalescer.groups().iter().enumerate().map(frame).collect()
 }
 
 /// What stands for them on the other side of the kernel.
@@ -42,9 +44,9 @@ fn split(frame: &[u8]) -> Vec<Vec<u8>> {
     read(&completed);
     let whole = SuperPacket::parse(&header, packet).expect("a super-packet");
     let segment = |number| {
-        let mut head = Vec::new();
-        let data = whole.write_head(number, &mut head);
-        [&head, &packet[data]].concat()
+        let mut segment = Vec::new();
+        whole.append(number, &mut segment);
+        segment
     };
     (0..whole.count()).map(segment).collect()
 }
