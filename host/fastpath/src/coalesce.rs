@@ -60,7 +60,7 @@ impl Group {
         self.shape.filter(|_| self.count > 1).map_or(0, |shape| shape.layout.data)
     }
 
-    /// One of its packets, of that many bytes, as a group of its own, which no coalescer knows.
+    /// A packet of that many bytes from the same sender, as a group of its own, which no coalescer knows.
     pub(crate) fn alone(&self, bytes: usize) -> Group {
         Group { count: 1, bytes, shape: None, data: 0, pushed: false, ..*self }
     }
@@ -106,7 +106,7 @@ impl Coalescer {
         &self.groups
     }
 
-    /// The packets of a group, in order.
+    /// The packets of a group, in order; until [`crate::pieces`] moves their data.
     pub fn members(&self, group: &Group) -> impl Iterator<Item = Place> {
         let mut next = group.head;
         (0..group.count).map(move |_| {

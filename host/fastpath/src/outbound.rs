@@ -1,5 +1,5 @@
 //! From pods to peers: reads frames from the TUN device and gives them to the [`Outbox`], which sends their packets to the nodes that have
-//! the destinations. Sleeps only when the device's queue is empty, as [`Pace`] has it.
+//! the destinations. Sleeps only when the device's queue is empty, as [`Pace`] has it; then no packet is held in the outbox.
 
 use std::thread;
 
@@ -22,23 +22,32 @@ pub fn run(ends: &Ends) {
     let mut outbox = Outbox::default();
     let mut pace = Pace::default();
     let mut calm = Calm::default();
-    while !signal.is_ended() {
-        let Ok(count) = frames.read(&ends.queue, pace.take()) else { return signal.lose() };
+    let mut is_lost = false;
+    while !signal.is_ended() && !is_lost {
+        let read = frames.read(&ends.queue, pace.take());
+        is_lost = read.is_err();
+        let count = read.unwrap_or(0);
         match frames.take_lost() {
             0 => {}
             lost => ends.tally.note_drops(lost, DropReason::Offload, None, None),
         }
-        if count > 0 {
+        if count > 0 || outbox.is_holding() {
             let table = ends.shared.table.load();
-            ends.tally.crossings.add_batch();
             let turn = Turn::new(ends, &table);
             outbox.forward(&turn, &mut frames, count);
-            calm.carried(count, frames.used());
             ends.shared.bulk.note(frames.used(), turn.now_ms);
+        }
+        if count > 0 {
+            ends.tally.crossings.add_batch();
+            calm.carried(count, frames.used());
         }
         pace.took(count, frames.used(), frames.is_full());
         if let Some(moment) = pace.pause() {
             thread::sleep(moment);
         }
+    }
+    outbox.send_held(&Turn::new(ends, &ends.shared.table.load()));
+    if is_lost {
+        signal.lose();
     }
 }

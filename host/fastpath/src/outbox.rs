@@ -1,11 +1,12 @@
 //! What a batch from the TUN device turns into: packets that wait to be sent together, in runs, and answers to those that cannot go on.
 //!
 //! Packets are laid one behind the other, super-packets split into theirs, so that a run is one piece of memory: to the kernel each piece costs more than copying it
-//! here. Packets to one target leave in the order in which they came.
+//! here. Packets to one target leave in the order in which they came. Where the queue has more than a batch takes, packets that do not fill a run are held for the next batch.
 
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::clock;
 use crate::drops::DropReason;
@@ -14,8 +15,9 @@ use crate::frames::{Carried, Frames};
 use crate::header::Packet as IpPacket;
 use crate::icmp::{self, Budget};
 use crate::icmp6;
-use crate::run::run;
+use crate::run::{self, run};
 use crate::sending::{Packet, Sent};
+use crate::table::Table;
 use crate::turn::Turn;
 use crate::udp::Socket;
 use crate::verdict::{is_unreachable, steer};
@@ -30,6 +32,8 @@ pub struct Outbox {
     /// Their bytes.
     packets: Vec<u8>,
     is_mixed: bool,
+    /// The table by which the held packets were sorted.
+    held_by: Option<Arc<Table>>,
     budget: Budget,
     /// A packet that does not wait.
     single: Vec<u8>,
@@ -50,6 +54,7 @@ impl Default for Outbox {
             waiting: Vec::with_capacity(MOST_WAITING),
             packets: Vec::new(),
             is_mixed: false,
+            held_by: None,
             budget: Budget::new(clock::boot_ms()),
             single: Vec::new(),
             fragments: Vec::new(),
@@ -59,9 +64,12 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    /// Sends what the first `count` frames carry.
+    /// Sends what the first `count` frames carry, and what was held before. When that may not be all that there is, and all goes to one peer, the last packets may be held
+    /// until the next call.
     pub fn forward(&mut self, turn: &Turn<'_>, frames: &mut Frames, count: usize) {
         let may_send = turn.may_send();
+        let was_holding = self.is_holding();
+        self.review_held(turn, may_send);
         for frame in 0..count {
             let carried = if frames.complete(frame) { frames.open(frame) } else { None };
             match carried {
@@ -70,7 +78,45 @@ impl Outbox {
                 Some(carried) => self.sort(turn, frame, carried),
             }
         }
+        let front = match self.filled(turn) {
+            // What nothing joins is not held twice.
+            0 if was_holding => self.waiting.len(),
+            filled if frames.is_full() => filled,
+            _ => self.waiting.len(),
+        };
+        self.flush_front(turn, front);
+        self.held_by = (!self.waiting.is_empty()).then(|| Arc::clone(turn.table));
+    }
+
+    /// True while packets are held.
+    pub fn is_holding(&self) -> bool {
+        self.held_by.is_some()
+    }
+
+    /// Sends what is held.
+    pub fn send_held(&mut self, turn: &Turn<'_>) {
+        self.review_held(turn, turn.may_send());
         self.flush(turn);
+    }
+
+    /// Held packets stay only under the table by which they were sorted; under another they are sent, and when nothing may be sent any more they are dropped as all are.
+    fn review_held(&mut self, turn: &Turn<'_>, may_send: bool) {
+        let Some(table) = self.held_by.take() else { return };
+        if !may_send {
+            self.waiting.drain(..).for_each(|packet| turn.note_drops(1, DropReason::LeaseUnchecked, &self.packets[packet.place], None));
+            self.packets.clear();
+        } else if !Arc::ptr_eq(&table, turn.table) {
+            self.flush(&Turn { table: &table, ..*turn });
+        }
+    }
+
+    /// How many of those that wait fill runs.
+    fn filled(&self, turn: &Turn<'_>) -> usize {
+        let all = self.waiting.len();
+        let to_first = self.waiting.first().and_then(|first| turn.ends.socket_to(turn.table.target(first.target).to.ip()));
+        let Some(socket) = to_first.filter(|_| !self.is_mixed) else { return all };
+        let packet = |number: usize| (self.waiting[number].target, self.waiting[number].place.len());
+        run::filled(all, packet, socket.longest_run())
     }
 
     fn sort(&mut self, turn: &Turn<'_>, frame: usize, carried: Carried<'_>) {
@@ -104,13 +150,18 @@ impl Outbox {
         }
     }
 
-    /// Sends all that waits. Each turn of the loop settles a packet or tries it alone, so that this ends after at most two tries a packet.
+    /// Sends all that waits.
     fn flush(&mut self, turn: &Turn<'_>) {
+        self.flush_front(turn, self.waiting.len());
+    }
+
+    /// Sends so many of those that wait. Each turn of the loop settles a packet or tries it alone, so that this ends after at most two tries a packet.
+    fn flush_front(&mut self, turn: &Turn<'_>, count: usize) {
         let (mut waiting, mut packets) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.packets));
         if std::mem::take(&mut self.is_mixed) {
             waiting.sort_unstable_by_key(|packet| (packet.target, packet.place.start));
         }
-        let mut batch = Batch { turn, waiting: &waiting, packets: &packets, at: 0, alone: false, doubt: None, answered: None };
+        let mut batch = Batch { turn, waiting: &waiting[..count], packets: &packets, at: 0, alone: false, doubt: None, answered: None };
         while let Some(front) = batch.waiting.get(batch.at) {
             let Some(socket) = turn.ends.socket_to(batch.to(front)) else {
                 batch.drop_front(1, DropReason::SendFailed);
@@ -122,8 +173,13 @@ impl Outbox {
                 self.settle(&mut batch, socket, &error);
             }
         }
-        waiting.clear();
-        packets.clear();
+        let gone = waiting.get(count).map_or(packets.len(), |left| left.place.start);
+        waiting.drain(..count);
+        for held in &mut waiting {
+            // The next batch counts its frames anew.
+            (held.frame, held.place) = (usize::MAX, held.place.start - gone..held.place.end - gone);
+        }
+        packets.drain(..gone);
         (self.waiting, self.packets) = (waiting, packets);
     }
 

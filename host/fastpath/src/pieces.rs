@@ -48,3 +48,55 @@ impl Pieces {
         &self.places[begin..self.ends[group]]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coalesce::Joins;
+    use crate::packets::Sketch;
+
+    /// Packets with a number of bytes between them, joined and moved together: how many pieces each group has, and all that they hold.
+    fn closed_up(packets: &[(Vec<u8>, usize)]) -> (Vec<usize>, Vec<Vec<u8>>) {
+        let (mut buffer, mut coalescer, mut pieces) = (Vec::new(), Coalescer::new(Joins { tcp: true, udp: true }), Pieces::default());
+        let places: Vec<Place> = packets
+            .iter()
+            .map(|(packet, gap)| {
+                buffer.resize(buffer.len() + gap, 0xee);
+                let start = buffer.len() as u32;
+                buffer.extend_from_slice(packet);
+                Place { start, len: packet.len() as u32 }
+            })
+            .collect();
+        places.into_iter().for_each(|place| coalescer.push(&buffer, place, 1));
+        pieces.close_up(&mut buffer, &coalescer);
+        let of_groups = (0..coalescer.groups().len()).map(|group| pieces.of(group));
+        let held = |of_group: &[Place]| of_group.iter().map(|piece| piece.of(&buffer)).collect::<Vec<_>>().concat();
+        (of_groups.clone().map(<[Place]>::len).collect(), of_groups.map(held).collect())
+    }
+
+    fn stream(number: u32) -> Vec<u8> {
+        Sketch::tcp(number * 100, &[number as u8; 100]).build(true)
+    }
+
+    #[test]
+    fn what_lies_together_becomes_one_piece() {
+        let data: Vec<u8> = (0..3).flat_map(|number| [number; 100]).collect();
+        let packets = |gap| [(stream(0), 0), (stream(1), gap), (stream(2), 0)];
+        assert_eq!(closed_up(&packets(0)), (vec![1], vec![data.clone()]));
+        assert_eq!(closed_up(&packets(7)), (vec![2], vec![data]), "a gap");
+    }
+
+    #[test]
+    fn packets_of_others_between_them_stay_as_they_are() {
+        let other = |byte| Sketch { port: 9, ..Sketch::udp(&[byte; 50]) }.build(true);
+        let others: Vec<u8> = [other(8), other(9)].iter().flat_map(|packet| packet[28..].to_vec()).collect();
+        let (counts, held) = closed_up(&[(stream(0), 0), (other(8), 0), (stream(1), 0), (stream(2), 0), (other(9), 0)]);
+        assert_eq!(counts, [2, 2]);
+        assert_eq!(held, [(0..3).flat_map(|number| [number; 100]).collect(), others]);
+    }
+
+    #[test]
+    fn a_packet_alone_is_a_piece_with_its_headers() {
+        assert_eq!(closed_up(&[(stream(5), 3)]), (vec![1], vec![stream(5)]));
+    }
+}

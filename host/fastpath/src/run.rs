@@ -24,6 +24,22 @@ pub fn run(mut waiting: impl Iterator<Item = (u32, usize)>, most: usize) -> usiz
     count
 }
 
+/// How many of `count` packets (target and length of each) leave from the front in runs that have no room for one more packet of their length; the others begin one that
+/// has.
+pub fn filled(count: usize, packet: impl Fn(usize) -> (u32, usize), most: usize) -> usize {
+    let mut at = 0;
+    loop {
+        let length = run((at..count).map(&packet), most);
+        if at + length < count {
+            at += length;
+            continue;
+        }
+        let size = |number| packet(number).1;
+        let could_grow = length > 0 && length < most && size(count - 1) == size(at) && (length + 1) * size(at) <= LONGEST_PAYLOAD;
+        return if could_grow { at } else { count };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,7 +64,41 @@ mod tests {
         assert_eq!(run([(0, 60); 9].into_iter(), 1), 1, "segmenting is off");
     }
 
+    #[test]
+    fn the_beginning_of_a_run_is_not_filled() {
+        let filled = |waiting: &[(u32, usize)], most| filled(waiting.len(), |number| waiting[number], most);
+        assert_eq!(filled(&[], MOST), 0);
+        assert_eq!(filled(&[(0, 1472); 50], MOST), 44, "six that more may join");
+        assert_eq!(filled(&[(0, 1472); 88], MOST), 88, "no room in either");
+        assert_eq!(filled(&[(0, 60); 64], MOST), 64, "no packet more");
+        assert_eq!(filled(&[(0, 1472), (0, 1472), (0, 40)], MOST), 3, "a shorter one is the last");
+        assert_eq!(filled(&[(0, 1472), (1, 1472)], MOST), 1, "of another peer");
+        assert_eq!(filled(&[(0, 1472)], 1), 1, "segmenting is off");
+    }
+
     proptest::proptest! {
+        #[test]
+        fn what_is_filled_leaves_as_it_would_with_more_behind_it(
+            waiting in proptest::collection::vec((0u32..2, proptest::prop_oneof![60usize..70, 1_390usize..1_400], 1usize..100), 0..6),
+            another in 1usize..100,
+        ) {
+            let repeated = |(target, len, times): (u32, usize, usize)| std::iter::repeat_n((target, len), times);
+            let waiting: Vec<(u32, usize)> = waiting.into_iter().flat_map(repeated).collect();
+            let filled = filled(waiting.len(), |number| waiting[number], MOST);
+            let (leaving, held) = waiting.split_at(filled);
+            proptest::prop_assert!(held.windows(2).all(|pair| pair[0] == pair[1]), "of one length, to one peer");
+            let mut at = 0;
+            while at < leaving.len() {
+                // More of what came last.
+                let more = waiting[at..].iter().chain(std::iter::repeat_n(&waiting[waiting.len() - 1], another));
+                at += run(more.copied(), MOST);
+            }
+            proptest::prop_assert_eq!(at, leaving.len());
+            if let Some(first) = held.first() {
+                proptest::prop_assert!(run(held.iter().chain([first]).copied(), MOST) > held.len(), "one more has room");
+            }
+        }
+
         #[test]
         fn every_run_is_one_that_the_kernel_takes(waiting in proptest::collection::vec((0u32..2, 20usize..2000), 1..100)) {
             let count = count(&waiting);

@@ -107,3 +107,22 @@ impl<'a> Runs<'a> {
         self.slices.push(IoSlice::new(&self.buffer[piece]));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_that_follow_each_other_are_one_piece_of_memory() {
+        let buffer = [0; 400];
+        let to = "192.0.2.1:8285".parse().expect("an address");
+        let packet = |place| Packet { target: 0, to, place };
+        let mut runs = Runs::new(&buffer);
+        runs.add(packet(0..100), [packet(100..200), packet(200..260)].into_iter());
+        runs.add(packet(260..300), [packet(310..350), packet(350..390)].into_iter());
+        let pieces: Vec<usize> = runs.slices.iter().map(|slice| slice.len()).collect();
+        assert_eq!(pieces, [260, 40, 80]);
+        let laid: Vec<_> = runs.runs.iter().map(|run| (run.first_slice, run.slices, run.size)).collect();
+        assert_eq!(laid, [(0, 1, Some(100)), (1, 2, Some(40))]);
+    }
+}

@@ -1,6 +1,7 @@
 //! What stays the same while one batch is carried.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::clock;
@@ -13,14 +14,14 @@ pub struct Turn<'a> {
     /// The pump's ends.
     pub ends: &'a Ends,
     /// The table in force.
-    pub table: &'a Table,
+    pub table: &'a Arc<Table>,
     /// The boot clock.
     pub now_ms: u64,
 }
 
 impl<'a> Turn<'a> {
     /// A batch that begins now.
-    pub fn new(ends: &'a Ends, table: &'a Table) -> Self {
+    pub fn new(ends: &'a Ends, table: &'a Arc<Table>) -> Self {
         Turn { ends, table, now_ms: clock::boot_ms() }
     }
 

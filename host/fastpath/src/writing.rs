@@ -22,7 +22,7 @@ use crate::table::Table;
 use crate::tun;
 use crate::vnet::{self, VnetHeader};
 
-/// Pieces of the frames of one system call: eight super-packets with the most packets, or many shorter ones.
+/// Pieces of the frames of one system call: eight super-packets with the most packets, were all of them to lie apart.
 const SLICES: usize = 8 * (1 + coalesce::MOST);
 
 /// Joined packets that are to be written, and what is counted by.
@@ -41,6 +41,14 @@ pub struct Delivery<'a> {
 pub struct Writer {
     /// None where the kernel has no such call: then each frame is written by itself.
     writes: Option<Writes>,
+    apart: Apart,
+}
+
+/// Room for taking a super-packet apart again.
+#[derive(Debug, Default)]
+struct Apart {
+    frame: Vec<u8>,
+    packet: Vec<u8>,
 }
 
 impl Writer {
@@ -51,7 +59,7 @@ impl Writer {
                 tracing::info!("each packet for a pod is written in a system call of its own, which is slower where pods are in control groups of their own: several in one are refused: {error} (allow io_setup, io_submit, io_getevents and io_destroy, or raise fs.aio-max-nr if it is \"temporarily unavailable\")");
             });
         });
-        Writer { writes: writes.ok() }
+        Writer { writes: writes.ok(), apart: Apart::default() }
     }
 
     /// Writes all groups, in their order. An error means that the device is lost.
@@ -69,7 +77,7 @@ impl Writer {
             let tried = at..at + became.len();
             at = tried.end;
             for (group, written) in tried.zip(became) {
-                delivery.conclude(group, written)?;
+                delivery.conclude(group, written, &mut self.apart)?;
             }
         }
         Ok(())
@@ -125,26 +133,28 @@ impl<'a> Delivery<'a> {
     }
 
     /// A group was written, or was not. An error means that the device is lost.
-    fn conclude(&self, group: usize, written: io::Result<()>) -> io::Result<()> {
+    fn conclude(&self, group: usize, written: io::Result<()>, apart: &mut Apart) -> io::Result<()> {
         let is_joined = self.groups[group].count > 1;
-        if is_joined && is_refused(&written) { self.write_singly(group, written) } else { self.settle(&self.groups[group], written) }
+        if is_joined && is_refused(&written) { self.write_singly(group, written, apart) } else { self.settle(&self.groups[group], written) }
     }
 
-    /// Takes a group that was refused apart again, and writes its packets. An error means that the device is lost.
+    /// Takes a group that was refused apart again, and writes its packets, which are as they came but for IPv4 identifications that mean nothing ([`crate::merge`]). An error
+    /// means that the device is lost.
     #[cold]
-    fn write_singly(&self, group: usize, refused: io::Result<()>) -> io::Result<()> {
+    fn write_singly(&self, group: usize, refused: io::Result<()>, Apart { frame, packet }: &mut Apart) -> io::Result<()> {
         tell_of_refused(self.ends);
         let mut head = [0; LONGEST_HEAD];
         let mut slices: ArrayVec<IoSlice<'_>, { 1 + coalesce::MOST }> = ArrayVec::new();
         self.list(group, &mut head, &mut slices);
-        let (group, frame) = (&self.groups[group], slices.iter().map(|slice| &**slice).collect::<Vec<_>>().concat());
-        let whole = VnetHeader::parse(&frame).and_then(|(header, packet)| SuperPacket::parse(&header, packet));
+        frame.clear();
+        slices.iter().for_each(|slice| frame.extend_from_slice(slice));
+        let group = &self.groups[group];
+        let whole = VnetHeader::parse(frame).and_then(|(header, packet)| SuperPacket::parse(&header, packet));
         let Some(whole) = whole else { return self.settle(group, refused) };
-        let mut packet = Vec::new();
         for number in 0..whole.count() {
             packet.clear();
-            whole.append(number, &mut packet);
-            let written = self.ends.queue.write(&[IoSlice::new(&[0; vnet::HEADER]), IoSlice::new(&packet)]);
+            whole.append(number, packet);
+            let written = self.ends.queue.write(&[IoSlice::new(&[0; vnet::HEADER]), IoSlice::new(packet)]);
             self.settle(&group.alone(packet.len()), written)?;
         }
         Ok(())

@@ -108,6 +108,17 @@ fn pumps_allocate_nothing_for_packets_that_are_cut() {
 }
 
 #[test]
+fn pumps_allocate_nothing_for_super_packets_that_are_refused() {
+    let _turn = crate::turn();
+    let Some((a, b)) = two_nodes(Settings { device_refuses_joined: true, ..Settings::default() }) else { return };
+    let round = || stream(&a, &b, "10.5.2.2", 8 << 20);
+    round();
+    let grown = during(round);
+    println!("{grown} allocations for 8 MB in packets that were written one by one");
+    assert!(grown <= GROWTH, "{grown} allocations for 8 MB in packets that were written one by one");
+}
+
+#[test]
 fn pumps_allocate_nothing_for_what_the_network_says() {
     let _turn = crate::turn();
     let Some((a, b)) = two_nodes(Settings::default()) else { return };

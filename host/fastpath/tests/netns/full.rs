@@ -3,14 +3,16 @@
 use std::cell::Cell;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use twill_fastpath::tun::{self, Sleep};
-use twill_fastpath::{Offloads, Settings};
+use twill_fastpath::{Offloads, Settings, clock};
+use twill_model::item::LinkKind;
 use twill_reconcile::ports::Forwarder;
 
-use crate::lab::{Node, eventually, hear, one_node_and_wire, packet, skipped, stream, two_nodes};
+use crate::lab::{Node, SetOnDrop, eventually, hear, one_node_and_wire, packet, skipped, stream, two_nodes};
 
 /// Sends numbered packets of so many bytes without waiting for anything.
 fn flood(from: &UdpSocket, next: &Cell<u64>, count: usize, length: usize) {
@@ -44,11 +46,17 @@ fn in_order_until(from: &UdpSocket, at: &UdpSocket, last: u64) {
     });
 }
 
-/// What the kernel lost because the device's queue was full: the fourth number of what `ip` says of sending.
+/// What the kernel lost because the device's queue was full.
 fn lost_at_the_device(node: &Node) -> u64 {
+    sending_of_the_device(node)[3]
+}
+
+/// What `ip` says of the device's sending: bytes, packets that were read from it, errors, packets that were lost.
+fn sending_of_the_device(node: &Node) -> [u64; 4] {
     let shown = node.namespace.ip("-s link show flannel0");
     let numbers = shown.split_once("TX:").and_then(|(_, rest)| rest.lines().nth(1)).expect("a line of numbers");
-    numbers.split_whitespace().nth(3).and_then(|number| number.parse().ok()).expect("a counter")
+    let numbers: Vec<u64> = numbers.split_whitespace().map_while(|number| number.parse().ok()).collect();
+    *numbers.first_chunk().expect("counters")
 }
 
 /// Comes after all others.
@@ -125,6 +133,41 @@ fn a_kernel_without_room_for_what_arrives_loses_it_and_the_device_is_kept() {
     eventually("packets pass again", || {
         send();
         pod.recv(&mut [0; 2048]).is_ok()
+    });
+}
+
+#[test]
+fn all_that_is_read_is_sent_or_counted_also_when_a_tunnel_or_its_lease_ends_under_load() {
+    let Some((a, b)) = two_nodes(Settings::default()) else { return };
+    let (from, next) = (a.pod(0), Cell::new(0));
+    // Where nobody listened there would be answers, which are not read but written.
+    let _at = b.pod(9000);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let done = &done;
+        let end = SetOnDrop(done);
+        scope.spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                flood(&from, &next, 1000, 64);
+            }
+        });
+        for number in 0..100 {
+            let mut link = a.link();
+            if let LinkKind::Tunnel { port, .. } = &mut link.kind {
+                *port += number % 2;
+            }
+            a.reopen(link);
+            thread::sleep(Duration::from_millis(1));
+            let term = if number % 3 == 0 { clock::boot_ms() } else { u64::MAX };
+            a.tunnels.valid_until(term);
+            thread::sleep(Duration::from_millis(1));
+        }
+        drop(end);
+    });
+    eventually("each packet was sent or is among the drops", || {
+        let counters = &a.tunnels.counters()[0];
+        let [_, read, ..] = sending_of_the_device(&a);
+        read > 10_000 && counters.total.sent_packets + counters.drops.values().sum::<u64>() == read
     });
 }
 

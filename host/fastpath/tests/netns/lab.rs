@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -285,4 +286,13 @@ pub fn seal(header: &mut [u8]) {
     let sum = words.sum::<u64>() % 0xffff;
     // Zero and 0xffff mean the same in ones' complement; a sum is never zero, so that its complement is never 0xffff.
     header[10..12].copy_from_slice(&((0xffff - sum as u16) % 0xffff).to_be_bytes());
+}
+
+/// Ends what waits for it, also when the test fails.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

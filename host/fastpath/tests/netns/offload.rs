@@ -11,7 +11,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use twill_fastpath::{Crossed, Offloading, Offloads, Settings, clock};
 use twill_reconcile::ports::Forwarder;
 
-use crate::lab::{Namespace, Node, bytes, eventually, hear, one_node_and_wire, packet, seal, skipped, stream, underlay, wired};
+use crate::lab::{Namespace, Node, SetOnDrop, bytes, eventually, hear, one_node_and_wire, packet, seal, skipped, stream, underlay, wired};
 
 const OFF: Offloads = Offloads::NONE;
 const ON: Offloads = Offloads::ALL;
@@ -220,15 +220,6 @@ fn streams_are_whole_while_peers_come_and_go() {
         done.store(true, Ordering::Relaxed);
     });
     assert_eq!((a.dropped("unknown-destination"), b.dropped("unknown-sender")), (0, 0));
-}
-
-/// Ends what waits for it, also when the test fails.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Numbers that both ends make alike, so that a stream of any length is compared byte by byte and nothing of it is kept.
