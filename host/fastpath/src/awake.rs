@@ -6,6 +6,7 @@
 //! no turn from others of its control group (SCHED_IDLE). Between groups that class means nothing, and each gets its share: so it leaves the core, for up to a
 //! second, when it finds that it got less than a seventh of it in 100 ms. It begins when packets make it worth while, and rests as soon as none comes.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -17,8 +18,8 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::bulk::Bulk;
-use crate::calm::is_lone;
-use crate::syscall;
+use crate::schedule::is_lone;
+use crate::syscall::Scheduling;
 
 /// Packets that come within so much of each other follow closely: some round trips between two pods.
 const CLOSELY: Duration = Duration::from_micros(200);
@@ -158,7 +159,7 @@ impl Told {
 
     fn keep_awake(&self) {
         // At any other priority it would take time from those who work.
-        if syscall::take_what_is_left().is_err() {
+        if give_way().is_err() {
             return;
         }
         let anywhere = sched_getaffinity(THIS_THREAD);
@@ -247,6 +248,11 @@ fn go_to(core: usize) -> Result<(), Errno> {
     let mut cores = CpuSet::new();
     cores.set(core)?;
     sched_setaffinity(THIS_THREAD, &cores)
+}
+
+/// Gives the calling thread only what no other thread of its control group wants of its core, from now on (SCHED_IDLE, sched(7)).
+fn give_way() -> io::Result<()> {
+    Scheduling { policy: libc::SCHED_IDLE, nice: 0, turn: 0, ..Scheduling::current()? }.apply()
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub struct Shared {
     pub signal: Signal,
     /// Keeps a core awake while lone packets follow each other closely, where that is wanted.
     pub spinner: Option<Arc<Spinner>>,
-    /// When bulk last left.
+    /// When bulk last passed.
     pub bulk: Bulk,
     /// What the kernel or the underlay turned out to refuse, each said once.
     pub refusals: Refusals,

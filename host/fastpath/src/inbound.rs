@@ -6,12 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use crate::awake::Row;
-use crate::calm::Calm;
 use crate::clock;
 use crate::coalesce::Coalescer;
 use crate::ends::Ends;
 use crate::pieces::Pieces;
 use crate::receiving::Datagrams;
+use crate::schedule::Schedule;
 use crate::table::Table;
 use crate::verdict::{admit, of_stranger};
 use crate::writing::{Delivery, Writer};
@@ -27,7 +27,7 @@ pub fn run(ends: &Ends) {
     let mut coalescer = Coalescer::new(ends.queue.joins());
     let mut pieces = Pieces::default();
     let mut writer = Writer::new(ends);
-    let mut calm = Calm::default();
+    let mut schedule = Schedule::inbound();
     let mut row = Row::default();
     let mut failed_in_silence = false;
     while !signal.is_ended() {
@@ -39,7 +39,7 @@ pub fn run(ends: &Ends) {
                 if writer.write(&Delivery::new(ends, &table, datagrams.bytes(), &coalescer, &pieces)).is_err() {
                     return signal.lose();
                 }
-                calm.carried(datagrams.count(), datagrams.used());
+                schedule.carried(datagrams.count(), datagrams.used(), &ends.shared.bulk, clock::boot_ms());
                 if let Some(spinner) = &ends.shared.spinner {
                     row.carried(datagrams.count(), datagrams.used(), &ends.shared.bulk, spinner);
                 }

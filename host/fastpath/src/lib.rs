@@ -4,7 +4,7 @@
 //! The control plane talks to [`Tunnels`] alone, which implements [`twill_reconcile::ports::Forwarder`]; what the packets are forwarded by
 //! comes in as one immutable table, swapped at once. The way of a packet is told by [`pump`]; what becomes of it is decided in [`verdict`],
 //! which is pure, as are the modules below it (header, checksum, vnet, transport, split, merge, coalesce, pieces, run, fragment, icmp, icmp6,
-//! lookup, table, peer, pace, counters). What a lone packet would wait for is kept short by [`pace`], [`calm`] and [`awake`].
+//! lookup, table, peer, pace, counters). What a lone packet would wait for is kept short by [`pace`], [`schedule`] and [`awake`].
 //!
 //! One crossing into the kernel carries many packets where [`offload`] finds that it can: super-packets from pods are split into runs for
 //! UDP_SEGMENT, datagrams that UDP_GRO gives at once are checked one by one and joined again for the TUN device. On the wire none of it is
@@ -19,7 +19,6 @@
 
 pub mod awake;
 pub mod bulk;
-pub mod calm;
 pub mod checksum;
 pub mod clock;
 pub mod coalesce;
@@ -42,6 +41,7 @@ pub mod pieces;
 pub mod pump;
 pub mod receiving;
 pub mod run;
+pub mod schedule;
 pub mod sending;
 pub mod split;
 #[allow(unsafe_code)]

@@ -5,12 +5,12 @@ use std::thread;
 
 use nix::sys::prctl;
 
-use crate::calm::Calm;
 use crate::drops::DropReason;
 use crate::ends::Ends;
 use crate::frames::Frames;
 use crate::outbox::Outbox;
 use crate::pace::Pace;
+use crate::schedule::Schedule;
 use crate::turn::Turn;
 
 /// Carries packets until the tunnel ends or its device is deleted.
@@ -21,7 +21,7 @@ pub fn run(ends: &Ends) {
     let mut frames = Frames::default();
     let mut outbox = Outbox::default();
     let mut pace = Pace::default();
-    let mut calm = Calm::default();
+    let mut schedule = Schedule::outbound();
     let mut is_lost = false;
     while !signal.is_ended() && !is_lost {
         let read = frames.read(&ends.queue, pace.take());
@@ -35,11 +35,11 @@ pub fn run(ends: &Ends) {
             let table = ends.shared.table.load();
             let turn = Turn::new(ends, &table);
             outbox.forward(&turn, &mut frames, count);
-            ends.shared.bulk.note(frames.used(), turn.now_ms);
-        }
-        if count > 0 {
-            ends.tally.crossings.add_batch();
-            calm.carried(count, frames.used());
+            if count > 0 {
+                ends.tally.crossings.add_batch();
+                ends.shared.bulk.note(frames.used(), turn.now_ms);
+                schedule.carried(count, frames.used(), &ends.shared.bulk, turn.now_ms);
+            }
         }
         pace.took(count, frames.used(), frames.is_full());
         if let Some(moment) = pace.pause() {

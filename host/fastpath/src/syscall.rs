@@ -4,7 +4,6 @@
 use std::io::{self, IoSlice};
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use nix::errno::Errno;
@@ -183,45 +182,39 @@ pub fn make_interruptible() -> io::Result<()> {
     Ok(())
 }
 
-/// The head of `struct sched_attr` (linux/sched/types.h), as long as its first version.
+/// How a thread gets its turns on a processor: the head of `struct sched_attr` (linux/sched/types.h), as long as its first version. The size is the kernel's to tell.
 #[repr(C)]
-#[derive(Default)]
-struct Scheduling {
-    size: u32,
-    policy: u32,
-    flags: u64,
-    nice: i32,
-    priority: u32,
-    runtime: u64,
-    deadline: u64,
-    period: u64,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scheduling {
+    pub(crate) size: u32,
+    /// SCHED_* (sched(7)).
+    pub policy: libc::c_int,
+    pub(crate) flags: u64,
+    /// -20 to 19. A lower one than before is not for everyone (CAP_SYS_NICE).
+    pub nice: i32,
+    pub(crate) priority: u32,
+    /// Length of a turn in nanoseconds, none for an ordinary one: of threads that want the same core the one with the shorter turn goes first when it wakes, and each gets its
+    /// share all the same (EEVDF, Linux 6.12; earlier kernels take it and do nothing).
+    pub turn: u64,
+    pub(crate) deadline: u64,
+    pub(crate) period: u64,
 }
 
-/// What threads have that ask for nothing.
-pub const ORDINARY_TURN: Duration = Duration::ZERO;
-
-/// Asks for turns of that length for the calling thread: of threads that want the same core the one with the shorter turn goes first when it wakes, and each gets
-/// its share all the same (EEVDF, Linux 6.12; earlier kernels take it and do nothing). Nice value and policy stay; a real-time thread is left alone.
-pub fn take_turns_of(length: Duration) -> io::Result<()> {
-    let mut scheduling = Scheduling::default();
-    let size = size_of::<Scheduling>() as u32;
-    // SAFETY: 0 is the calling thread; the kernel writes at most `size` bytes through the pointer, which is to so many.
-    Errno::result(unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut scheduling, size, 0) })?;
-    let is_ordinary = [libc::SCHED_OTHER, libc::SCHED_BATCH].contains(&(scheduling.policy as libc::c_int));
-    if is_ordinary {
-        scheduling.runtime = length.as_nanos() as u64;
-        // SAFETY: the kernel reads as many bytes through the pointer as the first field tells.
-        Errno::result(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const scheduling, 0) })?;
+impl Scheduling {
+    /// The calling thread's.
+    pub fn current() -> io::Result<Self> {
+        let mut current = Scheduling::default();
+        // SAFETY: 0 is the calling thread; the kernel writes at most as many bytes through the pointer as it is told, which is to so many.
+        Errno::result(unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut current, size_of::<Self>() as u32, 0) })?;
+        Ok(current)
     }
-    Ok(())
-}
 
-/// Gives the calling thread only what no other thread of its control group wants of its core, from now on (SCHED_IDLE, sched(7)).
-pub fn take_what_is_left() -> io::Result<()> {
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: 0 is the calling thread; the kernel reads one sched_param through the pointer.
-    Errno::result(unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) })?;
-    Ok(())
+    /// Makes it the calling thread's.
+    pub fn apply(&self) -> io::Result<()> {
+        // SAFETY: 0 is the calling thread; the kernel reads as many bytes through the pointer as the first field tells, which it filled in itself.
+        Errno::result(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(self), 0) })?;
+        Ok(())
+    }
 }
 
 fn request(name: &str, flags: i32) -> libc::ifreq {

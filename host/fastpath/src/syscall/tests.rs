@@ -4,15 +4,6 @@ use std::io::Read;
 
 use super::*;
 
-#[test]
-fn what_is_left_is_a_class_of_its_own() {
-    // SAFETY: 0 is the calling thread.
-    let class = || unsafe { libc::sched_getscheduler(0) };
-    let before = class();
-    let told = std::thread::spawn(move || take_what_is_left().map(|()| class()).expect("every thread may give way"));
-    assert_eq!((told.join().expect("asked"), class()), (libc::SCHED_IDLE, before), "that thread alone");
-}
-
 /// What became of frames that were written into a pipe, and what came out of it.
 fn through_a_pipe(writes: &mut Writes, frames: &[&[&[u8]]]) -> (Vec<Option<i32>>, Vec<u8>) {
     let (mut out, into) = io::pipe().expect("a pipe");
@@ -59,20 +50,18 @@ fn a_write_that_is_not_to_sleep_is_told_of_want_of_room() {
 }
 
 #[test]
-fn short_turns_leave_the_nice_value_alone() {
-    let told = std::thread::spawn(|| {
-        // SAFETY: this thread alone is made nicer.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 3) };
-        take_turns_of(Duration::from_micros(100)).expect("ordinary threads may");
-        let mut now = Scheduling::default();
-        // SAFETY: as above.
-        unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut now, size_of::<Scheduling>(), 0) };
-        (now.nice, now.runtime)
+fn how_a_thread_is_scheduled_is_its_own() {
+    let now = || Scheduling::current().expect("told");
+    let before = now();
+    let told = std::thread::spawn(move || {
+        let asked = Scheduling { policy: libc::SCHED_BATCH, nice: 3, turn: 100_000, ..before };
+        asked.apply().expect("ordinary threads may");
+        (asked, now())
     });
-    let (nice, runtime) = told.join().expect("asked");
-    assert_eq!(nice, 3);
-    if runtime == 0 {
-        return println!("skipped: this kernel (before 6.12) has turns of one length for all");
+    let (asked, had) = told.join().expect("asked");
+    assert_eq!(now(), before, "that thread alone");
+    if had.turn == 0 {
+        println!("skipped: this kernel (before 6.12) has turns of one length for all");
     }
-    assert_eq!(runtime, 100_000);
+    assert_eq!(had, Scheduling { turn: if had.turn == 0 { 0 } else { asked.turn }, ..asked });
 }

@@ -11,6 +11,7 @@ mod kernel;
 mod lines;
 mod missing;
 mod refusal;
+mod scheduled;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
