@@ -6,7 +6,6 @@
 //! no turn from others of its control group (SCHED_IDLE). Between groups that class means nothing, and each gets its share: so it leaves the core, for up to a
 //! second, when it finds that it got less than a seventh of it in 100 ms. It begins when packets make it worth while, and rests as soon as none comes.
 
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -159,7 +158,7 @@ impl Told {
 
     fn keep_awake(&self) {
         // At any other priority it would take time from those who work.
-        if give_way().is_err() {
+        if Scheduling::of(libc::SCHED_IDLE).apply().is_err() {
             return;
         }
         let anywhere = sched_getaffinity(THIS_THREAD);
@@ -248,11 +247,6 @@ fn go_to(core: usize) -> Result<(), Errno> {
     let mut cores = CpuSet::new();
     cores.set(core)?;
     sched_setaffinity(THIS_THREAD, &cores)
-}
-
-/// Gives the calling thread only what no other thread of its control group wants of its core, from now on (SCHED_IDLE, sched(7)).
-fn give_way() -> io::Result<()> {
-    Scheduling { policy: libc::SCHED_IDLE, nice: 0, turn: 0, ..Scheduling::current()? }.apply()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Whether bulk passes a tunnel. Lone packets the other way are most likely its acknowledgments then, for which no core is kept awake, and amid heavy bulk pumps are
-//! scheduled otherwise ([`crate::schedule`]).
+//! Whether bulk passes. Lone packets the other way are most likely its acknowledgments then, for which no core is kept awake, and amid heavy bulk pumps are scheduled
+//! otherwise ([`crate::schedule`]).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -10,36 +10,40 @@ const WHILE_MS: u64 = 100;
 /// Bytes of such a while that are heavy: a gigabit a second.
 const HEAVY: usize = 12_500_000;
 
-/// When bulk last passed: moments of the boot clock in milliseconds, on cache lines of their own. All pumps read them; pumps out write the first, a millisecond once at most,
-/// and who carries much writes the second once in a while.
+/// When bulk last left a tunnel: a moment of the boot clock in milliseconds, on cache lines of its own. All pumps out write it, a millisecond once at most.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct Bulk {
-    left_ms: AtomicU64,
-    heavy_until_ms: AtomicU64,
-}
+pub struct Bulk(AtomicU64);
+
+/// Until when heavy bulk passes a queue, in whichever direction: a moment of the boot clock in milliseconds. Acknowledgments come by the queue of what they acknowledge (the
+/// kernel's `tun_flow_update`), so that its pumps tell each other.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Heavy(AtomicU64);
 
 impl Bulk {
-    /// Notes a batch of so many bytes that left, if that is bulk.
+    /// Notes a batch of so many bytes, if that is bulk.
     pub fn note(&self, bytes: usize, now_ms: u64) {
         if bytes >= BULK && self.last_ms() != now_ms {
-            self.left_ms.store(now_ms, Relaxed);
+            self.0.store(now_ms, Relaxed);
         }
     }
 
-    /// When bulk last left; another moment than before when it has left meanwhile, but for some that left within the same millisecond.
+    /// When that was; another moment than before when bulk has left meanwhile, but for some that left within the same millisecond.
     pub fn last_ms(&self) -> u64 {
-        self.left_ms.load(Relaxed)
+        self.0.load(Relaxed)
+    }
+}
+
+impl Heavy {
+    /// Notes that a pump carries it; that holds until the pump would have noticed the end.
+    pub fn note(&self, now_ms: u64) {
+        self.0.store(now_ms.saturating_add(2 * WHILE_MS), Relaxed);
     }
 
-    /// Notes that a pump carries heavy bulk, which holds until it would have noticed the end.
-    pub fn note_heavy(&self, now_ms: u64) {
-        self.heavy_until_ms.store(now_ms.saturating_add(2 * WHILE_MS), Relaxed);
-    }
-
-    /// True amid heavy bulk, in whichever direction.
-    pub fn is_heavy(&self, now_ms: u64) -> bool {
-        now_ms < self.heavy_until_ms.load(Relaxed)
+    /// True amid heavy bulk.
+    pub fn is_on(&self, now_ms: u64) -> bool {
+        now_ms < self.0.load(Relaxed)
     }
 }
 
@@ -98,9 +102,9 @@ mod tests {
 
     #[test]
     fn heavy_bulk_is_over_when_no_pump_says_so_any_more() {
-        let bulk = Bulk::default();
-        assert!(!bulk.is_heavy(1_000));
-        bulk.note_heavy(1_000);
-        assert!([1_000, 1_100, 1_199].iter().all(|now| bulk.is_heavy(*now)) && !bulk.is_heavy(1_200));
+        let heavy = Heavy::default();
+        assert!(!heavy.is_on(1_000));
+        heavy.note(1_000);
+        assert!([1_000, 1_100, 1_199].iter().all(|now| heavy.is_on(*now)) && !heavy.is_on(1_200));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Once};
 use arc_swap::ArcSwap;
 
 use crate::awake::Spinner;
-use crate::bulk::Bulk;
+use crate::bulk::{Bulk, Heavy};
 use crate::counters::Tally;
 use crate::drops::DropReason;
 use crate::mmsg::BATCH;
@@ -28,8 +28,10 @@ pub struct Shared {
     pub signal: Signal,
     /// Keeps a core awake while lone packets follow each other closely, where that is wanted.
     pub spinner: Option<Arc<Spinner>>,
-    /// When bulk last passed.
+    /// When bulk last left.
     pub bulk: Bulk,
+    /// Whether heavy bulk passes, of each queue.
+    pub heavy: Vec<Heavy>,
     /// What the kernel or the underlay turned out to refuse, each said once.
     pub refusals: Refusals,
 }

@@ -15,7 +15,7 @@ use twill_model::status::{PeerTraffic, Traffic, TunnelStatus};
 use twill_reconcile::ports::{Forwarder, Forwarding, Refused};
 
 use crate::awake::Spinner;
-use crate::bulk::Bulk;
+use crate::bulk::{Bulk, Heavy};
 use crate::counters::{Crossed, Lane, Tally};
 use crate::drops::{DropReason, Offender};
 use crate::ends::{Ends, Refusals, Shared};
@@ -197,6 +197,7 @@ impl Tunnels {
             signal: Signal::new(Arc::clone(&self.changed)),
             spinner: self.spinner.clone(),
             bulk: Bulk::default(),
+            heavy: (0..self.settings.queues).map(|_| Heavy::default()).collect(),
             refusals: Refusals::default(),
         })
     }

@@ -34,12 +34,12 @@ pub fn run(ends: &Ends) {
         match socket.receive(&mut datagrams) {
             Ok(()) => {
                 let table = ends.shared.table.load();
-                join(ends, &datagrams, &mut coalescer, &table);
+                let admitted = join(ends, &datagrams, &mut coalescer, &table);
                 pieces.close_up(datagrams.bytes_mut(), &coalescer);
                 if writer.write(&Delivery::new(ends, &table, datagrams.bytes(), &coalescer, &pieces)).is_err() {
                     return signal.lose();
                 }
-                schedule.carried(datagrams.count(), datagrams.used(), &ends.shared.bulk, clock::boot_ms());
+                schedule.carried(coalescer.groups().len(), admitted, &ends.shared.heavy[ends.lane], clock::boot_ms());
                 if let Some(spinner) = &ends.shared.spinner {
                     row.carried(datagrams.count(), datagrams.used(), &ends.shared.bulk, spinner);
                 }
@@ -58,8 +58,9 @@ pub fn run(ends: &Ends) {
     }
 }
 
-/// Joins what was admitted of a batch.
-fn join(ends: &Ends, datagrams: &Datagrams, coalescer: &mut Coalescer, table: &Table) {
+/// Joins what is admitted of a batch, and gives how many bytes that is.
+fn join(ends: &Ends, datagrams: &Datagrams, coalescer: &mut Coalescer, table: &Table) -> usize {
+    let mut admitted = 0;
     coalescer.clear();
     ends.tally.crossings.add_batch();
     for arrived in datagrams.arrived() {
@@ -72,9 +73,13 @@ fn join(ends: &Ends, datagrams: &Datagrams, coalescer: &mut Coalescer, table: &T
         let (_, sender) = table.sender_at(number);
         for place in arrived.places() {
             match admit(place.of(datagrams.bytes()), sender, table) {
-                Ok(()) => coalescer.push(datagrams.bytes(), place, number),
+                Ok(()) => {
+                    admitted += place.len as usize;
+                    coalescer.push(datagrams.bytes(), place, number);
+                }
                 Err(stopped) => ends.note_drops(1, stopped.reason, &sender.peer, stopped.inner),
             }
         }
     }
+    admitted
 }

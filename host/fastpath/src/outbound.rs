@@ -38,7 +38,7 @@ pub fn run(ends: &Ends) {
             if count > 0 {
                 ends.tally.crossings.add_batch();
                 ends.shared.bulk.note(frames.used(), turn.now_ms);
-                schedule.carried(count, frames.used(), &ends.shared.bulk, turn.now_ms);
+                schedule.carried(count, frames.used(), &ends.shared.heavy[ends.lane], turn.now_ms);
             }
         }
         pace.took(count, frames.used(), frames.is_full());

@@ -182,7 +182,7 @@ pub fn make_interruptible() -> io::Result<()> {
     Ok(())
 }
 
-/// How a thread gets its turns on a processor: the head of `struct sched_attr` (linux/sched/types.h), as long as its first version. The size is the kernel's to tell.
+/// How a thread gets its turns on a processor: the head of `struct sched_attr` (linux/sched/types.h), as long as its first version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Scheduling {
@@ -193,7 +193,7 @@ pub struct Scheduling {
     /// -20 to 19. A lower one than before is not for everyone (CAP_SYS_NICE).
     pub nice: i32,
     pub(crate) priority: u32,
-    /// Length of a turn in nanoseconds, none for an ordinary one: of threads that want the same core the one with the shorter turn goes first when it wakes, and each gets its
+    /// Length of a turn in nanoseconds; 0 asks for an ordinary one, whose length is told: of threads that want the same core the one with the shorter turn goes first when it wakes, and each gets its
     /// share all the same (EEVDF, Linux 6.12; earlier kernels take it and do nothing).
     pub turn: u64,
     pub(crate) deadline: u64,
@@ -201,6 +201,11 @@ pub struct Scheduling {
 }
 
 impl Scheduling {
+    /// Of that policy, and nothing else asked for.
+    pub fn of(policy: libc::c_int) -> Self {
+        Scheduling { size: size_of::<Self>() as u32, policy, ..Scheduling::default() }
+    }
+
     /// The calling thread's.
     pub fn current() -> io::Result<Self> {
         let mut current = Scheduling::default();
@@ -211,7 +216,7 @@ impl Scheduling {
 
     /// Makes it the calling thread's.
     pub fn apply(&self) -> io::Result<()> {
-        // SAFETY: 0 is the calling thread; the kernel reads as many bytes through the pointer as the first field tells, which it filled in itself.
+        // SAFETY: 0 is the calling thread; the kernel reads as many bytes through the pointer as the first field tells, which is the size of this.
         Errno::result(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(self), 0) })?;
         Ok(())
     }
