@@ -55,7 +55,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// Length of the headers that all its packets have in common; none of one that was joined with nothing.
+    /// Length of the headers of each of its packets; 0 of one that was joined with nothing, which goes on with its own.
     pub fn head_len(&self) -> usize {
         self.shape.filter(|_| self.count > 1).map_or(0, |shape| shape.layout.data)
     }
@@ -106,7 +106,7 @@ impl Coalescer {
         &self.groups
     }
 
-    /// The packets of a group, in order; until [`crate::pieces`] moves their data.
+    /// The packets of a group, in order. Only until [`crate::pieces`] moves their data.
     pub fn members(&self, group: &Group) -> impl Iterator<Item = Place> {
         let mut next = group.head;
         (0..group.count).map(move |_| {

@@ -7,9 +7,10 @@ use std::sync::{Arc, Once};
 use arc_swap::ArcSwap;
 
 use crate::awake::Spinner;
-use crate::bulk::{Bulk, Heavy};
+use crate::bulk::Bulk;
 use crate::counters::Tally;
 use crate::drops::DropReason;
+use crate::heavy::Heavy;
 use crate::mmsg::BATCH;
 use crate::peer::Peer;
 use crate::signal::Signal;

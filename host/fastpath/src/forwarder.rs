@@ -15,10 +15,11 @@ use twill_model::status::{PeerTraffic, Traffic, TunnelStatus};
 use twill_reconcile::ports::{Forwarder, Forwarding, Refused};
 
 use crate::awake::Spinner;
-use crate::bulk::{Bulk, Heavy};
+use crate::bulk::Bulk;
 use crate::counters::{Crossed, Lane, Tally};
 use crate::drops::{DropReason, Offender};
 use crate::ends::{Ends, Refusals, Shared};
+use crate::heavy::Heavy;
 use crate::offload::{Offloading, Offloads};
 use crate::peer::Peers;
 use crate::pump::Pumps;

@@ -66,7 +66,7 @@ impl Frames {
         std::mem::take(&mut self.lost)
     }
 
-    /// True when the last batch did not end because the queue was empty, but mostly for want of room: there may be more.
+    /// True when the last batch ended for want of room, or with a frame that was lost, so that there may be more; never of one that was to be a single frame.
     pub fn is_full(&self) -> bool {
         self.is_full
     }

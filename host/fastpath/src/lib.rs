@@ -28,6 +28,7 @@ pub mod ends;
 pub mod fragment;
 pub mod head;
 pub mod header;
+pub mod heavy;
 pub mod icmp;
 pub mod icmp6;
 pub mod lookup;

@@ -34,6 +34,8 @@ pub struct Outbox {
     is_mixed: bool,
     /// The table by which the held packets were sorted.
     held_by: Option<Arc<Table>>,
+    /// How many frames came so far.
+    frames: usize,
     budget: Budget,
     /// A packet that does not wait.
     single: Vec<u8>,
@@ -43,6 +45,7 @@ pub struct Outbox {
 
 /// A packet that waits.
 struct Waiting {
+    /// The number of the frame that it came in.
     frame: usize,
     target: u32,
     place: Range<usize>,
@@ -55,6 +58,7 @@ impl Default for Outbox {
             packets: Vec::new(),
             is_mixed: false,
             held_by: None,
+            frames: 0,
             budget: Budget::new(clock::boot_ms()),
             single: Vec::new(),
             fragments: Vec::new(),
@@ -70,16 +74,18 @@ impl Outbox {
         let may_send = turn.may_send();
         let was_holding = self.is_holding();
         self.review_held(turn, may_send);
+        let before = self.frames;
+        self.frames = before.wrapping_add(count);
         for frame in 0..count {
             let carried = if frames.complete(frame) { frames.open(frame) } else { None };
             match carried {
                 None => turn.ends.tally.note_drop(DropReason::Offload, None, None),
                 Some(carried) if !may_send => turn.note_drops(carried.count(), DropReason::LeaseUnchecked, carried.packet, None),
-                Some(carried) => self.sort(turn, frame, carried),
+                Some(carried) => self.sort(turn, before.wrapping_add(frame), carried),
             }
         }
         let front = match self.filled(turn) {
-            // What nothing joins is not held twice.
+            // What still fills no run is not held again.
             0 if was_holding => self.waiting.len(),
             filled if frames.is_full() => filled,
             _ => self.waiting.len(),
@@ -175,10 +181,7 @@ impl Outbox {
         }
         let gone = waiting.get(count).map_or(packets.len(), |left| left.place.start);
         waiting.drain(..count);
-        for held in &mut waiting {
-            // The next batch counts its frames anew.
-            (held.frame, held.place) = (usize::MAX, held.place.start - gone..held.place.end - gone);
-        }
+        waiting.iter_mut().for_each(|held| held.place = held.place.start - gone..held.place.end - gone);
         packets.drain(..gone);
         (self.waiting, self.packets) = (waiting, packets);
     }

@@ -24,8 +24,8 @@ pub fn run(mut waiting: impl Iterator<Item = (u32, usize)>, most: usize) -> usiz
     count
 }
 
-/// How many of `count` packets (target and length of each) leave from the front in runs that have no room for one more packet of their length; the others begin one that
-/// has.
+/// How many of `count` packets (target and length of each) leave from the front in runs to which nothing comes that follows all of them; the others are a run in which more of
+/// their length has room.
 pub fn filled(count: usize, packet: impl Fn(usize) -> (u32, usize), most: usize) -> usize {
     let mut at = 0;
     loop {

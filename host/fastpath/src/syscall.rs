@@ -193,7 +193,7 @@ pub struct Scheduling {
     /// -20 to 19. A lower one than before is not for everyone (CAP_SYS_NICE).
     pub nice: i32,
     pub(crate) priority: u32,
-    /// Length of a turn in nanoseconds; 0 asks for an ordinary one, whose length is told: of threads that want the same core the one with the shorter turn goes first when it wakes, and each gets its
+    /// Length of a turn in nanoseconds; 0 asks for an ordinary one, and where it was asked for [`Scheduling::current`] tells its length. Of threads that want the same core the one with the shorter turn goes first when it wakes, and each gets its
     /// share all the same (EEVDF, Linux 6.12; earlier kernels take it and do nothing).
     pub turn: u64,
     pub(crate) deadline: u64,

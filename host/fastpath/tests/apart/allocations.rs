@@ -115,6 +115,7 @@ fn pumps_allocate_nothing_for_super_packets_that_are_refused() {
     round();
     let grown = during(round);
     println!("{grown} allocations for 8 MB in packets that were written one by one");
+    assert!(b.dropped("tun-refused") == 0 && b.tunnels.offloading()[0].received.super_packets == 0, "all were refused, and went on singly");
     assert!(grown <= GROWTH, "{grown} allocations for 8 MB in packets that were written one by one");
 }
 
